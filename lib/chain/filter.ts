@@ -1,0 +1,205 @@
+import type { Sink } from '../core/body.ts'
+import type { Clock } from '../core/clock.ts'
+import type { ConnectionInfo } from '../core/connection.ts'
+import type { Json } from '../core/errors.ts'
+import type { Failure, ResponseFlag } from '../core/failure.ts'
+import type { FieldReader } from '../core/field-reader.ts'
+import type { RequestHead } from '../core/head.ts'
+import type { Headers } from '../core/headers.ts'
+import type { Log, Metrics, Runtime } from '../core/metrics.ts'
+import type { StreamInfo } from '../core/stream-info.ts'
+
+/** What a hook returns after `stream.reply(...)`. */
+export interface Replied {
+  readonly replied: true
+}
+
+/** Nothing: go on. `Replied`: stop, the answer is on its way. A promise: this direction pauses until it settles. */
+export type Next = void | undefined | Replied | PromiseLike<void | undefined | Replied>
+
+/** Nothing: pass the chunk on. A Buffer: pass that instead. `null`: swallow it. A promise: pause until it settles. */
+export type NextChunk = void | undefined | Buffer | null | PromiseLike<void | undefined | Buffer | null>
+
+/** An answer of the proxy's own. It passes the response hooks of the whole chain once, as Envoy's local replies do. */
+export interface LocalReply {
+  readonly status: number
+  readonly body?: string | Buffer
+  /** Flat list as in `Headers.raw`; `content-type` defaults to text/plain where there is a body. */
+  readonly headers?: readonly string[]
+  /** Envoy's RESPONSE_CODE_DETAILS: snake_case, says who answered and why. */
+  readonly details: string
+  readonly flag?: ResponseFlag
+  /** For gRPC requests; default: mapped from the status. */
+  readonly grpcStatus?: number
+}
+
+/** Dynamic metadata: JSON by namespace (usually the filter's type name). */
+export interface Metadata {
+  get(namespace: string): Json | undefined
+  /** Objects are merged key by key, anything else replaces. */
+  merge(namespace: string, value: Json): void
+}
+
+/** Typed objects that filters leave for later ones, by key. */
+export interface FilterState {
+  get(key: string): unknown
+  set(key: string, value: unknown): void
+}
+
+/** The route an exchange was matched to, as filters may see it. */
+export interface Route {
+  readonly name: string
+  readonly virtualHost: string
+  /** The cluster it forwards to, '' where it does not forward. */
+  readonly cluster: string
+  readonly metadata: { readonly [namespace: string]: Json } | undefined
+}
+
+/** One exchange as filters see it. Valid until `onEnd`; nothing of it may be kept beyond. */
+export interface HttpStream {
+  readonly connection: ConnectionInfo
+  readonly route: Route | undefined
+  readonly head: RequestHead
+  readonly request: Headers
+  /** Response headers; empty until the response begins. */
+  readonly response: Headers
+  status: number
+  readonly info: StreamInfo
+  readonly metadata: Metadata
+  readonly filterState: FilterState
+  /** Made on first use; aborts however the exchange ends before its response is complete. */
+  readonly signal: AbortSignal
+  /** One draw per exchange, in [0, 1): every decision by chance uses it. */
+  readonly random: number
+  /** Match again, after a change to headers; only before the request has been forwarded. */
+  refreshRoute(): void
+  /** Answer at once: request hooks and the upstream are abandoned, response hooks run. */
+  reply(reply: LocalReply): Replied
+  /** A streamed answer of the filter's own (MCP, cache): response hooks run on it too. */
+  respond(status: number, headers: Headers): Sink
+  /** Hold the whole body, at most `limit` bytes; beyond it the 413 has been sent and a Failure is returned. */
+  collectRequest(limit: number): Promise<Buffer | Failure>
+  /** As `collectRequest`, for responses; beyond the limit 500 is sent. */
+  collectResponse(limit: number): Promise<Buffer | Failure>
+  /** Look at the first `limit` bytes (fewer where the body ends earlier) and leave them in place. */
+  peekRequest(limit: number): Promise<Buffer>
+  peekResponse(limit: number): Promise<Buffer>
+  /** Emit an extra chunk after this filter, from within a data or trailers hook; false: pause if you can. */
+  writeRequest(chunk: Buffer): boolean
+  writeResponse(chunk: Buffer): boolean
+  /** Trailers for a body that has none of its own; from a data hook that saw `end`, or earlier. */
+  setRequestTrailers(trailers: Headers): void
+  setResponseTrailers(trailers: Headers): void
+}
+
+/**
+ * A filter: hooks on one immutable object that all requests share. Requests pass filters first to last, responses last
+ * to first. Per-request state is what `createState` returns.
+ *
+ * Phases of one exchange:
+ * ```
+ * onRequestHeaders ─▶ onRequestData* ─▶ onRequestTrailers? ─▶ upstream
+ *        │ reply()                                               │
+ *        ▼                                                       ▼
+ * onEnd ◀─ onResponseTrailers? ◀─ onResponseData* ◀─ onResponseHeaders ◀─ onInformational*
+ * ```
+ * Data that arrives while an earlier hook is paused waits, bounded, under back-pressure. No hook is called after `onEnd`.
+ * What a hook throws ends the exchange with 500 and is logged with the filter's name; the worker lives.
+ */
+export interface HttpFilter<S = undefined> {
+  createState?(stream: HttpStream): S
+  onRequestHeaders?(stream: HttpStream, end: boolean, state: S): Next
+  /** `end` may come with an empty chunk. With trailers, no chunk has `end`. */
+  onRequestData?(stream: HttpStream, chunk: Buffer, end: boolean, state: S): NextChunk
+  onRequestTrailers?(stream: HttpStream, trailers: Headers, state: S): Next
+  onInformational?(stream: HttpStream, status: number, headers: Headers, state: S): void
+  onResponseHeaders?(stream: HttpStream, end: boolean, state: S): Next
+  onResponseData?(stream: HttpStream, chunk: Buffer, end: boolean, state: S): NextChunk
+  onResponseTrailers?(stream: HttpStream, trailers: Headers, state: S): Next
+  /** Exactly once per exchange in which this filter took part, however it ended: release, count, log. */
+  onEnd?(stream: HttpStream, state: S): void
+}
+
+/** What a filter may reach when it is compiled. Whatever has a lifetime goes through `own`. */
+export interface Scope {
+  /** Instance name of the filter and the stat prefix (`http.<stat_prefix>.`) of its connection manager. */
+  readonly filterName: string
+  readonly statPrefix: string
+  readonly runtime: Runtime
+  readonly clock: Clock
+  readonly random: () => number
+  readonly log: Log
+  readonly metrics: Metrics
+  /** Health of clusters, for filters that answer by it; undefined: no such cluster. */
+  clusterHealth(
+    name: string,
+  ): { readonly healthy: number; readonly degraded: number; readonly total: number } | undefined
+  /** False while the gateway drains or was told to fail its health checks. */
+  readonly serving: () => boolean
+  /** Disposed when the snapshot that compiled it is retired. */
+  own<T extends Disposable | AsyncDisposable>(resource: T): T
+}
+
+/**
+ * Makes filters of one kind. `C` is the parsed configuration, `R` that of routes; both JSON-safe.
+ *
+ * parse (once, in the control process) → merge (once per distinct route) → compile (in each worker)
+ */
+export interface FilterFactory<C = Json, R = C> {
+  /** Envoy's canonical name, for example `envoy.filters.http.cors`. */
+  readonly name: string
+  /** Without `type.googleapis.com/`. The first is the canonical one. */
+  readonly typeUrls: readonly string[]
+  /** Types of per-route configuration; default: `typeUrls`. */
+  readonly routeTypeUrls?: readonly string[]
+  /** True for filters that end the chain (the router). */
+  readonly terminal?: boolean
+  /** Pure. Collects errors in the reader; the result is used only where there are none. */
+  parse(fields: FieldReader): C
+  /** Default: `parse`. */
+  parseRoute?(fields: FieldReader): R
+  /**
+   * Combines the filter's own configuration with those of route table, virtual host, route and weighted cluster, least
+   * specific first. Default: the most specific level replaces. May answer undefined: the filter is off there.
+   */
+  merge?(base: C, levels: readonly R[]): C | undefined
+  compile(config: C, scope: Scope): HttpFilter<never> | HttpFilter<unknown> | Terminal
+}
+
+/** Ends a chain: takes requests onward. Compiled once, shared by all requests. */
+export interface Terminal {
+  /** All request header hooks have passed; called exactly once per exchange that was not answered before. */
+  begin(exchange: TerminalExchange, end: boolean): TerminalStream | undefined
+}
+
+/** The request direction of one exchange beyond the chain. */
+export interface TerminalStream {
+  /** False: wait for `TerminalExchange.drained()`. */
+  write(chunk: Buffer, end: boolean): boolean
+  trailers(trailers: Headers): void
+  /** Response direction back-pressure. */
+  pause(): void
+  resume(): void
+  /** The exchange is over or was answered otherwise; nothing may be delivered after this. Idempotent. */
+  cancel(why: Failure | undefined): void
+}
+
+/** What a terminal may do to its exchange, besides what filters may. */
+export interface TerminalExchange extends HttpStream {
+  /** The compiled route, opaque to the engine. */
+  readonly route: Route | undefined
+  /** True once the whole request has arrived from downstream. */
+  readonly requestComplete: boolean
+  upstreamInformational(status: number, headers: Headers): void
+  /** Takes ownership of `headers`. */
+  upstreamHeaders(status: number, headers: Headers, end: boolean): void
+  /** False: `TerminalStream.pause` semantics, stop until `resume`. */
+  upstreamData(chunk: Buffer, end: boolean): boolean
+  upstreamTrailers(trailers: Headers): void
+  /** The request sink can take more. */
+  drained(): void
+  /** After response headers: aborts downstream. Before: a local reply by the failure's status. */
+  upstreamFailed(why: Failure, detail?: string): void
+  /** A permitted upgrade: from now on bytes pass both ways without hooks. */
+  upstreamUpgraded(status: number, headers: Headers): void
+}

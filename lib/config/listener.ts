@@ -1,0 +1,141 @@
+import type { HttpFilter } from '../chain/filter.ts'
+import type { Address } from '../core/address.ts'
+import type { Json, JsonObject } from '../core/errors.ts'
+import type { CidrConfig, HeaderMatchConfig } from '../match/config.ts'
+import type { HeaderValueConfig, RouteTableConfig, UpgradeConfig } from '../router/config.ts'
+import type { AccessLogConfig, AccessLogFilterConfig, FormatConfig } from '../telemetry/config.ts'
+
+/** One filter of a chain; `config` is what the factory's `parse` made of it. */
+export interface HttpFilterConfig {
+  /** Instance name: the key of per-route settings. */
+  readonly name: string
+  readonly typeUrl: string
+  readonly config: Json
+  /** Present in every chain but off unless a route switches it on. */
+  readonly disabled: boolean
+  /** Embedded use only: a ready filter object instead of `typeUrl` and `config`. It never crosses a process boundary. */
+  readonly instance?: HttpFilter<unknown>
+}
+
+export interface HeaderMutationConfig {
+  readonly remove?: string
+  readonly append?: HeaderValueConfig
+  /** Removes every header whose name matches. */
+  readonly removeOnMatch?: HeaderMatchConfig
+}
+
+export type OriginalIpDetectionConfig =
+  | {
+      readonly kind: 'xff'
+      readonly trustedHops: number
+      readonly trustedCidrs?: readonly CidrConfig[]
+      readonly skipAppend: boolean
+    }
+  | {
+      readonly kind: 'custom-header'
+      readonly header: string
+      readonly trusted: boolean
+      /** Status of the refusal where the header is missing or no address; undefined: go on without. */
+      readonly rejectStatus?: number
+    }
+
+export interface LocalReplyMapperConfig {
+  readonly filter: AccessLogFilterConfig
+  readonly status?: number
+  readonly body?: string
+  readonly bodyFormat?: FormatConfig
+  readonly headers: readonly HeaderValueConfig[]
+}
+
+export interface Http1Config {
+  readonly acceptHttp10: boolean
+  readonly defaultHostForHttp10: string
+  readonly enableTrailers: boolean
+  readonly headerCase: 'lower' | 'proper' | 'preserve'
+  readonly allowAbsoluteUrl: boolean
+}
+
+/** Envoy's HttpConnectionManager, resolved: every default is filled in by the dialect. Times in ms, 0: none. */
+export interface HttpConnectionManagerConfig {
+  readonly statPrefix: string
+  readonly codec: 'auto' | 'http1' | 'http2'
+  readonly routes: RouteTableConfig
+  readonly filters: readonly HttpFilterConfig[]
+  readonly serverName: string
+  readonly serverHeader: 'overwrite' | 'append-if-absent' | 'pass-through'
+  readonly useRemoteAddress: boolean
+  readonly xffTrustedHops: number
+  readonly skipXffAppend: boolean
+  readonly appendXForwardedPort: boolean
+  readonly originalIpDetection: readonly OriginalIpDetectionConfig[]
+  readonly internalCidrs: readonly CidrConfig[]
+  readonly internalUnixSockets: boolean
+  readonly via: string
+  readonly generateRequestId: boolean
+  readonly preserveExternalRequestId: boolean
+  readonly requestIdInResponse: boolean
+  readonly normalizePath: boolean
+  readonly mergeSlashes: boolean
+  readonly escapedSlashes: 'keep' | 'reject' | 'redirect' | 'forward'
+  readonly stripPort: 'none' | 'matching' | 'any'
+  readonly stripTrailingHostDot: boolean
+  readonly underscores: 'allow' | 'reject' | 'drop'
+  readonly earlyHeaderMutations: readonly HeaderMutationConfig[]
+  readonly schemeOverwrite?: 'http' | 'https'
+  readonly addUserAgent: boolean
+  readonly proxy100Continue: boolean
+  /** No active stream for that long: the connection closes. */
+  readonly idleTimeoutMs: number
+  readonly requestTimeoutMs: number
+  readonly requestHeadersTimeoutMs: number
+  readonly streamIdleTimeoutMs: number
+  readonly maxStreamDurationMs: number
+  readonly maxConnectionDurationMs: number
+  readonly drainTimeoutMs: number
+  readonly delayedCloseTimeoutMs: number
+  /** 0: no limit. */
+  readonly maxRequestsPerConnection: number
+  readonly maxRequestHeaderBytes: number
+  readonly maxRequestHeaders: number
+  readonly maxRequestLineBytes: number
+  readonly http1: Http1Config
+  readonly localReply: {
+    readonly mappers: readonly LocalReplyMapperConfig[]
+    readonly bodyFormat?: FormatConfig
+  }
+  readonly accessLogs: readonly AccessLogConfig[]
+  /** Upgrades that are let through; those not listed are refused with 403. */
+  readonly upgrades: readonly UpgradeConfig[]
+}
+
+export interface NetworkFilterConfig {
+  readonly name: string
+  readonly typeUrl: string
+  readonly config: Json
+}
+
+export interface FilterChainConfig {
+  readonly name: string
+  /** Run before the terminal one, in order. */
+  readonly networkFilters: readonly NetworkFilterConfig[]
+  readonly http: HttpConnectionManagerConfig
+  /** Layer-7 deadline for the transport handshake. */
+  readonly transportConnectTimeoutMs?: number
+}
+
+/** One listener. In this version each has a single filter chain, without match. */
+export interface ListenerConfig {
+  readonly name: string
+  readonly statPrefix: string
+  /** The first is the main one. */
+  readonly addresses: readonly Address[]
+  readonly bufferLimitBytes: number
+  readonly filterChain: FilterChainConfig
+  readonly listenerFilters: readonly NetworkFilterConfig[]
+  readonly listenerFiltersTimeoutMs: number
+  readonly backlog: number
+  /** Accepted connections of this listener per worker; undefined: no limit of its own. */
+  readonly maxConnections?: number
+  readonly accessLogs: readonly AccessLogConfig[]
+  readonly metadata?: JsonObject
+}

@@ -1,0 +1,214 @@
+import type { Json, JsonObject } from '../core/errors.ts'
+import type {
+  CookieMatchConfig,
+  FractionConfig,
+  HeaderMatchConfig,
+  MatcherTreeConfig,
+  MetadataMatchConfig,
+  QueryParameterMatchConfig,
+} from '../match/config.ts'
+import type { FormatConfig } from '../telemetry/config.ts'
+
+export type PathMatchConfig =
+  | {
+      readonly kind: 'prefix' | 'exact' | 'path-separated-prefix'
+      readonly value: string
+      readonly caseSensitive: boolean
+    }
+  | { readonly kind: 'regex'; readonly value: string }
+  /** Envoy's uri_template extension: `/a/{b}/{c=**}`. */
+  | { readonly kind: 'template'; readonly value: string }
+  /** CONNECT requests only. */
+  | { readonly kind: 'connect' }
+
+/** All criteria that are present must hold. */
+export interface RouteMatchConfig {
+  readonly path: PathMatchConfig
+  readonly headers?: readonly HeaderMatchConfig[]
+  readonly queryParameters?: readonly QueryParameterMatchConfig[]
+  readonly cookies?: readonly CookieMatchConfig[]
+  readonly grpc?: boolean
+  readonly fraction?: FractionConfig
+  readonly metadata?: readonly MetadataMatchConfig[]
+  /** Certificate presented / validated; undefined: either way. */
+  readonly tls?: { readonly presented?: boolean; readonly validated?: boolean }
+}
+
+export type AppendAction = 'append' | 'add-if-absent' | 'overwrite-or-add' | 'overwrite-if-exists'
+
+/** One header to write; `value` is a `%...%` format, missing operators give the empty string. */
+export interface HeaderValueConfig {
+  readonly name: string
+  readonly value: string
+  readonly action: AppendAction
+  readonly keepEmpty?: boolean
+}
+
+/** Removals happen before additions. */
+export interface HeaderEditsConfig {
+  readonly remove: readonly string[]
+  readonly add: readonly HeaderValueConfig[]
+}
+
+/** Regex substitution of all occurrences; `\1` names a group. */
+export interface RegexRewriteConfig {
+  readonly regex: string
+  readonly substitution: string
+}
+
+export type PathRewriteConfig =
+  /** Replaces the matched prefix (or the matched path). */
+  | { readonly kind: 'prefix'; readonly value: string }
+  | { readonly kind: 'regex'; readonly rewrite: RegexRewriteConfig }
+  /** Envoy's uri_template rewriter. */
+  | { readonly kind: 'template'; readonly value: string }
+  /** A `%...%` format for the whole path. */
+  | { readonly kind: 'format'; readonly value: string }
+
+export type HostRewriteConfig =
+  | { readonly kind: 'literal'; readonly value: string }
+  | { readonly kind: 'header'; readonly name: string }
+  | { readonly kind: 'path-regex'; readonly rewrite: RegexRewriteConfig }
+  | { readonly kind: 'format'; readonly value: string }
+  /** The endpoint's hostname. */
+  | { readonly kind: 'auto' }
+
+export interface MirrorConfig {
+  readonly cluster?: string
+  readonly clusterHeader?: string
+  readonly fraction?: FractionConfig
+  readonly appendShadow: boolean
+  readonly hostRewrite?: string
+}
+
+export interface WeightedClusterConfig {
+  readonly name?: string
+  readonly clusterHeader?: string
+  readonly weight: number
+  readonly requestHeaders?: HeaderEditsConfig
+  readonly responseHeaders?: HeaderEditsConfig
+  readonly filterConfigs?: FilterConfigs
+  readonly hostRewrite?: string
+  readonly metadataMatch?: JsonObject
+}
+
+/** Where a request goes. */
+export type ClusterChoiceConfig =
+  | { readonly kind: 'cluster'; readonly name: string }
+  | { readonly kind: 'header'; readonly name: string }
+  | {
+      readonly kind: 'weighted'
+      readonly clusters: readonly WeightedClusterConfig[]
+      /** A header whose number replaces the random draw. */
+      readonly randomHeader?: string
+    }
+
+export interface UpgradeConfig {
+  /** Lower-case: `websocket`. */
+  readonly type: string
+  readonly enabled: boolean
+}
+
+export interface RouteActionConfig {
+  readonly kind: 'route'
+  readonly cluster: ClusterChoiceConfig
+  readonly clusterNotFoundStatus: number
+  /** End of request to end of response, retries included; 0: none. */
+  readonly timeoutMs: number
+  /** Undefined: the connection manager's stream idle timeout; 0: none. */
+  readonly idleTimeoutMs?: number
+  readonly maxStreamDurationMs?: number
+  /** `grpc-timeout` is honoured up to this; 0: without a cap; undefined: not honoured. */
+  readonly grpcTimeoutMaxMs?: number
+  readonly grpcTimeoutOffsetMs?: number
+  readonly pathRewrite?: PathRewriteConfig
+  readonly hostRewrite?: HostRewriteConfig
+  readonly appendXForwardedHost?: boolean
+  readonly mirrors?: readonly MirrorConfig[]
+  readonly priority: 'default' | 'high'
+  readonly upgrades?: readonly UpgradeConfig[]
+  readonly metadataMatch?: JsonObject
+  readonly bodyBufferLimitBytes?: number
+}
+
+export interface RedirectConfig {
+  readonly kind: 'redirect'
+  readonly scheme?: string
+  readonly https?: boolean
+  readonly host?: string
+  readonly port?: number
+  readonly path?: string
+  readonly prefixRewrite?: string
+  readonly regexRewrite?: RegexRewriteConfig
+  readonly status: 301 | 302 | 303 | 307 | 308
+  readonly stripQuery: boolean
+}
+
+export interface DirectResponseConfig {
+  readonly kind: 'direct'
+  readonly status: number
+  readonly body?: string
+  readonly bodyFormat?: FormatConfig
+}
+
+/** `non_forwarding_action`: the route exists for its filters; nothing is forwarded. */
+export interface NonForwardingConfig {
+  readonly kind: 'none'
+}
+
+/** Per-route settings of a filter, by the filter's instance name in the connection manager. */
+export type FilterConfigs = Readonly<Record<string, FilterOverrideConfig>>
+
+export interface FilterOverrideConfig {
+  /** True switches the filter off for this scope, false (with or without a config) switches it on. */
+  readonly disabled?: boolean
+  /** Result of the factory's `parseRoute`; undefined: no override, the filter's own configuration holds. */
+  readonly config?: { readonly typeUrl: string; readonly value: Json }
+}
+
+export interface RouteConfig {
+  readonly name: string
+  readonly match: RouteMatchConfig
+  readonly action: RouteActionConfig | RedirectConfig | DirectResponseConfig | NonForwardingConfig
+  readonly requestHeaders?: HeaderEditsConfig
+  readonly responseHeaders?: HeaderEditsConfig
+  readonly filterConfigs?: FilterConfigs
+  readonly metadata?: JsonObject
+  readonly statPrefix?: string
+}
+
+export interface VirtualHostConfig {
+  readonly name: string
+  /** Lower-case, as configured: exact, `*.suffix`, `prefix.*`, `*`; may carry a port. */
+  readonly domains: readonly string[]
+  readonly routes: readonly RouteConfig[]
+  /** Instead of `routes`: a matcher tree whose actions are routes. */
+  readonly matcher?: MatcherTreeConfig<RouteConfig>
+  readonly requireTls: 'none' | 'external' | 'all'
+  readonly requestHeaders?: HeaderEditsConfig
+  readonly responseHeaders?: HeaderEditsConfig
+  readonly filterConfigs?: FilterConfigs
+  readonly mirrors?: readonly MirrorConfig[]
+  readonly includeAttemptCount?: boolean
+  readonly includeAttemptCountInResponse?: boolean
+  readonly metadata?: JsonObject
+}
+
+/** A route table (Envoy's RouteConfiguration). */
+export interface RouteTableConfig {
+  readonly name: string
+  readonly virtualHosts: readonly VirtualHostConfig[]
+  readonly requestHeaders?: HeaderEditsConfig
+  readonly responseHeaders?: HeaderEditsConfig
+  readonly internalOnlyHeaders?: readonly string[]
+  readonly filterConfigs?: FilterConfigs
+  readonly mirrors?: readonly MirrorConfig[]
+  readonly ignorePortInHostMatching: boolean
+  readonly mostSpecificHeaderMutationsWins: boolean
+  /** Refuse routes to clusters that do not exist. */
+  readonly validateClusters: boolean
+  readonly maxDirectResponseBodyBytes: number
+  /** Header that selects the virtual host instead of the authority. */
+  readonly virtualHostHeader?: string
+  readonly metadata?: JsonObject
+}
