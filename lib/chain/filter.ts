@@ -1,3 +1,5 @@
+import type { Socket } from 'node:net'
+import type { Clusters } from '../core/attempt.ts'
 import type { Sink } from '../core/body.ts'
 import type { Clock } from '../core/clock.ts'
 import type { ConnectionInfo } from '../core/connection.ts'
@@ -8,6 +10,7 @@ import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import type { Log, Metrics, Runtime } from '../core/metrics.ts'
 import type { StreamInfo } from '../core/stream-info.ts'
+import type { TimerWheel } from '../core/timer-wheel.ts'
 
 /** What a hook returns after `stream.reply(...)`. */
 export interface Replied {
@@ -127,13 +130,13 @@ export interface Scope {
   readonly statPrefix: string
   readonly runtime: Runtime
   readonly clock: Clock
+  /** Coarse timers for per-request deadlines. */
+  readonly wheel: TimerWheel
   readonly random: () => number
   readonly log: Log
   readonly metrics: Metrics
-  /** Health of clusters, for filters that answer by it; undefined: no such cluster. */
-  clusterHealth(
-    name: string,
-  ): { readonly healthy: number; readonly degraded: number; readonly total: number } | undefined
+  /** The clusters of the snapshot this filter is compiled for. */
+  readonly clusters: Clusters
   /** False while the gateway drains or was told to fail its health checks. */
   readonly serving: () => boolean
   /** Disposed when the snapshot that compiled it is retired. */
@@ -200,6 +203,9 @@ export interface TerminalExchange extends HttpStream {
   drained(): void
   /** After response headers: aborts downstream. Before: a local reply by the failure's status. */
   upstreamFailed(why: Failure, detail?: string): void
-  /** A permitted upgrade: from now on bytes pass both ways without hooks. */
-  upstreamUpgraded(status: number, headers: Headers): void
+  /**
+   * A permitted upgrade that the upstream has accepted: from now on bytes pass both ways without hooks, between the
+   * client's socket and `upstream` (ownership passes with the call). `early` came behind the upstream's head.
+   */
+  upstreamUpgraded(status: number, headers: Headers, upstream: Socket, early: Buffer): void
 }

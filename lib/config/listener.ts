@@ -1,7 +1,7 @@
 import type { HttpFilter } from '../chain/filter.ts'
 import type { Address } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
-import type { CidrConfig, HeaderMatchConfig } from '../match/config.ts'
+import type { CidrConfig, StringMatchConfig } from '../match/config.ts'
 import type { HeaderValueConfig, RouteTableConfig, UpgradeConfig } from '../router/config.ts'
 import type { AccessLogConfig, AccessLogFilterConfig, FormatConfig } from '../telemetry/config.ts'
 
@@ -21,7 +21,7 @@ export interface HeaderMutationConfig {
   readonly remove?: string
   readonly append?: HeaderValueConfig
   /** Removes every header whose name matches. */
-  readonly removeOnMatch?: HeaderMatchConfig
+  readonly removeOnMatch?: StringMatchConfig
 }
 
 export type OriginalIpDetectionConfig =

@@ -1,5 +1,5 @@
-import type { Address } from '../core/address.ts'
 import type { GatewayConfig } from '../config/model.ts'
+import type { Address } from '../core/address.ts'
 
 /** What a worker (or the one process of an embedded gateway) does; `lib/cli/gateway.ts` implements it. */
 export interface Engine {

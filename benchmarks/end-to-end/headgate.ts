@@ -1,0 +1,89 @@
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { REPOSITORY } from './node-peer.ts'
+import { routeOf } from './route-set.ts'
+import type { ProxyTask, Variant } from './variant.ts'
+
+/** The reference binary of the checkout `root`, started the way its user starts it; `args` follow `--config FILE`. */
+export function headgate(name: string, args: readonly string[] = [], root = REPOSITORY): Variant {
+  const main = join(root, 'lib', 'cli', 'main.ts')
+  return {
+    name,
+    missing: () => (existsSync(main) ? undefined : 'lib/cli/main.ts does not exist in this checkout'),
+    prepare(task) {
+      const file = join(task.folder, 'envoy.json')
+      writeFileSync(file, JSON.stringify(bootstrapOf(task), undefined, 2))
+      const env = { ...process.env, NODE_ENV: 'production' }
+      return { command: [process.execPath, '--disable-sigusr1', main, 'run', '--config', file, ...args], env }
+    },
+  }
+}
+
+const TYPE = 'type.googleapis.com/envoy.extensions'
+
+/** An Envoy bootstrap (JSON is YAML): one listener, the connection manager, two filters and the router, a static cluster. */
+export function bootstrapOf(task: ProxyTask): object {
+  return {
+    admin: { address: socketAddress(0) },
+    static_resources: {
+      listeners: [
+        {
+          name: 'clients',
+          address: socketAddress(task.listenPort),
+          filter_chains: [{ filters: [{ name: 'hcm', typed_config: connectionManager(task) }] }],
+        },
+      ],
+      clusters: [
+        {
+          name: 'origin',
+          type: 'STATIC',
+          connect_timeout: '5s',
+          load_assignment: {
+            cluster_name: 'origin',
+            endpoints: [{ lb_endpoints: [{ endpoint: { address: socketAddress(task.originPort) } }] }],
+          },
+        },
+      ],
+    },
+  }
+}
+
+function connectionManager(task: ProxyTask): object {
+  const log = { '@type': `${TYPE}.access_loggers.file.v3.FileAccessLog`, path: task.logFile }
+  return {
+    '@type': `${TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
+    stat_prefix: 'clients',
+    use_remote_address: true,
+    generate_request_id: true,
+    ...(task.logFile === undefined ? {} : { access_log: [{ name: 'file', typed_config: log }] }),
+    http_filters: [
+      { name: 'cors', typed_config: { '@type': `${TYPE}.filters.http.cors.v3.Cors` } },
+      { name: 'header_mutation', typed_config: headerMutation() },
+      { name: 'router', typed_config: { '@type': `${TYPE}.filters.http.router.v3.Router` } },
+    ],
+    route_config: {
+      name: 'routes',
+      virtual_hosts: [{ name: 'all', domains: ['*'], routes: routesOf(task.routes) }],
+    },
+  }
+}
+
+/** One header each way, so that the filter does something on every request. */
+function headerMutation(): object {
+  const append = (key: string): object => ({
+    append: { header: { key, value: 'headgate' }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
+  })
+  return {
+    '@type': `${TYPE}.filters.http.header_mutation.v3.HeaderMutation`,
+    mutations: { request_mutations: [append('x-bench-request')], response_mutations: [append('x-bench-response')] },
+  }
+}
+
+function routesOf(count: number | undefined): object[] {
+  if (count === undefined) return [{ match: { prefix: '/' }, route: { cluster: 'origin' } }]
+  return Array.from({ length: count }, (_, i) => ({ match: routeOf(i, count).match, route: { cluster: 'origin' } }))
+}
+
+function socketAddress(port: number): object {
+  return { socket_address: { address: '127.0.0.1', port_value: port } }
+}

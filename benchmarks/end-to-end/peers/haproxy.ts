@@ -1,0 +1,41 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { findProgram } from '../../load/machine.ts'
+import type { ProxyTask, Variant } from '../variant.ts'
+
+/** haproxy with one thread; its access log goes to standard output, the one place but syslog that it can write to. */
+export const haproxy: Variant = {
+  name: 'haproxy',
+  missing: () => (findProgram('haproxy') === undefined ? 'haproxy is not installed' : undefined),
+  prepare(task) {
+    const file = join(task.folder, 'haproxy.cfg')
+    writeFileSync(file, configOf(task))
+    return { command: [findProgram('haproxy')!, '-db', '-q', '-f', file], stdoutFile: task.logFile }
+  },
+}
+
+function configOf(task: ProxyTask): string {
+  const log =
+    task.logFile === undefined ? ['', ''] : ['  log stdout format raw local0', '  log global\n  option httplog']
+  return `global
+  nbthread 1
+  maxconn 8000
+${log[0]}
+defaults
+  mode http
+${log[1]}
+  http-reuse always
+  timeout connect 5s
+  timeout client 300s
+  timeout server 300s
+  timeout http-keep-alive 300s
+frontend clients
+  bind 127.0.0.1:${task.listenPort} backlog 4096
+  option forwardfor
+  unique-id-format %[uuid()]
+  unique-id-header X-Request-Id
+  default_backend origins
+backend origins
+  server origin 127.0.0.1:${task.originPort}
+`
+}

@@ -1,0 +1,124 @@
+import type { Address } from '../core/address.ts'
+import { formatAddress } from '../core/address.ts'
+import type { Json, JsonObject } from '../core/errors.ts'
+import type { ClusterStatus, EngineStatus, HostStatus } from '../runtime/engine.ts'
+
+/** Statistics of a host that are gauges; all others are counters. */
+const HOST_GAUGES = new Set(['cx_active', 'rq_active'])
+
+/** Envoy's `/clusters`: one `cluster::...::value` per line. */
+export function clustersText(status: EngineStatus): string {
+  return status.clusters.map(clusterText).join('')
+}
+
+function clusterText(cluster: ClusterStatus): string {
+  const { name } = cluster
+  let out = `${name}::observability_name::${name}\n`
+  for (const t of cluster.thresholds) {
+    const prefix = `${name}::${t.priority}_priority`
+    out += `${prefix}::max_connections::${t.maxConnections}\n${prefix}::max_pending_requests::${t.maxPendingRequests}\n`
+    out += `${prefix}::max_requests::${t.maxRequests}\n${prefix}::max_retries::${t.maxRetries}\n`
+  }
+  out += `${name}::added_via_api::false\n`
+  for (const host of cluster.hosts) {
+    const facts: [string, string | number][] = [
+      ...Object.entries(host.stats),
+      ['hostname', host.hostname],
+      ['health_flags', host.health],
+      ['weight', host.weight],
+      ['region', host.region],
+      ['zone', host.zone],
+      ['sub_zone', host.subZone],
+      ['canary', 'false'],
+      ['priority', host.priority],
+      ['success_rate', '-1'],
+      ['local_origin_success_rate', '-1'],
+    ]
+    for (const [fact, value] of facts) out += `${name}::${host.address}::${fact}::${value}\n`
+  }
+  return out
+}
+
+/** Envoy's `/clusters?format=json` (`envoy.admin.v3.Clusters`). */
+export function clustersJson(status: EngineStatus): JsonObject {
+  return { cluster_statuses: status.clusters.map(clusterJson) }
+}
+
+function clusterJson(cluster: ClusterStatus): JsonObject {
+  return {
+    name: cluster.name,
+    circuit_breakers: {
+      thresholds: cluster.thresholds.map((t) => ({
+        priority: t.priority.toUpperCase(),
+        max_connections: t.maxConnections,
+        max_pending_requests: t.maxPendingRequests,
+        max_requests: t.maxRequests,
+        max_retries: t.maxRetries,
+      })),
+    },
+    observability_name: cluster.name,
+    host_statuses: cluster.hosts.map(hostJson),
+  }
+}
+
+function hostJson(host: HostStatus): JsonObject {
+  return {
+    address: addressJson(parseHostAddress(host.address)),
+    stats: Object.entries(host.stats).map(statJson),
+    health_status: healthJson(host.health),
+    weight: host.weight,
+    hostname: host.hostname,
+    locality: { region: host.region, zone: host.zone, sub_zone: host.subZone },
+    priority: host.priority,
+  }
+}
+
+/** 64-bit numbers are strings in proto-JSON; the type of a counter is the default and left out. */
+function statJson([name, value]: [string, number]): JsonObject {
+  const stat: JsonObject = { name, value: String(value) }
+  if (HOST_GAUGES.has(name)) stat.type = 'GAUGE'
+  return stat
+}
+
+/** `/failed_active_hc/failed_outlier_check` becomes one true field per flag; what EDS said stands apart. */
+function healthJson(health: string): JsonObject {
+  const out: Record<string, Json> = {}
+  let eds = 'HEALTHY'
+  for (const flag of health.split('/')) {
+    if (flag === 'failed_eds_health') eds = 'UNHEALTHY'
+    else if (flag === 'degraded_eds_health') eds = 'DEGRADED'
+    else if (flag !== '' && flag !== 'healthy') out[flag] = true
+  }
+  return { ...out, eds_health_status: eds }
+}
+
+function parseHostAddress(address: string): Address {
+  const colon = address.lastIndexOf(':')
+  const port = Number(address.slice(colon + 1))
+  if (colon <= 0 || !Number.isInteger(port)) return { kind: 'pipe', path: address }
+  return { kind: 'ip', host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port }
+}
+
+/** `envoy.config.core.v3.Address`. */
+export function addressJson(address: Address): JsonObject {
+  if (address.kind === 'pipe') return { pipe: { path: address.path } }
+  return { socket_address: { address: address.host, port_value: address.port } }
+}
+
+/** Envoy's `/listeners`: `name::address`, one line per address. */
+export function listenersText(status: EngineStatus): string {
+  return status.listeners.map((l) => l.addresses.map((a) => `${l.name}::${formatAddress(a)}\n`).join('')).join('')
+}
+
+/** Envoy's `/listeners?format=json` (`envoy.admin.v3.Listeners`). */
+export function listenersJson(status: EngineStatus): JsonObject {
+  return {
+    listener_statuses: status.listeners.map((listener) => {
+      const [first, ...more] = listener.addresses.map(addressJson)
+      const out: Record<string, Json> = { name: listener.name }
+      if (first !== undefined) out.local_address = first
+      if (more.length > 0) out.additional_local_addresses = more
+      return out
+    }),
+  }
+}

@@ -1,0 +1,96 @@
+import type { Socket } from 'node:net'
+import type { Failure } from './failure.ts'
+import type { Protocol, RequestHead } from './head.ts'
+import type { Headers } from './headers.ts'
+import type { Counter } from './metrics.ts'
+
+/** Envoy's routing priority of a request; each has circuit breakers of its own. */
+export type RoutingPriority = 'default' | 'high'
+
+/** One try to get a request answered by one host. */
+export interface Attempt {
+  readonly head: RequestHead
+  /** As they go out; owned by the attempt. */
+  readonly headers: Headers
+  /** The request has no body. */
+  readonly end: boolean
+  readonly priority: RoutingPriority
+  /** The client asked for a permitted upgrade: a 101 turns the connection into a tunnel. */
+  readonly upgrade: boolean
+  /** Interim 100s are passed on instead of dropped (`proxy_100_continue`). */
+  readonly forwardContinue: boolean
+}
+
+/** The connection an attempt got. */
+export interface UpstreamInfo {
+  readonly protocol: Protocol
+  readonly localAddress: string
+  readonly connectionId: number
+  /** The connection had served an exchange before. */
+  readonly reused: boolean
+}
+
+/** What an attempt reports. Nothing follows a complete response, `onReset` or `onUpgraded`. */
+export interface UpstreamEvents {
+  onConnected(info: UpstreamInfo): void
+  onInformational(status: number, headers: Headers): void
+  onHeaders(status: number, headers: Headers, end: boolean): void
+  /** False: `pause` semantics, nothing more until `resume`. */
+  onData(chunk: Buffer, end: boolean): boolean
+  onTrailers(trailers: Headers): void
+  onUpgraded(status: number, headers: Headers, socket: Socket, early: Buffer): void
+  /** After a `write` that answered false: more may be written. */
+  onDrain(): void
+  onReset(why: Failure, detail?: string): void
+}
+
+/** The request direction of an attempt. */
+export interface UpstreamStream {
+  /** False: wait for `onDrain`. What was written is taken in any case. */
+  write(chunk: Buffer, end: boolean): boolean
+  trailers(trailers: Headers): void
+  pause(): void
+  resume(): void
+  /** Nothing is delivered any more. Idempotent, harmless after the end. */
+  cancel(): void
+}
+
+/** One endpoint, as whoever chose it may see it. */
+export interface UpstreamHost {
+  /** `ip:port` or the pipe's path. */
+  readonly addressText: string
+  /** '' where neither the configuration nor DNS gave a name. */
+  readonly hostname: string
+  rqSuccess: number
+  rqError: number
+  rqTimeout: number
+}
+
+/** What a choice of host may depend on. */
+export interface PickContext {
+  /** Hosts that earlier attempts used: avoided as long as there is another. */
+  readonly excluded?: readonly UpstreamHost[]
+}
+
+/** One upstream cluster of the current snapshot. */
+export interface Cluster {
+  readonly name: string
+  /** A response through this cluster may not take longer; undefined: no limit of its own. */
+  readonly maxStreamDurationMs: number | undefined
+  pick(context: PickContext): UpstreamHost | Failure
+  /** Starts one attempt on a host that `pick` answered. Undefined where it failed at once (`onReset` has told why). */
+  open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined
+  health(): { readonly healthy: number; readonly degraded: number; readonly total: number }
+  /** Counts one final response and its time. */
+  completed(status: number, elapsedMs: number): void
+  readonly counters: {
+    readonly timeout: Counter
+    readonly retry: Counter
+    readonly retrySuccess: Counter
+    readonly cancelled: Counter
+  }
+}
+
+export interface Clusters {
+  get(name: string): Cluster | undefined
+}

@@ -1,0 +1,135 @@
+import type { Cancel, Clock } from './clock.ts'
+
+/** Something with a deadline. Intrusive: an entry is its own list node, so arming allocates nothing. */
+export abstract class Timed {
+  /** Absolute monotonic milliseconds; meaningful while armed. */
+  dueMs = 0
+  before: Timed | undefined = undefined
+  after: Timed | undefined = undefined
+  /** Called once when due; the entry is disarmed by then and may be armed again. */
+  abstract onDue(nowMs: number): void
+}
+
+class Slot extends Timed {
+  override onDue(): void {}
+}
+
+const SLOTS = 512
+
+function emptySlot(): Slot {
+  const slot = new Slot()
+  slot.before = slot.after = slot
+  return slot
+}
+
+/**
+ * Coarse timers for everything that has a deadline: one tick for all of them instead of one runtime timer each. Arming
+ * and disarming are a list insertion and removal. An entry fires at its deadline or up to one tick later, never earlier.
+ * The wheel sleeps while nothing is armed.
+ */
+export class TimerWheel {
+  readonly clock: Clock
+  readonly tickMs: number
+  /** Monotonic time of the latest tick or arming: at most one tick old while anything is armed. */
+  nowMs: number
+  readonly #slots: Slot[]
+  readonly #due = emptySlot()
+  #armed = 0
+  #lastTick: number
+  #cancel: Cancel | undefined = undefined
+
+  constructor(clock: Clock, tickMs = 20) {
+    this.clock = clock
+    this.tickMs = tickMs
+    this.nowMs = clock.now()
+    this.#lastTick = Math.floor(this.nowMs / tickMs)
+    this.#slots = Array.from({ length: SLOTS }, emptySlot)
+  }
+
+  /** Number of entries armed; tests assert that it returns to 0. */
+  get armed(): number {
+    return this.#armed
+  }
+
+  /** Arms (or re-arms) `entry` to fire `delayMs` from now. */
+  arm(entry: Timed, delayMs: number): void {
+    if (this.#cancel === undefined) this.#start()
+    this.armAt(entry, this.clock.now() + delayMs)
+  }
+
+  /** As `arm`, for an absolute monotonic time. */
+  armAt(entry: Timed, dueMs: number): void {
+    if (entry.after !== undefined) this.disarm(entry)
+    if (this.#cancel === undefined) this.#start()
+    entry.dueMs = dueMs
+    const tick = Math.max(Math.ceil(dueMs / this.tickMs), this.#lastTick + 1)
+    const slot = this.#slots[tick % SLOTS]
+    const last = slot.before as Timed
+    entry.before = last
+    entry.after = slot
+    last.after = entry
+    slot.before = entry
+    this.#armed++
+  }
+
+  /** Harmless where the entry is not armed. */
+  disarm(entry: Timed): void {
+    const { before, after } = entry
+    if (after === undefined || before === undefined) return
+    before.after = after
+    after.before = before
+    entry.before = entry.after = undefined
+    this.#armed--
+  }
+
+  /** Disarms everything and stops ticking. */
+  close(): void {
+    this.#cancel?.()
+    this.#cancel = undefined
+    for (const slot of this.#slots) while (slot.after !== slot) this.disarm(slot.after as Timed)
+  }
+
+  #start(): void {
+    this.nowMs = this.clock.now()
+    this.#lastTick = Math.floor(this.nowMs / this.tickMs)
+    this.#cancel = this.clock.schedule(this.tickMs, this.#tick)
+  }
+
+  readonly #tick = (): void => {
+    const now = this.clock.now()
+    this.nowMs = now
+    const tick = Math.floor(now / this.tickMs)
+    // After a long stall one turn of the wheel visits every slot.
+    const first = Math.max(this.#lastTick + 1, tick - SLOTS + 1)
+    this.#lastTick = tick
+    for (let t = first; t <= tick; t++) this.#run(this.#slots[t % SLOTS], now)
+    this.#cancel = this.#armed > 0 ? this.clock.schedule(this.tickMs, this.#tick) : undefined
+  }
+
+  #run(slot: Slot, now: number): void {
+    // Two phases: onDue may disarm or arm others, so what is due moves to a list of its own first.
+    const due = this.#due
+    for (let entry = slot.after as Timed; entry !== slot; ) {
+      const next = entry.after as Timed
+      if (entry.dueMs <= now) this.#move(entry, due)
+      entry = next
+    }
+    while (due.after !== due) {
+      const entry = due.after as Timed
+      this.disarm(entry)
+      entry.onDue(now)
+    }
+  }
+
+  #move(entry: Timed, list: Slot): void {
+    const before = entry.before as Timed
+    const after = entry.after as Timed
+    before.after = after
+    after.before = before
+    const last = list.before as Timed
+    entry.before = last
+    entry.after = list
+    last.after = entry
+    list.before = entry
+  }
+}

@@ -1,0 +1,121 @@
+import type { HttpStream } from '../chain/filter.ts'
+import type { JsonObject } from '../core/errors.ts'
+import { compileFraction } from '../match/fraction.ts'
+import { clusterFromHeader } from './cluster-choice.ts'
+import type {
+  DirectResponseConfig,
+  MirrorConfig,
+  RouteActionConfig,
+  RouteConfig,
+  WeightedClusterConfig,
+} from './config.ts'
+import { compileRedirect } from './redirect.ts'
+import { compileHostRewrite, compilePathRewrite, type HostRewrite } from './rewrite.ts'
+import type { CompiledAction, CompiledMirror, DirectAction, ForwardAction, RouteTableDeps } from './route.ts'
+
+type Deps = Pick<RouteTableDeps<unknown>, 'runtime' | 'compileFormat' | 'compileBody'>
+
+/**
+ * Compiles what a route does. `mirrors` are those of the most specific level that has any.
+ *
+ * @throws Error for a bad regex, template or format.
+ */
+export function compileAction(route: RouteConfig, mirrors: readonly MirrorConfig[], deps: Deps): CompiledAction {
+  const { action, match } = route
+  switch (action.kind) {
+    case 'redirect':
+      return {
+        kind: 'redirect',
+        status: action.status,
+        location: compileRedirect(action, match, deps.compileFormat),
+      }
+    case 'direct':
+      return compileDirect(action, deps)
+    case 'none':
+      return { kind: 'none' }
+    case 'route':
+      return compileForward(route, action, mirrors, deps)
+  }
+}
+
+function compileForward(
+  route: RouteConfig,
+  action: RouteActionConfig,
+  mirrors: readonly MirrorConfig[],
+  deps: Deps,
+): ForwardAction {
+  const { pathRewrite, hostRewrite } = action
+  return {
+    kind: 'route',
+    clusterNotFoundStatus: action.clusterNotFoundStatus,
+    timeoutMs: action.timeoutMs,
+    idleTimeoutMs: action.idleTimeoutMs,
+    maxStreamDurationMs: action.maxStreamDurationMs,
+    grpcTimeoutMaxMs: action.grpcTimeoutMaxMs,
+    grpcTimeoutOffsetMs: action.grpcTimeoutOffsetMs,
+    priority: action.priority,
+    upgrades: action.upgrades,
+    mirrors: mirrors.map((m) => compileMirror(m, deps)),
+    rewritePath: pathRewrite && compilePathRewrite(pathRewrite, route.match.path, deps.compileFormat),
+    rewriteHost: hostRewrite && compileHostRewrite(hostRewrite, deps.compileFormat),
+    autoHostRewrite: hostRewrite?.kind === 'auto',
+    appendXForwardedHost: action.appendXForwardedHost === true,
+    metadataMatch: action.metadataMatch,
+    bodyBufferLimitBytes: action.bodyBufferLimitBytes,
+  }
+}
+
+/** The action of one weighted cluster: the route's, with the host rewrite and the metadata match of its own. */
+export function forWeighted(action: ForwardAction, weighted: WeightedClusterConfig): ForwardAction {
+  const { hostRewrite, metadataMatch } = weighted
+  if (hostRewrite === undefined && metadataMatch === undefined) return action
+  const rewriteHost: HostRewrite | undefined = hostRewrite === undefined ? action.rewriteHost : () => hostRewrite
+  return {
+    ...action,
+    rewriteHost,
+    autoHostRewrite: action.autoHostRewrite && hostRewrite === undefined,
+    metadataMatch: merged(action.metadataMatch, metadataMatch),
+  }
+}
+
+function merged(base: JsonObject | undefined, over: JsonObject | undefined): JsonObject | undefined {
+  if (base === undefined || over === undefined) return over ?? base
+  const out: JsonObject = { ...base }
+  for (const [namespace, value] of Object.entries(over)) {
+    const below = Object.hasOwn(base, namespace) ? base[namespace] : undefined
+    out[namespace] = isObject(below) && isObject(value) ? { ...below, ...value } : value
+  }
+  return out
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function compileMirror(mirror: MirrorConfig, deps: Deps): CompiledMirror {
+  return {
+    cluster: mirrorCluster(mirror),
+    sampled: mirror.fraction && compileFraction(mirror.fraction, deps.runtime),
+    appendShadow: mirror.appendShadow,
+    hostRewrite: mirror.hostRewrite,
+  }
+}
+
+function mirrorCluster(mirror: MirrorConfig): (stream: HttpStream) => string | undefined {
+  const { cluster, clusterHeader } = mirror
+  if (cluster !== undefined && cluster !== '') return () => cluster
+  if (clusterHeader === undefined) return () => undefined
+  const read = clusterFromHeader(clusterHeader)
+  return (stream) => read(stream.request, stream.head)
+}
+
+function compileDirect(action: DirectResponseConfig, deps: Deps): DirectAction {
+  const { bodyFormat, body } = action
+  const kind = 'direct'
+  if (bodyFormat !== undefined) {
+    const contentType = bodyFormat.contentType ?? (bodyFormat.kind === 'json' ? 'application/json' : undefined)
+    return { kind, status: action.status, body: deps.compileBody(bodyFormat, body ?? ''), contentType }
+  }
+  const constant = body === undefined || body === '' ? undefined : () => body
+  return { kind, status: action.status, body: constant, contentType: undefined }
+}

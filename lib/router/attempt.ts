@@ -1,0 +1,309 @@
+import type { Socket } from 'node:net'
+import type { TerminalExchange, TerminalStream } from '../chain/filter.ts'
+import type { Cluster, UpstreamEvents, UpstreamHost, UpstreamInfo, UpstreamStream } from '../core/attempt.ts'
+import { FAILURES, type Failure } from '../core/failure.ts'
+import type { Headers } from '../core/headers.ts'
+import { Timed } from '../core/timer-wheel.ts'
+import { Deadlines, requestTimeoutMs } from './deadlines.ts'
+import type { CompiledRoute, ForwardAction } from './route.ts'
+import type { RouterParts } from './router.ts'
+import { Shadow } from './shadow.ts'
+
+/** What one forwarding begins with. */
+export interface ForwardingStart {
+  readonly exchange: TerminalExchange
+  readonly route: CompiledRoute<unknown>
+  readonly action: ForwardAction
+  readonly cluster: Cluster
+  readonly router: RouterParts
+}
+
+/**
+ * One exchange on its way through a cluster: prepares the request, opens an attempt, repeats it once where a pooled
+ * connection turned out to be dead before anything was processed, keeps the deadlines, and hands the response back.
+ */
+export class Forwarding extends Timed implements TerminalStream, UpstreamEvents {
+  readonly #exchange: TerminalExchange
+  readonly #route: CompiledRoute<unknown>
+  readonly #action: ForwardAction
+  readonly #cluster: Cluster
+  readonly #router: RouterParts
+  #stream: UpstreamStream | undefined = undefined
+  #host: UpstreamHost | undefined = undefined
+  #deadlines: Deadlines | undefined = undefined
+  #shadows: readonly Shadow[] | undefined = undefined
+  #startedMs = 0
+  #bodyless = false
+  #reused = false
+  #responding = false
+  #done = false
+  #status = 0
+
+  constructor(start: ForwardingStart) {
+    super()
+    this.#exchange = start.exchange
+    this.#route = start.route
+    this.#action = start.action
+    this.#cluster = start.cluster
+    this.#router = start.router
+  }
+
+  /** Opens the first attempt. Undefined where the exchange has been answered within. */
+  begin(end: boolean): TerminalStream | undefined {
+    const exchange = this.#exchange
+    this.#bodyless = end
+    const timeoutMs = requestTimeoutMs(exchange, this.#action)
+    this.#prepare(timeoutMs)
+    const wheel = this.#router.scope.wheel
+    this.#startedMs = wheel.clock.now()
+    this.#deadlines = new Deadlines(timeoutMs, this.#cluster.maxStreamDurationMs ?? 0, this.#startedMs)
+    if (end || exchange.requestComplete) this.#deadlines.requestComplete(this.#startedMs)
+    this.#armNext()
+    if (this.#action.mirrors.length > 0) this.#mirror(end)
+    this.#open()
+    return this.#done ? undefined : this
+  }
+
+  /** The last changes to a request: the route's edits, then host, then path (Envoy's order). */
+  #prepare(timeoutMs: number): void {
+    const exchange = this.#exchange
+    const route = this.#route
+    const { request, head } = exchange
+    const { config } = this.#router
+    const action = this.#action
+    route.requestHeaderEdits?.(request, exchange)
+    if (action.rewriteHost !== undefined && !action.autoHostRewrite) this.#rewriteHost('')
+    if (action.rewritePath !== undefined) {
+      const original = head.path
+      const path = action.rewritePath(exchange)
+      if (path !== original) {
+        head.path = path
+        if (!config.suppressEnvoyHeaders) request.set('x-envoy-original-path', original)
+      }
+    }
+    if (!config.suppressEnvoyHeaders && timeoutMs > 0) {
+      request.set('x-envoy-expected-rq-timeout-ms', String(timeoutMs))
+    }
+    if (route.includeAttemptCount) request.set('x-envoy-attempt-count', '1')
+  }
+
+  #rewriteHost(hostname: string): void {
+    const { head, request } = this.#exchange
+    const host = this.#action.rewriteHost?.(this.#exchange, hostname)
+    if (host === undefined || host === '' || host === head.authority) return
+    if (this.#action.appendXForwardedHost) request.append('x-forwarded-host', head.authority)
+    if (!this.#router.config.suppressEnvoyHeaders) request.set('x-envoy-original-host', head.authority)
+    head.authority = host
+  }
+
+  #open(): void {
+    const exchange = this.#exchange
+    const cluster = this.#cluster
+    const host = cluster.pick(NO_CONTEXT)
+    if ('code' in host) {
+      this.#fail(host)
+      return
+    }
+    this.#host = host
+    const { info } = exchange
+    info.attempts++
+    info.upstreamHost = host.addressText
+    info.upstreamHostName = host.hostname
+    if (this.#action.autoHostRewrite) this.#rewriteHost(host.hostname)
+    this.#stream = cluster.open(
+      host,
+      {
+        head: exchange.head,
+        headers: exchange.request,
+        end: this.#bodyless,
+        priority: this.#action.priority,
+        upgrade: exchange.head.protocol !== undefined,
+        forwardContinue: exchange.request.has('expect'),
+      },
+      this,
+    )
+  }
+
+  #mirror(end: boolean): void {
+    const shadows: Shadow[] = []
+    for (const target of this.#action.mirrors) {
+      const shadow = Shadow.start(target, this.#exchange, this.#router, end)
+      if (shadow !== undefined) shadows.push(shadow)
+    }
+    if (shadows.length > 0 && !end) this.#shadows = shadows
+  }
+
+  // --- request ------------------------------------------------------------------------------------------------------
+
+  write(chunk: Buffer, end: boolean): boolean {
+    const { info } = this.#exchange
+    info.upstreamBytesSent += chunk.length
+    if (this.#shadows !== undefined) for (const shadow of this.#shadows) shadow.write(chunk, end)
+    if (end) this.#requestDone()
+    return this.#stream?.write(chunk, end) ?? true
+  }
+
+  trailers(trailers: Headers): void {
+    if (this.#shadows !== undefined) for (const shadow of this.#shadows) shadow.write(EMPTY, true)
+    this.#requestDone()
+    this.#stream?.trailers(trailers)
+  }
+
+  #requestDone(): void {
+    const now = this.#router.scope.wheel.clock.now()
+    this.#exchange.info.upstreamLastSentMs = now
+    this.#deadlines?.requestComplete(now)
+    this.#armNext()
+  }
+
+  pause(): void {
+    this.#stream?.pause()
+  }
+
+  resume(): void {
+    this.#stream?.resume()
+  }
+
+  cancel(why: Failure | undefined): void {
+    if (this.#done) return
+    if (why?.source === 'downstream') this.#cluster.counters.cancelled.v++
+    this.#finish()
+    this.#stream?.cancel()
+  }
+
+  // --- response -----------------------------------------------------------------------------------------------------
+
+  onConnected(info: UpstreamInfo): void {
+    this.#reused = info.reused
+    const stream = this.#exchange.info
+    stream.upstreamProtocol = info.protocol
+    stream.upstreamConnectionId = info.connectionId
+    stream.upstreamLocalAddress = info.localAddress
+    stream.upstreamFirstSentMs = this.#startedMs
+  }
+
+  onInformational(status: number, headers: Headers): void {
+    if (!this.#done) this.#exchange.upstreamInformational(status, headers)
+  }
+
+  onHeaders(status: number, headers: Headers, end: boolean): void {
+    if (this.#done) return
+    this.#responding = true
+    this.#status = status
+    const exchange = this.#exchange
+    const now = this.#router.scope.wheel.clock.now()
+    exchange.info.upstreamFirstReceivedMs = now
+    const elapsed = Math.trunc(now - this.#startedMs)
+    if (!this.#router.config.suppressEnvoyHeaders) headers.set('x-envoy-upstream-service-time', String(elapsed))
+    if (this.#route.includeAttemptCountInResponse) headers.set('x-envoy-attempt-count', String(exchange.info.attempts))
+    this.#route.responseHeaderEdits?.(headers, exchange)
+    if (end) this.#complete(now)
+    exchange.upstreamHeaders(status, headers, end)
+  }
+
+  onData(chunk: Buffer, end: boolean): boolean {
+    this.#exchange.info.upstreamBytesReceived += chunk.length
+    if (this.#done) return true
+    if (end) this.#complete(this.#router.scope.wheel.clock.now())
+    return this.#exchange.upstreamData(chunk, end)
+  }
+
+  onTrailers(trailers: Headers): void {
+    if (this.#done) return
+    this.#complete(this.#router.scope.wheel.clock.now())
+    this.#exchange.upstreamTrailers(trailers)
+  }
+
+  onUpgraded(status: number, headers: Headers, socket: Socket, early: Buffer): void {
+    if (this.#done) {
+      socket.destroy()
+      return
+    }
+    this.#status = status
+    this.#route.responseHeaderEdits?.(headers, this.#exchange)
+    this.#complete(this.#router.scope.wheel.clock.now())
+    this.#exchange.upstreamUpgraded(status, headers, socket, early)
+  }
+
+  onDrain(): void {
+    if (!this.#done) this.#exchange.drained()
+  }
+
+  onReset(why: Failure, detail?: string): void {
+    if (this.#done) return
+    if (this.#mayRepeat(why)) {
+      this.#cluster.counters.retry.v++
+      this.#open()
+      return
+    }
+    this.#fail(why, detail)
+  }
+
+  /**
+   * A pooled connection that its peer had closed already: nothing of a response came. Only where a repetition cannot
+   * do harm (RFC 9110 §9.2.2), nothing is lost by it (no body), and once.
+   */
+  #mayRepeat(why: Failure): boolean {
+    if (why.retry !== 'reused' || !this.#reused || this.#responding || !this.#bodyless) return false
+    return this.#exchange.info.attempts < 2 && isIdempotent(this.#exchange.head.method)
+  }
+
+  #fail(why: Failure, detail?: string): void {
+    if (this.#host !== undefined) this.#host.rqError++
+    if (!this.#responding) this.#cluster.completed(why.status, this.#router.scope.wheel.clock.now() - this.#startedMs)
+    this.#finish()
+    this.#exchange.upstreamFailed(why, detail)
+  }
+
+  #complete(now: number): void {
+    this.#exchange.info.upstreamLastReceivedMs = now
+    if (this.#host !== undefined) {
+      if (this.#status >= 500) this.#host.rqError++
+      else this.#host.rqSuccess++
+    }
+    this.#cluster.completed(this.#status, now - this.#startedMs)
+    this.#finish()
+  }
+
+  #finish(): void {
+    this.#done = true
+    this.#router.scope.wheel.disarm(this)
+  }
+
+  // --- deadlines ----------------------------------------------------------------------------------------------------
+
+  #armNext(): void {
+    const due = this.#deadlines?.next() ?? 0
+    if (due > 0) this.#router.scope.wheel.armAt(this, due)
+  }
+
+  override onDue(nowMs: number): void {
+    if (this.#done) return
+    const expired = this.#deadlines?.expired(nowMs)
+    if (expired === undefined) {
+      this.#armNext()
+      return
+    }
+    if (expired === 'request') {
+      this.#cluster.counters.timeout.v++
+      if (this.#host !== undefined) this.#host.rqTimeout++
+    }
+    const stream = this.#stream
+    this.#fail(expired === 'request' ? FAILURES.upstreamTimeout : FAILURES.upstreamMaxDuration)
+    stream?.cancel()
+  }
+}
+
+function isIdempotent(method: string): boolean {
+  return (
+    method === 'GET' ||
+    method === 'HEAD' ||
+    method === 'OPTIONS' ||
+    method === 'TRACE' ||
+    method === 'PUT' ||
+    method === 'DELETE'
+  )
+}
+
+const NO_CONTEXT = Object.freeze({})
+const EMPTY: Buffer = Buffer.alloc(0)

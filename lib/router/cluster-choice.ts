@@ -1,0 +1,77 @@
+import type { RequestHead } from '../core/head.ts'
+import type { Headers } from '../core/headers.ts'
+import type { RouteRequest } from './request.ts'
+import type { CompiledRoute } from './route.ts'
+
+/** Resolves what a route leaves to the request: its cluster. */
+export type ClusterChoice<P> = (request: RouteRequest) => CompiledRoute<P>
+
+/** Distinct clusters by header that are remembered per route; clients may send any. */
+const MAX_REMEMBERED = 256
+
+/** The first value of a header that names a cluster; undefined where it is missing or empty. */
+export function clusterFromHeader(name: string): (headers: Headers, head: RequestHead) => string | undefined {
+  const lower = name.toLowerCase()
+  const read = lower === ':authority' || lower === 'host' ? authority : (headers: Headers) => headers.get(lower)
+  return (headers, head) => {
+    const value = read(headers, head)
+    return value === '' ? undefined : value
+  }
+}
+
+function authority(_headers: Headers, head: RequestHead): string {
+  return head.authority
+}
+
+/** The route with the cluster that a header names; without the header the route as it is, whose cluster is ''. */
+export function chooseByHeader<P>(name: string, route: CompiledRoute<P>): ClusterChoice<P> {
+  const read = clusterFromHeader(name)
+  const remembered = new Map<string, CompiledRoute<P>>()
+  return (request) => {
+    const cluster = read(request.request, request.head)
+    if (cluster === undefined) return route
+    const known = remembered.get(cluster)
+    if (known !== undefined) return known
+    const variant = { ...route, cluster }
+    if (remembered.size < MAX_REMEMBERED) remembered.set(cluster, variant)
+    return variant
+  }
+}
+
+export interface WeightedChoice<P> {
+  readonly weight: number
+  readonly choose: ClusterChoice<P>
+}
+
+/**
+ * One of several by weight: the exchange's draw, or the number in `randomHeader` modulo the sum of the weights where it
+ * carries one.
+ *
+ * @throws Error where all weights are 0.
+ */
+export function chooseByWeight<P>(
+  choices: readonly WeightedChoice<P>[],
+  randomHeader: string | undefined,
+): ClusterChoice<P> {
+  const total = choices.reduce((sum, c) => sum + c.weight, 0)
+  if (!(total > 0)) throw new Error('the weights of weighted clusters add up to 0')
+  const header = randomHeader?.toLowerCase()
+  return (request) => {
+    const given = header === undefined || header === '' ? -1 : drawFromHeader(request.request, header, total)
+    let draw = given >= 0 ? given : Math.floor(request.random * total)
+    for (const { weight, choose } of choices) {
+      if (draw < weight) return choose(request)
+      draw -= weight
+    }
+    // Not reached while `random` is below 1.
+    return choices[choices.length - 1].choose(request)
+  }
+}
+
+/** The header's number modulo `total`; -1 where there is none, or more than one value. */
+function drawFromHeader(headers: Headers, name: string, total: number): number {
+  const value = headers.join(name)
+  if (value === undefined || !/^[0-9]{1,20}$/.test(value)) return -1
+  // Beyond 2^53 doubles lose the last digits, which are what counts.
+  return value.length < 16 ? Number(value) % total : Number(BigInt(value) % BigInt(total))
+}

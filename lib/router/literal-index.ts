@@ -1,0 +1,124 @@
+import type { Candidate, Filed, PathView } from './candidate.ts'
+import type { RouteRequest } from './request.ts'
+
+/** Four characters, one byte each, packed into one word. */
+const GRAM = 4
+/** One record: gram, number of the first entry + 1 (0: free), entries. */
+const RECORD = 3
+
+interface Entry<T> {
+  readonly candidate: Candidate<T>
+  readonly literal: string
+  /** Where in the literal the gram stands that leads here. */
+  readonly offset: number
+}
+
+/**
+ * Regexes by what they need: each is filed under four characters of a literal that every match must contain, the four
+ * that the fewest others have. The path is read once; at each place the last four characters are one probe of a small
+ * table, and only a regex whose whole literal stands there is run.
+ */
+export class LiteralIndex<T> {
+  readonly #table: Int32Array
+  readonly #mask: number
+  readonly #entries: Entry<T>[] = []
+
+  /** True for candidates that can be filed. */
+  static takes(this: void, filed: Filed<unknown>): boolean {
+    return filed.literals.some((literal) => literal.length >= GRAM)
+  }
+
+  /** `candidates` in ascending order, all of them such that `takes` answers true. */
+  constructor(candidates: readonly Filed<T>[]) {
+    const uses = countGrams(candidates)
+    const byGram = new Map<number, Entry<T>[]>()
+    for (const filed of candidates) {
+      const { gram, entry } = rarest(filed, uses)
+      const known = byGram.get(gram)
+      if (known === undefined) byGram.set(gram, [entry])
+      else known.push(entry)
+    }
+    let size = 4
+    while (size < byGram.size * 2) size *= 2
+    this.#mask = size - 1
+    this.#table = new Int32Array(size * RECORD)
+    for (const [gram, entries] of byGram) {
+      let slot = this.#slot(gram)
+      while (this.#table[slot * RECORD + 1] !== 0) slot = (slot + 1) & this.#mask
+      this.#table[slot * RECORD] = gram
+      this.#table[slot * RECORD + 1] = this.#entries.length + 1
+      this.#table[slot * RECORD + 2] = entries.length
+      this.#entries.push(...entries)
+    }
+  }
+
+  /** The first that accepts the request, if it comes before `limit`. */
+  best(request: RouteRequest, path: PathView, limit: number): Candidate<T> | undefined {
+    const text = path.text
+    let found: Candidate<T> | undefined
+    let gram = 0
+    for (let i = 0; i < text.length; i++) {
+      gram = (gram << 8) | (text.charCodeAt(i) & 0xff)
+      if (i < GRAM - 1) continue
+      const record = this.#find(gram)
+      if (record < 0) continue
+      const last = this.#table[record + 1] + this.#table[record + 2] - 1
+      for (let e = this.#table[record + 1] - 1; e < last; e++) {
+        const { candidate, literal, offset } = this.#entries[e]
+        if (candidate.order >= limit) break
+        if (!text.startsWith(literal, i - (GRAM - 1) - offset) || !candidate.accepts(request, path)) continue
+        found = candidate
+        limit = candidate.order
+        break
+      }
+    }
+    return found
+  }
+
+  /** Where the record of that gram begins, or -1. */
+  #find(gram: number): number {
+    const table = this.#table
+    for (let slot = this.#slot(gram); table[slot * RECORD + 1] !== 0; slot = (slot + 1) & this.#mask) {
+      if (table[slot * RECORD] === gram) return slot * RECORD
+    }
+    return -1
+  }
+
+  #slot(gram: number): number {
+    const mixed = Math.imul(gram, 0x9e3779b1)
+    return (mixed ^ (mixed >>> 16)) & this.#mask
+  }
+}
+
+function gramAt(literal: string, at: number): number {
+  let gram = 0
+  for (let i = at; i < at + GRAM; i++) gram = (gram << 8) | (literal.charCodeAt(i) & 0xff)
+  return gram
+}
+
+/** In how many candidates each gram occurs. */
+function countGrams(candidates: readonly Filed<unknown>[]): Map<number, number> {
+  const uses = new Map<number, number>()
+  for (const { literals } of candidates) {
+    const own = new Set<number>()
+    for (const literal of literals) for (let i = 0; i + GRAM <= literal.length; i++) own.add(gramAt(literal, i))
+    for (const gram of own) uses.set(gram, (uses.get(gram) ?? 0) + 1)
+  }
+  return uses
+}
+
+function rarest<T>(filed: Filed<T>, uses: ReadonlyMap<number, number>): { gram: number; entry: Entry<T> } {
+  let best: { gram: number; entry: Entry<T> } | undefined
+  let fewest = Number.POSITIVE_INFINITY
+  for (const literal of filed.literals) {
+    for (let offset = 0; offset + GRAM <= literal.length; offset++) {
+      const gram = gramAt(literal, offset)
+      const count = uses.get(gram) ?? 0
+      if (count >= fewest) continue
+      fewest = count
+      best = { gram, entry: { candidate: filed.candidate, literal, offset } }
+    }
+  }
+  if (best === undefined) throw new Error('a candidate without literals cannot be filed under one')
+  return best
+}

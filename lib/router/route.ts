@@ -1,0 +1,85 @@
+import type { HttpStream, Route } from '../chain/filter.ts'
+import type { JsonObject } from '../core/errors.ts'
+import type { Runtime } from '../core/metrics.ts'
+import type { FormatConfig } from '../telemetry/config.ts'
+import type { FilterConfigs, UpgradeConfig } from './config.ts'
+import type { CompileFormat, HeaderEdits } from './header-edits.ts'
+import type { Location } from './redirect.ts'
+import type { HostRewrite, PathRewrite } from './rewrite.ts'
+
+/** What a route table is compiled with. `P` is a compiled filter chain, opaque here. */
+export interface RouteTableDeps<P> {
+  /** The chain for these per-route levels, least specific first; called once per distinct combination. */
+  planFor(levels: readonly FilterConfigs[]): P
+  readonly runtime: Runtime
+  readonly compileFormat: CompileFormat
+  /** The body of a direct response; `%LOCAL_REPLY_BODY%` in the format stands for `body`. */
+  compileBody(format: FormatConfig, body: string): (stream: HttpStream) => string
+}
+
+/** A route as requests meet it: everything resolved, one object shared by all of them. */
+export interface CompiledRoute<P> extends Route {
+  /** '' where the action does not forward, or its cluster header is missing. */
+  readonly cluster: string
+  readonly plan: P
+  readonly action: CompiledAction
+  /** All levels in Envoy's order; undefined where there is nothing to do. */
+  readonly requestHeaderEdits: HeaderEdits | undefined
+  readonly responseHeaderEdits: HeaderEdits | undefined
+  /** `x-envoy-attempt-count` to the upstream, and in the response. */
+  readonly includeAttemptCount: boolean
+  readonly includeAttemptCountInResponse: boolean
+  /** '' where the route has no statistics of its own. */
+  readonly statPrefix: string
+}
+
+export type CompiledAction = ForwardAction | RedirectAction | DirectAction | { readonly kind: 'none' }
+
+export interface ForwardAction {
+  readonly kind: 'route'
+  /** Status where the cluster does not exist; a missing cluster header is 404 by Envoy's rule. */
+  readonly clusterNotFoundStatus: number
+  /** 0: none. */
+  readonly timeoutMs: number
+  /** Undefined: the connection manager's; 0: none. */
+  readonly idleTimeoutMs: number | undefined
+  readonly maxStreamDurationMs: number | undefined
+  /** Undefined: `grpc-timeout` is not honoured; 0: without a cap. */
+  readonly grpcTimeoutMaxMs: number | undefined
+  readonly grpcTimeoutOffsetMs: number | undefined
+  readonly priority: 'default' | 'high'
+  readonly upgrades: readonly UpgradeConfig[] | undefined
+  readonly mirrors: readonly CompiledMirror[]
+  readonly rewritePath: PathRewrite | undefined
+  readonly rewriteHost: HostRewrite | undefined
+  /** True where the upstream's own name is wanted, so that the host must be chosen before the head is written. */
+  readonly autoHostRewrite: boolean
+  readonly appendXForwardedHost: boolean
+  /** The weighted cluster's over the route's, namespace by namespace and key by key. */
+  readonly metadataMatch: JsonObject | undefined
+  readonly bodyBufferLimitBytes: number | undefined
+}
+
+export interface CompiledMirror {
+  /** Undefined where the cluster header is missing: no mirror. */
+  readonly cluster: (stream: HttpStream) => string | undefined
+  /** Takes the exchange's draw; undefined: every request. */
+  readonly sampled: ((random: number) => boolean) | undefined
+  readonly appendShadow: boolean
+  readonly hostRewrite: string | undefined
+}
+
+export interface RedirectAction {
+  readonly kind: 'redirect'
+  readonly status: number
+  readonly location: Location
+}
+
+export interface DirectAction {
+  readonly kind: 'direct'
+  readonly status: number
+  /** Undefined where there is no body. */
+  readonly body: ((stream: HttpStream) => string) | undefined
+  /** Undefined: text/plain where there is a body. */
+  readonly contentType: string | undefined
+}

@@ -1,0 +1,97 @@
+import type { FilterFactory, Scope, Terminal, TerminalExchange, TerminalStream } from '../chain/filter.ts'
+import type { Clusters } from '../core/attempt.ts'
+import type { JsonObject } from '../core/errors.ts'
+import type { FieldReader } from '../core/field-reader.ts'
+import { Headers } from '../core/headers.ts'
+import { Forwarding } from './attempt.ts'
+import type { CompiledRoute, ForwardAction } from './route.ts'
+
+export const ROUTER_TYPE = 'envoy.extensions.filters.http.router.v3.Router'
+
+export type RouterConfig = JsonObject & {
+  /** No `x-envoy-*` headers on requests upstream and responses downstream. */
+  suppressEnvoyHeaders: boolean
+  respectExpectedTimeout: boolean
+}
+
+/** What the router needs of the gateway, beside its configuration. */
+export interface RouterParts {
+  readonly config: RouterConfig
+  readonly clusters: Clusters
+  readonly scope: Scope
+}
+
+/** The filter that ends every chain: it forwards to the route's cluster, redirects, or answers by itself. */
+export const routerFactory: FilterFactory<RouterConfig> = Object.freeze({
+  name: 'envoy.filters.http.router',
+  typeUrls: [ROUTER_TYPE],
+  terminal: true,
+  parse(fields: FieldReader): RouterConfig {
+    // dynamic_stats and start_child_span only concern statistics and tracing that are not built; the rest would change
+    // what is sent where.
+    fields.ignore('dynamic_stats', 'start_child_span')
+    const config = {
+      suppressEnvoyHeaders: fields.bool('suppress_envoy_headers'),
+      respectExpectedTimeout: fields.bool('respect_expected_rq_timeout'),
+    }
+    fields.unread('refuse')
+    return config
+  },
+  compile(config: RouterConfig, scope: Scope): Terminal {
+    return new Router({ config, clusters: scope.clusters, scope })
+  },
+})
+
+/** A route as the router meets it; the chain plan is the engine's business. */
+type RoutedTo = CompiledRoute<unknown>
+
+class Router implements Terminal {
+  readonly #parts: RouterParts
+
+  constructor(parts: RouterParts) {
+    this.#parts = parts
+  }
+
+  begin(exchange: TerminalExchange, end: boolean): TerminalStream | undefined {
+    const route = exchange.route as RoutedTo | undefined
+    if (route === undefined) {
+      exchange.reply({ status: 404, details: 'route_not_found', flag: 'NR' })
+      return undefined
+    }
+    const { action } = route
+    if (action.kind === 'route') return this.#forward(exchange, route, end)
+    if (action.kind === 'redirect') {
+      this.#answer(exchange, route, action.status, { headers: ['location', action.location(exchange)] })
+    } else if (action.kind === 'direct') {
+      const body = action.body?.(exchange)
+      const headers = action.contentType === undefined ? [] : ['content-type', action.contentType]
+      this.#answer(exchange, route, action.status, { headers, ...(body === undefined ? {} : { body }) })
+    } else exchange.reply({ status: 404, details: 'non_forwarding_action', flag: 'NR' })
+    return undefined
+  }
+
+  /** An answer of the route's own: its response header edits apply, as to any response of that route. */
+  #answer(
+    exchange: TerminalExchange,
+    route: RoutedTo,
+    status: number,
+    reply: { headers: string[]; body?: string },
+  ): void {
+    const headers = new Headers(reply.headers)
+    route.responseHeaderEdits?.(headers, exchange)
+    exchange.reply({ status, details: 'direct_response', ...reply, headers: headers.raw })
+  }
+
+  #forward(exchange: TerminalExchange, route: RoutedTo, end: boolean): TerminalStream | undefined {
+    const action = route.action as ForwardAction
+    const name = route.cluster
+    const cluster = name === '' ? undefined : this.#parts.clusters.get(name)
+    exchange.info.upstreamCluster = name
+    if (cluster === undefined) {
+      const status = name === '' ? 404 : action.clusterNotFoundStatus
+      exchange.reply({ status, details: 'cluster_not_found', flag: 'NC' })
+      return undefined
+    }
+    return new Forwarding({ exchange, route, action, cluster, router: this.#parts }).begin(end)
+  }
+}

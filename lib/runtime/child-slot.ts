@@ -1,0 +1,121 @@
+import type { ChildProcess } from 'node:child_process'
+import { fork } from 'node:child_process'
+import type { Cancel, Clock } from '../core/clock.ts'
+import type { Log } from '../core/metrics.ts'
+
+const FIRST_DELAY_MS = 100
+const LAST_DELAY_MS = 5000
+/** A child that lived that long has not failed at the start: the next delay is the first one again. */
+const STABLE_MS = 10_000
+
+export interface SlotOptions {
+  /** For logs: `control`, `worker 0`. */
+  readonly name: string
+  /** Module that the child runs. */
+  readonly entry: string
+  readonly clock: Clock
+  readonly log: Log
+  started(): void
+  message(message: unknown): void
+  /** After each end, before the next start is scheduled; false: no next start. */
+  ended(code: number | null, signal: string | null): boolean
+}
+
+/**
+ * Keeps one child process running.
+ *
+ * ```
+ * start() ─▶ running ──exit──▶ waiting 100 ms, doubled each time up to 5 s ──▶ running
+ *               │ retire()                     │ retire()
+ *               ▼                              ▼
+ *             ending ──exit──▶ ended ◀─────────┘
+ * ```
+ */
+export class ChildSlot {
+  readonly #options: SlotOptions
+  #child: ChildProcess | undefined
+  #delayMs = FIRST_DELAY_MS
+  #startedMs = 0
+  #cancelStart: Cancel | undefined
+  #retired = false
+  /** How often the child has ended. */
+  ends = 0
+  readonly ended: Promise<void>
+  readonly #resolveEnded: () => void
+
+  constructor(options: SlotOptions) {
+    this.#options = options
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.ended = promise
+    this.#resolveEnded = resolve
+  }
+
+  get running(): boolean {
+    return this.#child !== undefined
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid
+  }
+
+  start(): void {
+    this.#cancelStart = undefined
+    if (this.#retired) return
+    this.#startedMs = this.#options.clock.now()
+    const child = fork(this.#options.entry, [], { execPath: process.execPath, execArgv: ['--disable-sigusr1'] })
+    this.#child = child
+    child.on('message', (message) => {
+      if (this.#child === child) this.#options.message(message)
+    })
+    child.on('error', (error) => {
+      this.#options.log.error(`${this.#options.name}: ${error.message}`)
+      // It could not be started at all; no other event follows.
+      if (child.pid === undefined) this.#closed(child, null, null)
+    })
+    // `close` comes after the last message of the child, but never where this side has closed the channel.
+    child.once('close', (code, signal) => this.#closed(child, code, signal))
+    child.once('exit', (code, signal) => {
+      if (!child.connected) this.#closed(child, code, signal)
+    })
+    this.#options.started()
+  }
+
+  /** Dropped where the child is gone: whoever waits for its answer learns of its end otherwise. */
+  send(message: object, handle?: unknown): void {
+    if (this.#child?.connected === true) this.#child.send(message, handle as never, { keepOpen: true }, () => {})
+  }
+
+  /** No more starts. `ended` resolves when the process, if one runs, is gone. */
+  retire(): void {
+    this.#retired = true
+    this.#cancelStart?.()
+    if (this.#child === undefined) this.#resolveEnded()
+  }
+
+  /** Closes the channel, which control takes as its order to end. */
+  disconnect(): void {
+    if (this.#child?.connected === true) this.#child.disconnect()
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal)
+  }
+
+  #closed(child: ChildProcess, code: number | null, signal: string | null): void {
+    if (this.#child !== child) return
+    this.#child = undefined
+    this.ends++
+    const again = this.#options.ended(code, signal) && !this.#retired
+    if (!again) {
+      this.#retired = true
+      this.#resolveEnded()
+      return
+    }
+    const lived = this.#options.clock.now() - this.#startedMs
+    if (lived > STABLE_MS) this.#delayMs = FIRST_DELAY_MS
+    const delayMs = this.#delayMs
+    this.#delayMs = Math.min(delayMs * 2, LAST_DELAY_MS)
+    this.#options.log.warn(`${this.#options.name} has ended and is started again`, { code, signal, delayMs })
+    this.#cancelStart = this.#options.clock.schedule(delayMs, () => this.start())
+  }
+}

@@ -1,0 +1,28 @@
+import type { GatewayConfig } from '../config/model.ts'
+import type { EngineStatus, MetricsSnapshot } from './engine.ts'
+import type { MemoryUse } from './messages.ts'
+import type { ServerState } from './server-state.ts'
+
+/** The gateway as admin sees it, whatever the number of processes: `Control` has one, `EmbeddedPanel` is another. */
+export interface ControlPanel {
+  state(): ServerState
+  uptimeMs(): number
+  workers(): number
+  /** What runs, and since when; undefined before the first configuration is there. */
+  configuration(): { readonly config: GatewayConfig; readonly updatedMs: number } | undefined
+  /** The sum over all workers that answer within a second, and the server's own gauges. */
+  stats(): Promise<MetricsSnapshot>
+  status(): Promise<EngineStatus>
+  /** Of all processes together. */
+  memory(): Promise<MemoryUse>
+  /** pino level names; undefined where it was never changed. */
+  logLevel(): string | undefined
+  setLogLevel(level: string): void
+  /** Closes all listeners for good and lets what is in flight end; the gateway itself goes on. */
+  drainListeners(): void
+  /** False: `/ready` and health check filters answer that this gateway should get no more traffic. */
+  setHealthy(ok: boolean): void
+  reopenLogs(): void
+  /** Ends the gateway at once. */
+  quit(): void
+}

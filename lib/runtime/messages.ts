@@ -1,0 +1,127 @@
+import type { Address } from '../core/address.ts'
+import type { Json, JsonObject } from '../core/errors.ts'
+import type { EngineStatus, MetricsSnapshot } from './engine.ts'
+
+/**
+ * What the three kinds of process say to each other. All of it is plain JSON; what may be large travels as `part`s.
+ * Workers and control have no channel of their own: the supervisor passes their messages on without looking inside.
+ */
+
+/** A piece of a large payload, cut by `encodeChunks`. Pieces of one payload arrive in order; `index` 0 starts anew. */
+export interface Part<P extends string> {
+  readonly kind: 'part'
+  readonly payload: P
+  /** Pairs an answer with its request; the configuration's number for configurations. */
+  readonly id: number
+  readonly index: number
+  readonly last: boolean
+  readonly text: string
+}
+
+/** One mistake, as it crosses the process boundary. */
+export interface ErrorMessage {
+  readonly path: string
+  readonly message: string
+}
+
+export type ControlToWorker =
+  /** Asks for `hello`, with which everything between the two begins. */
+  | { readonly kind: 'greet' }
+  | Part<'config'>
+  /** The worker sends the configuration that it runs. */
+  | { readonly kind: 'send-config'; readonly id: number }
+  /** `full`: everything, not only what has changed since the last push. */
+  | { readonly kind: 'send-stats'; readonly id: number; readonly full: boolean }
+  | { readonly kind: 'send-status'; readonly id: number }
+  | { readonly kind: 'log-level'; readonly level: string }
+  | { readonly kind: 'drain-listeners'; readonly deadlineMs: number }
+  | { readonly kind: 'health'; readonly ok: boolean }
+
+export interface Hello {
+  readonly kind: 'hello'
+  readonly pid: number
+  /** Digest of the configuration that it runs; '' where it has none yet. */
+  readonly digest: string
+  /** Its listeners were drained on request and stay closed. */
+  readonly drained: boolean
+  readonly healthy: boolean
+}
+
+export type WorkerToControl =
+  | Hello
+  | Part<'config' | 'stats' | 'status'>
+  /** The configuration with that number runs, or does not and nothing has changed. */
+  | { readonly kind: 'applied'; readonly id: number }
+  | { readonly kind: 'refused'; readonly id: number; readonly errors: readonly ErrorMessage[] }
+
+/** Counters and histograms as differences, gauges as values; only what has changed unless `full`. */
+export interface StatsPush extends MetricsSnapshot {
+  readonly full: boolean
+  /** Names that no longer exist there. */
+  readonly gone: readonly string[]
+}
+
+export interface MemoryUse {
+  readonly rss: number
+  readonly heapUsed: number
+  readonly heapTotal: number
+  readonly external: number
+}
+
+export interface WorkerStatus {
+  readonly engine: EngineStatus
+  readonly memory: MemoryUse
+}
+
+export type WorkerToSupervisor =
+  | { readonly kind: 'bind'; readonly id: number; readonly address: Address }
+  | { readonly kind: 'release'; readonly address: Address }
+  | { readonly kind: 'release-all' }
+  /** It runs a whole configuration: sockets that only its predecessor used may go. */
+  | { readonly kind: 'settled' }
+  | { readonly kind: 'to-control'; readonly body: WorkerToControl }
+
+export type SupervisorToWorker =
+  | {
+      readonly kind: 'start'
+      readonly worker: number
+      /** How long in-flight work may take to end when the supervisor is gone or SIGTERM comes to the worker itself. */
+      readonly drainTimeMs: number
+      readonly settings: Settings
+    }
+  /** Comes with a handle, or with `listen`: options for `server.listen` where no handle can be made. */
+  | { readonly kind: 'bound'; readonly id: number; readonly listen?: JsonObject }
+  | { readonly kind: 'bind-failed'; readonly id: number; readonly code: string; readonly message: string }
+  /** Stop accepting, finish what is in flight, end the process. */
+  | { readonly kind: 'drain'; readonly deadlineMs: number }
+  | { readonly kind: 'reopen-logs' }
+  | { readonly kind: 'from-control'; readonly body: ControlToWorker }
+
+export type ControlToSupervisor =
+  /** Every worker runs the first configuration. */
+  | { readonly kind: 'ready'; readonly admin: string }
+  /** The first configuration cannot be run; the reasons have been written. */
+  | { readonly kind: 'failed' }
+  | { readonly kind: 'quit' }
+  | { readonly kind: 'reopen-logs' }
+  | { readonly kind: 'to-worker'; readonly worker: number; readonly body: ControlToWorker }
+
+export type SupervisorToControl =
+  /** `restarted`: workers may be serving already, and their configuration counts. */
+  | {
+      readonly kind: 'start'
+      readonly restarted: boolean
+      /** How long the gateway has been running. */
+      readonly ageMs: number
+      readonly workers: number
+      readonly drainTimeMs: number
+      readonly settings: Settings
+    }
+  | { readonly kind: 'worker-up'; readonly worker: number }
+  | { readonly kind: 'worker-down'; readonly worker: number }
+  | { readonly kind: 'draining' }
+  | { readonly kind: 'reopen-logs' }
+  | { readonly kind: 'from-worker'; readonly worker: number; readonly body: WorkerToControl }
+
+/** Settings of a process kind, opaque to this room: the composition root writes and reads them. */
+export type Settings = { readonly [key: string]: Json }

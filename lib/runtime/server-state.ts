@@ -1,0 +1,42 @@
+import type { MetricsSnapshot } from './engine.ts'
+import type { MemoryUse } from './messages.ts'
+
+/** Envoy's words (`envoy.admin.v3.ServerInfo.State`) and the numbers of its gauge `server.state`. */
+export const SERVER_STATES = { LIVE: 0, DRAINING: 1, PRE_INITIALIZING: 2, INITIALIZING: 3 } as const
+
+export type ServerState = keyof typeof SERVER_STATES
+
+export interface ServerGauges {
+  readonly state: ServerState
+  readonly uptimeMs: number
+  readonly workers: number
+  readonly memory: MemoryUse
+}
+
+/** Adds the gauges that belong to the server as a whole (`server.live`, `server.uptime`, ...) under Envoy's names. */
+export function withServerGauges(snapshot: MetricsSnapshot, server: ServerGauges): MetricsSnapshot {
+  const { memory } = server
+  const own = new Map<string, number>([
+    ['server.concurrency', server.workers],
+    ['server.live', server.state === 'LIVE' ? 1 : 0],
+    ['server.memory_allocated', memory.heapUsed + memory.external],
+    ['server.memory_heap_size', memory.heapTotal + memory.external],
+    ['server.memory_physical_size', memory.rss],
+    ['server.state', SERVER_STATES[server.state]],
+    ['server.uptime', Math.floor(server.uptimeMs / 1000)],
+  ])
+  const gauges = [...snapshot.gauges.filter(([name]) => !own.has(name)), ...own]
+  return { ...snapshot, gauges: gauges.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)) }
+}
+
+/** The use of several processes together. */
+export function addMemory(parts: readonly MemoryUse[]): MemoryUse {
+  const sum = { rss: 0, heapUsed: 0, heapTotal: 0, external: 0 }
+  for (const part of parts) {
+    sum.rss += part.rss
+    sum.heapUsed += part.heapUsed
+    sum.heapTotal += part.heapTotal
+    sum.external += part.external
+  }
+  return sum
+}

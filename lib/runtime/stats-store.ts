@@ -1,0 +1,102 @@
+import type { HistogramSnapshot, MetricsSnapshot } from './engine.ts'
+import type { StatsPush } from './messages.ts'
+
+interface MutableHistogram {
+  count: number
+  sum: number
+  readonly bounds: readonly number[]
+  cumulative: number[]
+}
+
+interface Totals {
+  readonly counters: Map<string, number>
+  readonly gauges: Map<string, number>
+  readonly histograms: Map<string, MutableHistogram>
+}
+
+/**
+ * The statistics of all workers as control knows them. Counters and histograms of a worker that is gone stay in the sum
+ * (a counter never goes back), its gauges vanish. A name disappears when every worker that lives has dropped it, as a
+ * statistic of a removed cluster does.
+ */
+export class StatsStore {
+  readonly #workers = new Map<number, Totals>()
+  readonly #retired = emptyTotals()
+
+  /** Adds what a worker pushed. A difference without a base (control was restarted in between) is left out. */
+  add(worker: number, push: StatsPush): void {
+    if (push.full) this.#workers.set(worker, emptyTotals())
+    const totals = this.#workers.get(worker)
+    if (totals === undefined) return
+    for (const [name, value] of push.counters) totals.counters.set(name, (totals.counters.get(name) ?? 0) + value)
+    for (const [name, value] of push.gauges) totals.gauges.set(name, value)
+    for (const histogram of push.histograms) addHistogram(totals.histograms, histogram)
+    for (const name of push.gone) this.#forget(totals, name)
+  }
+
+  /** The worker has ended. */
+  retire(worker: number): void {
+    const totals = this.#workers.get(worker)
+    if (totals === undefined) return
+    this.#workers.delete(worker)
+    addTotals(this.#retired, totals)
+  }
+
+  /** Sums over all workers, by name in the order of the alphabet. */
+  snapshot(): MetricsSnapshot {
+    const sum = emptyTotals()
+    addTotals(sum, this.#retired)
+    for (const totals of this.#workers.values()) {
+      addTotals(sum, totals)
+      for (const [name, value] of totals.gauges) sum.gauges.set(name, (sum.gauges.get(name) ?? 0) + value)
+    }
+    return {
+      counters: sorted(sum.counters),
+      gauges: sorted(sum.gauges),
+      histograms: sorted(sum.histograms).map(([name, h]) => ({ name, ...h })),
+    }
+  }
+
+  #forget(totals: Totals, name: string): void {
+    const counter = totals.counters.get(name)
+    const histogram = totals.histograms.get(name)
+    totals.counters.delete(name)
+    totals.gauges.delete(name)
+    totals.histograms.delete(name)
+    const elsewhere = [...this.#workers.values()].some((t) => t.counters.has(name) || t.histograms.has(name))
+    if (elsewhere) {
+      // The others still count it: what this worker contributed must not be taken out of the sum.
+      if (counter !== undefined) this.#retired.counters.set(name, (this.#retired.counters.get(name) ?? 0) + counter)
+      if (histogram !== undefined) addHistogram(this.#retired.histograms, { name, ...histogram })
+    } else {
+      this.#retired.counters.delete(name)
+      this.#retired.histograms.delete(name)
+    }
+  }
+}
+
+function emptyTotals(): Totals {
+  return { counters: new Map(), gauges: new Map(), histograms: new Map() }
+}
+
+/** Counters and histograms only: gauges are of the living. */
+function addTotals(into: Totals, from: Totals): void {
+  for (const [name, value] of from.counters) into.counters.set(name, (into.counters.get(name) ?? 0) + value)
+  for (const [name, histogram] of from.histograms) addHistogram(into.histograms, { name, ...histogram })
+}
+
+function addHistogram(into: Map<string, MutableHistogram>, from: HistogramSnapshot): void {
+  const there = into.get(from.name)
+  if (there === undefined || there.bounds.length !== from.bounds.length) {
+    // Other bounds than before (new configuration): the two cannot be added, the newer ones count.
+    into.set(from.name, { count: from.count, sum: from.sum, bounds: from.bounds, cumulative: [...from.cumulative] })
+    return
+  }
+  there.count += from.count
+  there.sum += from.sum
+  there.cumulative = there.cumulative.map((value, i) => value + (from.cumulative[i] ?? 0))
+}
+
+function sorted<V>(map: Map<string, V>): [string, V][] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+}

@@ -1,0 +1,222 @@
+import type { Address } from '../core/address.ts'
+import type { Clock } from '../core/clock.ts'
+import type { JsonObject } from '../core/errors.ts'
+import type { Log } from '../core/metrics.ts'
+import { ChildSlot } from './child-slot.ts'
+import { listenOptions } from './local-binder.ts'
+import type {
+  ControlToSupervisor,
+  Settings,
+  SupervisorToControl,
+  SupervisorToWorker,
+  WorkerToSupervisor,
+} from './messages.ts'
+import { BindError, bindHandle, canBindHandles } from './socket-handle.ts'
+import { SocketTable } from './socket-table.ts'
+
+/** What a child gets on top of its drain time before it is killed. */
+const GRACE_MS = 2000
+/** A worker that ends that often before the gateway was ready once will not start at all. */
+const START_ATTEMPTS = 3
+
+export interface SupervisorOptions {
+  /** Modules that call `runControl` and `runWorker`; paths, not URLs. */
+  readonly controlEntry: string
+  readonly workerEntry: string
+  /** At least 1. */
+  readonly workers: number
+  readonly drainTimeMs: number
+  readonly settings: Settings
+  readonly clock: Clock
+  readonly log: Log
+  /** Called once, when every worker runs the configuration; `admin` is its address, '' where there is none. */
+  ready?(admin: string): void
+}
+
+/**
+ * Owns the listening sockets and the children, nothing else: it reads no configuration, accepts no connection and knows
+ * no protocol, so there is little in it that could fail. It passes the messages of control and workers on unread.
+ */
+export class Supervisor {
+  readonly #options: SupervisorOptions
+  readonly #sockets = new SocketTable(bindHandle)
+  readonly #control: ChildSlot
+  readonly #workers: ChildSlot[] = []
+  readonly #startedMs: number
+  /** Bound sockets that nobody listens on do not keep a process alive, nor do the timers of restarts. */
+  readonly #alive: NodeJS.Timeout
+  readonly #done = Promise.withResolvers<number>()
+  #ready = false
+  #stopping = false
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+    this.#startedMs = options.clock.now()
+    this.#alive = setInterval(() => {}, 2 ** 30)
+    this.#control = this.#controlSlot()
+    for (let worker = 0; worker < options.workers; worker++) this.#workers.push(this.#workerSlot(worker))
+    this.#control.start()
+    for (const slot of this.#workers) slot.start()
+  }
+
+  /** The exit status of the gateway, once everything has ended. */
+  get ended(): Promise<number> {
+    return this.#done.promise
+  }
+
+  /** Process ids, 0 where one is just being restarted. */
+  get pids(): { readonly control: number; readonly workers: readonly number[] } {
+    return { control: this.#control.pid ?? 0, workers: this.#workers.map((slot) => slot.pid ?? 0) }
+  }
+
+  /** Number of listening sockets that are held for the workers. */
+  get sockets(): number {
+    return this.#sockets.size
+  }
+
+  /** Drains for at most `drainTimeMs` and ends. Called again while that goes on: ends at once. */
+  stop(drainTimeMs: number = this.#options.drainTimeMs): void {
+    this.#stop(this.#stopping ? 0 : drainTimeMs, 0)
+  }
+
+  /** Log files have been moved: everybody opens them by name again. */
+  reopenLogs(): void {
+    this.#toControl({ kind: 'reopen-logs' })
+    for (const slot of this.#workers) this.#toWorker(slot, { kind: 'reopen-logs' })
+  }
+
+  #stop(drainTimeMs: number, status: number): void {
+    const first = !this.#stopping
+    this.#stopping = true
+    this.#sockets.close()
+    this.#toControl({ kind: 'draining' })
+    for (const slot of this.#workers) {
+      slot.retire()
+      this.#toWorker(slot, { kind: 'drain', deadlineMs: drainTimeMs })
+    }
+    this.#killAfter(this.#workers, drainTimeMs + GRACE_MS)
+    if (first) void this.#finish(status)
+  }
+
+  async #finish(status: number): Promise<void> {
+    await Promise.all(this.#workers.map((slot) => slot.ended))
+    this.#control.retire()
+    this.#control.disconnect()
+    this.#killAfter([this.#control], GRACE_MS)
+    await this.#control.ended
+    clearInterval(this.#alive)
+    this.#done.resolve(status)
+  }
+
+  #killAfter(slots: readonly ChildSlot[], delayMs: number): void {
+    this.#options.clock.schedule(delayMs, () => {
+      for (const slot of slots) slot.kill('SIGKILL')
+    })
+  }
+
+  #controlSlot(): ChildSlot {
+    const { controlEntry, workers, drainTimeMs, settings, clock, log } = this.#options
+    return new ChildSlot({
+      name: 'control',
+      entry: controlEntry,
+      clock,
+      log,
+      started: () => {
+        const ageMs = clock.now() - this.#startedMs
+        this.#toControl({ kind: 'start', restarted: this.#ready, ageMs, workers, drainTimeMs, settings })
+        this.#workers.forEach((slot, worker) => {
+          if (slot.running) this.#toControl({ kind: 'worker-up', worker })
+        })
+      },
+      message: (message) => this.#fromControl(message as ControlToSupervisor),
+      ended: () => {
+        if (this.#stopping) return false
+        if (this.#ready) return true
+        // It ended before it could say why: there is nothing that could become ready.
+        this.#stop(0, 1)
+        return false
+      },
+    })
+  }
+
+  #workerSlot(worker: number): ChildSlot {
+    const { workerEntry, clock, log } = this.#options
+    const slot = new ChildSlot({
+      name: `worker ${worker}`,
+      entry: workerEntry,
+      clock,
+      log,
+      started: () => this.#workerStarted(slot, worker),
+      message: (message) => void this.#fromWorker(slot, worker, message as WorkerToSupervisor),
+      ended: () => {
+        this.#toControl({ kind: 'worker-down', worker })
+        if (this.#stopping) return false
+        if (!this.#ready && slot.ends >= START_ATTEMPTS) {
+          log.error(`worker ${worker} does not start`)
+          this.#stop(0, 1)
+          return false
+        }
+        return true
+      },
+    })
+    return slot
+  }
+
+  #workerStarted(slot: ChildSlot, worker: number): void {
+    const { drainTimeMs, settings } = this.#options
+    this.#sockets.started(worker)
+    this.#toWorker(slot, { kind: 'start', worker, drainTimeMs, settings })
+    this.#toControl({ kind: 'worker-up', worker })
+  }
+
+  #fromControl(message: ControlToSupervisor): void {
+    if (message.kind === 'to-worker') {
+      this.#toWorker(this.#workers[message.worker], { kind: 'from-control', body: message.body })
+    } else if (message.kind === 'ready') {
+      if (this.#ready) return
+      this.#ready = true
+      this.#options.ready?.(message.admin)
+    } else if (message.kind === 'failed') this.#stop(0, 1)
+    else if (message.kind === 'quit') this.#stop(0, 0)
+    else if (message.kind === 'reopen-logs') this.reopenLogs()
+  }
+
+  async #fromWorker(slot: ChildSlot, worker: number, message: WorkerToSupervisor): Promise<void> {
+    if (message.kind === 'to-control') this.#toControl({ kind: 'from-worker', worker, body: message.body })
+    else if (message.kind === 'release') this.#sockets.release(worker, message.address)
+    else if (message.kind === 'release-all') this.#sockets.releaseAll(worker)
+    else if (message.kind === 'settled') this.#sockets.settle(worker)
+    else if (message.kind === 'bind') await this.#bind(slot, worker, message)
+  }
+
+  async #bind(slot: ChildSlot, worker: number, request: WorkerToSupervisor & { kind: 'bind' }): Promise<void> {
+    const { id, address } = request
+    if (!canBindHandles()) {
+      this.#toWorker(slot, { kind: 'bound', id, listen: ownSocket(address) })
+      return
+    }
+    const { pid } = slot
+    try {
+      const handle = await this.#sockets.acquire(worker, address)
+      // Its successor must not get an answer that it never asked for.
+      if (slot.pid === pid) slot.send({ kind: 'bound', id } satisfies SupervisorToWorker, handle)
+    } catch (error) {
+      if (slot.pid !== pid) return
+      const code = error instanceof BindError ? error.code : 'EIO'
+      this.#toWorker(slot, { kind: 'bind-failed', id, code, message: (error as Error).message })
+    }
+  }
+
+  #toWorker(slot: ChildSlot, message: SupervisorToWorker): void {
+    slot.send(message)
+  }
+
+  #toControl(message: SupervisorToControl): void {
+    this.#control.send(message)
+  }
+}
+
+/** The fall-back where this Node can't bind without listening: each worker has its own socket on the same port. */
+function ownSocket(address: Address): JsonObject {
+  return { ...listenOptions(address, 0), reusePort: address.kind === 'ip' }
+}

@@ -1,0 +1,213 @@
+import { createHash } from 'node:crypto'
+import type { GatewayConfig } from '../config/model.ts'
+import type { Clock } from '../core/clock.ts'
+import { ConfigRefused } from '../core/errors.ts'
+import type { Log } from '../core/metrics.ts'
+import type { Channel } from './channel.ts'
+import { PartReader, parentChannel, partsOf } from './channel.ts'
+import type { Binder, Engine } from './engine.ts'
+import type {
+  ControlToWorker,
+  ErrorMessage,
+  MemoryUse,
+  Part,
+  Settings,
+  SupervisorToWorker,
+  WorkerStatus,
+  WorkerToControl,
+  WorkerToSupervisor,
+} from './messages.ts'
+import { RemoteBinder } from './remote-binder.ts'
+import { StatsDelta } from './stats-delta.ts'
+
+/** How often changed counters go to control. */
+const PUSH_INTERVAL_MS = 1000
+
+/** What a worker gives the engine that it runs. */
+export interface EngineServices {
+  readonly binder: Binder
+  /** False once the gateway was told to fail its health checks, or drains. */
+  readonly serving: () => boolean
+  readonly worker: number
+  readonly settings: Settings
+}
+
+export interface WorkerOptions {
+  /** The composition root makes the engine, and the log that fits the settings. */
+  create(services: EngineServices): { readonly engine: Engine; readonly log: Log }
+  /** This process, forked by a supervisor. */
+  readonly process: NodeJS.Process
+  readonly clock: Clock
+}
+
+/** Turns this process into a worker; it ends when the supervisor says so or is gone. */
+export function runWorker(options: WorkerOptions): void {
+  const self = options.process
+  const channel = parentChannel<WorkerToSupervisor>(self)
+  const binder = new RemoteBinder(channel)
+  let worker: Worker | undefined
+  self.on('message', (raw: unknown, handle: unknown) => {
+    const message = raw as SupervisorToWorker
+    if (message.kind === 'bound' || message.kind === 'bind-failed') binder.answered(message, handle)
+    else if (message.kind === 'start') worker ??= new Worker(options, channel, binder, message)
+    else if (worker !== undefined) worker.receive(message)
+  })
+  self.on('disconnect', () => (worker === undefined ? self.exit(1) : worker.end()))
+  self.on('SIGTERM', () => (worker === undefined ? self.exit(0) : worker.end()))
+  // A terminal sends these to the whole group; the supervisor decides what they mean.
+  self.on('SIGINT', () => {})
+  self.on('SIGHUP', () => {})
+}
+
+class Worker {
+  readonly #process: NodeJS.Process
+  readonly #channel: Channel<WorkerToSupervisor>
+  readonly #clock: Clock
+  readonly #engine: Engine
+  readonly #log: Log
+  readonly #drainTimeMs: number
+  readonly #parts = new PartReader()
+  readonly #delta = new StatsDelta()
+  #hash = createHash('sha256')
+  #config: GatewayConfig | undefined
+  #digest = ''
+  #healthy = true
+  #drained = false
+  #ending = false
+  /** Configurations are applied one after the other. */
+  #applying: Promise<void> = Promise.resolve()
+  /** Payloads leave one after the other, so that their parts never mix. */
+  #sending: Promise<void> = Promise.resolve()
+
+  constructor(
+    options: WorkerOptions,
+    channel: Channel<WorkerToSupervisor>,
+    binder: Binder,
+    start: SupervisorToWorker & { kind: 'start' },
+  ) {
+    this.#process = options.process
+    this.#channel = channel
+    this.#clock = options.clock
+    this.#drainTimeMs = start.drainTimeMs
+    const serving = (): boolean => this.#healthy && !this.#drained && !this.#ending
+    const made = options.create({ binder, serving, worker: start.worker, settings: start.settings })
+    this.#engine = made.engine
+    this.#log = made.log
+    this.#schedulePush()
+  }
+
+  receive(message: SupervisorToWorker): void {
+    if (message.kind === 'drain') this.end(message.deadlineMs)
+    else if (message.kind === 'reopen-logs') this.#engine.reopenLogs()
+    else if (message.kind === 'from-control') this.#fromControl(message.body)
+  }
+
+  /** Finishes what is in flight, at most `deadlineMs`, and ends the process; 0 ends at once, also while draining. */
+  end(deadlineMs = this.#drainTimeMs): void {
+    if (this.#ending && deadlineMs > 0) return
+    const drained = this.#ending || deadlineMs <= 0 ? Promise.resolve() : this.#engine.drain(deadlineMs)
+    this.#ending = true
+    drained
+      .then(() => this.#push(0, false))
+      .then(() => this.#engine.close())
+      .catch((error: unknown) => this.#log.error('the worker could not end cleanly', { error: String(error) }))
+      .finally(() => this.#process.exit(0))
+  }
+
+  #fromControl(message: ControlToWorker): void {
+    if (message.kind === 'part') this.#configPart(message)
+    else if (message.kind === 'greet') this.#tell(this.#hello())
+    else if (message.kind === 'send-stats') void this.#push(message.id, message.full)
+    else if (message.kind === 'send-status') void this.#sendParts('status', message.id, this.#status())
+    else if (message.kind === 'log-level') this.#engine.setLogLevel(message.level)
+    else if (message.kind === 'drain-listeners') this.#drainListeners(message.deadlineMs)
+    else if (message.kind === 'health') this.#healthy = message.ok
+    else if (this.#config !== undefined) void this.#sendParts('config', message.id, this.#config)
+  }
+
+  #hello(): WorkerToControl {
+    const { pid } = this.#process
+    return { kind: 'hello', pid, digest: this.#digest, drained: this.#drained, healthy: this.#healthy }
+  }
+
+  #configPart(part: Part<'config'>): void {
+    if (part.index === 0) this.#hash = createHash('sha256')
+    this.#hash.update(part.text)
+    const whole = this.#parts.add(part)
+    if (whole === undefined) return
+    const digest = this.#hash.digest('hex')
+    // JSON-safe data made by the control process, which is of the same version: nothing to check again here.
+    const config = whole.value as unknown as GatewayConfig
+    this.#applying = this.#applying.then(() => this.#apply(part.id, config, digest))
+  }
+
+  async #apply(id: number, config: GatewayConfig, digest: string): Promise<void> {
+    if (this.#ending) return
+    if (digest !== this.#digest) {
+      try {
+        await this.#engine.apply(this.#drained ? { ...config, listeners: [] } : config)
+      } catch (error) {
+        if (!(error instanceof ConfigRefused)) {
+          this.#log.error('applying a configuration failed', {
+            error: error instanceof Error ? error.stack : String(error),
+          })
+        }
+        return this.#tell({ kind: 'refused', id, errors: errorMessages(error) })
+      }
+      this.#config = config
+      this.#digest = digest
+    }
+    void this.#channel.send({ kind: 'settled' })
+    this.#tell({ kind: 'applied', id })
+  }
+
+  #drainListeners(deadlineMs: number): void {
+    if (this.#drained) return
+    this.#drained = true
+    void this.#engine.drain(deadlineMs)
+    // Otherwise the supervisor's copies of the sockets would let clients queue for ever.
+    void this.#channel.send({ kind: 'release-all' })
+  }
+
+  #status(): WorkerStatus {
+    return { engine: this.#engine.status(), memory: memoryUse(this.#process) }
+  }
+
+  #schedulePush(): void {
+    this.#clock.schedule(PUSH_INTERVAL_MS, () => {
+      if (this.#ending) return
+      void this.#push(0, false)
+      this.#schedulePush()
+    })
+  }
+
+  #push(id: number, full: boolean): Promise<void> {
+    const push = this.#delta.next(this.#engine.metrics(), full)
+    const { counters, gauges, histograms, gone } = push
+    // Nobody waits for a push without a number, so an empty one need not be sent.
+    if (id === 0 && counters.length + gauges.length + histograms.length + gone.length === 0) return this.#sending
+    return this.#sendParts('stats', id, push)
+  }
+
+  #sendParts(payload: 'config' | 'stats' | 'status', id: number, value: unknown): Promise<void> {
+    this.#sending = this.#sending.then(async () => {
+      for (const body of partsOf(payload, id, value)) await this.#channel.send({ kind: 'to-control', body })
+    })
+    return this.#sending
+  }
+
+  #tell(body: WorkerToControl): void {
+    void this.#channel.send({ kind: 'to-control', body })
+  }
+}
+
+function errorMessages(error: unknown): ErrorMessage[] {
+  if (error instanceof ConfigRefused) return error.errors.map(({ path, message }) => ({ path, message }))
+  return [{ path: '', message: error instanceof Error ? error.message : String(error) }]
+}
+
+/** What a process takes of the machine, in bytes. */
+export function memoryUse(self: NodeJS.Process): MemoryUse {
+  const { rss, heapUsed, heapTotal, external } = self.memoryUsage()
+  return { rss, heapUsed, heapTotal, external }
+}

@@ -1,0 +1,176 @@
+import type { Attempt, Cluster, PickContext, UpstreamEvents, UpstreamHost, UpstreamStream } from '../core/attempt.ts'
+import { FAILURES, type Failure } from '../core/failure.ts'
+import type { Log, Metrics } from '../core/metrics.ts'
+import type { TimerWheel } from '../core/timer-wheel.ts'
+import type { ClusterStatus } from '../runtime/engine.ts'
+import { type Balancer, createBalancer } from './balance/balancer.ts'
+import { CircuitBreakers } from './breaker.ts'
+import type { ClusterConfig } from './config.ts'
+import { connectHost } from './connect.ts'
+import { createDiscovery } from './discovery/create-discovery.ts'
+import type { Discovery } from './discovery/discovery.ts'
+import type { DnsResolvers } from './discovery/dns/resolver.ts'
+import type { Host } from './host.ts'
+import { HostSet } from './host-set.ts'
+import { Http1Pool, type PoolParts } from './http1/pool.ts'
+import { type ClusterStats, clusterStats } from './stats.ts'
+
+/** What clusters share within a gateway. */
+export interface ClusterDeps {
+  readonly metrics: Metrics
+  readonly wheel: TimerWheel
+  readonly random: () => number
+  readonly log: Log
+  readonly dns: DnsResolvers
+  readonly nextConnectionId: () => number
+}
+
+/**
+ * One upstream cluster: membership from its discovery, a balancer over it, a pool per host. Lives as long as its
+ * configuration is unchanged, over any number of snapshots.
+ */
+export class UpstreamCluster implements Cluster {
+  readonly name: string
+  readonly config: ClusterConfig
+  readonly hosts = new HostSet()
+  readonly counters: Cluster['counters']
+  readonly #stats: ClusterStats
+  readonly #breakers: CircuitBreakers
+  readonly #balancer: Balancer
+  readonly #discovery: Discovery
+  readonly #pools: PoolParts
+  #started: Promise<void> | undefined = undefined
+
+  constructor(config: ClusterConfig, deps: ClusterDeps) {
+    this.name = config.name
+    this.config = config
+    const stats = clusterStats(deps.metrics, config.statName)
+    this.#stats = stats
+    this.#breakers = new CircuitBreakers(deps.metrics, config.statName, config.thresholds)
+    this.#balancer = createBalancer(config.balancer, this.hosts, {
+      random: deps.random,
+      panicPicks: stats.lbHealthyPanic,
+    })
+    this.#discovery = createDiscovery(config, {
+      clock: deps.wheel.clock,
+      random: deps.random,
+      log: deps.log,
+      stats,
+      dns: deps.dns,
+    })
+    this.#pools = {
+      config,
+      stats,
+      breakers: this.#breakers,
+      wheel: deps.wheel,
+      connect: (host) => connectHost(host, config),
+      nextConnectionId: deps.nextConnectionId,
+    }
+    this.counters = {
+      timeout: stats.rqTimeout,
+      retry: stats.rqRetry,
+      retrySuccess: stats.rqRetrySuccess,
+      cancelled: stats.rqCancelled,
+    }
+  }
+
+  get maxStreamDurationMs(): number | undefined {
+    return this.config.maxStreamDurationMs
+  }
+
+  /** Starts discovery; resolves when the first answer (or failure) is in. Asking again gives the same promise. */
+  warm(): Promise<void> {
+    this.#started ??= this.#discovery.start((localities) => {
+      const before = this.hosts.all.length
+      const { added, removed, changed } = this.hosts.update(localities)
+      for (const host of removed) host.pool?.close()
+      if (!changed) return
+      this.#stats.membershipChange.v += added.length + removed.length
+      this.#stats.membershipTotal.v += this.hosts.all.length - before
+      this.#gaugeHealth(1)
+    })
+    return this.#started
+  }
+
+  #healthy = 0
+  #degraded = 0
+
+  /** Gauges are shared by name with a successor, so they move by differences. */
+  #gaugeHealth(live: 0 | 1): void {
+    const healthy = this.hosts.healthyCount * live
+    const degraded = this.hosts.degradedCount * live
+    this.#stats.membershipHealthy.v += healthy - this.#healthy
+    this.#stats.membershipDegraded.v += degraded - this.#degraded
+    this.#healthy = healthy
+    this.#degraded = degraded
+  }
+
+  pick(context: PickContext): UpstreamHost | Failure {
+    const host = this.#balancer.pick(context as { excluded?: readonly Host[] })
+    if (host !== undefined) return host
+    this.#stats.cxNoneHealthy.v++
+    return FAILURES.noHealthyHost
+  }
+
+  open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
+    const target = host as Host
+    target.pool ??= new Http1Pool(target, this.#pools)
+    return (target.pool as Http1Pool).open(attempt, events)
+  }
+
+  health(): { healthy: number; degraded: number; total: number } {
+    return { healthy: this.hosts.healthyCount, degraded: this.hosts.degradedCount, total: this.hosts.all.length }
+  }
+
+  completed(status: number, elapsedMs: number): void {
+    this.#stats.rqStatus.count(status)
+    this.#stats.rqTime.record(elapsedMs)
+  }
+
+  /** No new membership; idle connections close, busy ones after their exchange. */
+  retire(): void {
+    this.#discovery.close()
+    this.#gaugeHealth(0)
+    this.#stats.membershipTotal.v -= this.hosts.all.length
+    for (const host of this.hosts.all) host.pool?.close()
+    this.#breakers[Symbol.dispose]()
+  }
+
+  /** Everything ends now. */
+  destroy(): void {
+    this.retire()
+    this.#balancer[Symbol.dispose]()
+    for (const host of this.hosts.all) (host.pool as Http1Pool | undefined)?.destroy()
+  }
+
+  status(): ClusterStatus {
+    const limits = (priority: 'default' | 'high'): ClusterStatus['thresholds'][number] => ({
+      priority,
+      ...this.config.thresholds[priority],
+    })
+    return {
+      name: this.name,
+      thresholds: [limits('default'), limits('high')],
+      hosts: this.hosts.all.map((host) => ({
+        address: host.addressText,
+        hostname: host.hostname,
+        weight: host.weight,
+        priority: host.priority,
+        region: host.locality?.region ?? '',
+        zone: host.locality?.zone ?? '',
+        subZone: host.locality?.subZone ?? '',
+        health: host.healthFlags(),
+        stats: {
+          cx_active: host.cxActive,
+          cx_connect_fail: host.cxConnectFail,
+          cx_total: host.cxTotal,
+          rq_active: host.rqActive,
+          rq_error: host.rqError,
+          rq_success: host.rqSuccess,
+          rq_timeout: host.rqTimeout,
+          rq_total: host.rqTotal,
+        },
+      })),
+    }
+  }
+}

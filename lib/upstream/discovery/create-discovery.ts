@@ -1,0 +1,36 @@
+import { formatHostPort } from '../../core/address.ts'
+import type { ClusterConfig, EndpointConfig } from '../config.ts'
+import type { ResolvedEndpoint } from '../host.ts'
+import type { Discovery, DiscoveryOptions } from './discovery.ts'
+import { DnsDiscovery } from './dns-discovery.ts'
+import { StaticDiscovery } from './static.ts'
+
+/** The discovery of a cluster by its `type`. Throws on a name server that is no IP address; nothing runs before `start`. */
+export function createDiscovery(config: ClusterConfig, options: DiscoveryOptions): Discovery {
+  switch (config.type) {
+    case 'static':
+      return new StaticDiscovery(config.localities)
+    case 'strict-dns':
+      return new DnsDiscovery(config, options, strictEndpoints)
+    case 'logical-dns':
+      return new DnsDiscovery(config, options, logicalEndpoints)
+  }
+}
+
+/** STRICT_DNS: every address is a host; addresses that vanish from the answer are removed. */
+function strictEndpoints(endpoint: EndpointConfig, addresses: readonly string[]): readonly ResolvedEndpoint[] {
+  return addresses.map((host) => withAddress(endpoint, host))
+}
+
+/** LOGICAL_DNS: one host with its name as identity; the first address serves new connections, old ones live on. */
+function logicalEndpoints(endpoint: EndpointConfig, addresses: readonly string[]): readonly ResolvedEndpoint[] {
+  if (endpoint.address.kind === 'pipe') return [endpoint]
+  const key = formatHostPort(endpoint.address.host, endpoint.address.port)
+  return [{ ...withAddress(endpoint, addresses[0]), key }]
+}
+
+function withAddress(endpoint: EndpointConfig, host: string): EndpointConfig {
+  if (endpoint.address.kind === 'pipe') return endpoint
+  const { host: name, port } = endpoint.address
+  return { ...endpoint, hostname: endpoint.hostname ?? name, address: { kind: 'ip', host, port } }
+}

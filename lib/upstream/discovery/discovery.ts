@@ -1,0 +1,45 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Log } from '../../core/metrics.ts'
+import type { DnsConfig } from '../config.ts'
+import type { ResolvedLocality } from '../host.ts'
+import type { ClusterStats } from '../stats.ts'
+import type { DnsResolvers } from './dns/resolver.ts'
+
+/** All that is known of a cluster's membership; replaces what was known before. */
+export type OnMembership = (localities: readonly ResolvedLocality[]) => void
+
+/** Finds out which endpoints a cluster has, and tells of changes until it is closed. */
+export interface Discovery extends Disposable {
+  /**
+   * Called once. Resolves, never rejects, when the cluster is warm: every source has answered or failed once, or
+   * `close` was called. `onUpdate` may be called any number of times before and after; not at all where nothing answers.
+   */
+  start(onUpdate: OnMembership): Promise<void>
+  /** No update comes after it. Idempotent; the same as disposing. */
+  close(): void
+}
+
+export interface DiscoveryOptions {
+  readonly clock: Clock
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly log: Log
+  /** Counts attempts, successes and failures under Envoy's names. */
+  readonly stats: Pick<
+    ClusterStats,
+    'updateAttempt' | 'updateSuccess' | 'updateFailure' | 'updateEmpty' | 'updateNoRebuild'
+  >
+  /** Shared by the clusters of a process; not closed by a discovery. */
+  readonly dns: DnsResolvers
+}
+
+/** Envoy's defaults, for DNS clusters whose configuration says nothing. */
+export const DEFAULT_DNS: DnsConfig = Object.freeze({
+  refreshMs: 5_000,
+  failureRefreshMs: 5_000,
+  failureRefreshMaxMs: 5_000,
+  jitterMs: 0,
+  respectTtl: false,
+  family: 'auto',
+  resolvers: [],
+})

@@ -1,0 +1,108 @@
+import type { Address } from '../core/address.ts'
+import { formatAddress } from '../core/address.ts'
+import type { JsonObject } from '../core/errors.ts'
+import type { EndpointConfig, LocalityConfig } from './config.ts'
+
+/** What a host owns of connections; the pool's code puts it there, and whoever removes the host closes it. */
+export interface HostPool {
+  /** Idle connections close now, busy ones after the exchange they carry. Idempotent. */
+  close(): void
+}
+
+/** An endpoint whose address is an IP address or a pipe. `key` is its identity where the address is none (LOGICAL_DNS). */
+export interface ResolvedEndpoint extends EndpointConfig {
+  readonly key?: string
+}
+
+/** Endpoints of one locality at one priority, as discovery delivers them. */
+export interface ResolvedLocality {
+  readonly locality?: LocalityConfig
+  readonly priority: number
+  readonly weight?: number
+  readonly endpoints: readonly ResolvedEndpoint[]
+}
+
+/** How a host counts for balancing: Envoy's three coarse states. */
+export type HostHealth = 'healthy' | 'degraded' | 'unhealthy'
+
+/** Envoy's words in `/clusters`, by configured health; EDS TIMEOUT counts as failed. */
+const FLAG_WORDS = {
+  healthy: 'healthy',
+  unhealthy: '/failed_eds_health',
+  timeout: '/failed_eds_health',
+  draining: '/eds_status_draining',
+  degraded: '/degraded_eds_health',
+} as const satisfies Record<EndpointConfig['health'], string>
+
+/**
+ * One endpoint of one cluster. It keeps its identity (pool and counts) while updates bring the same `key`; weight,
+ * health, locality, metadata and, for LOGICAL_DNS, the address may change in place. Only its `HostSet` changes them.
+ *
+ * The counts are plain numbers, for `/clusters` and for balancing: Envoy keeps no named statistics per host.
+ */
+export class Host {
+  /** Address (or logical name) and priority: unique within a cluster. */
+  readonly key: string
+  readonly priority: number
+  address: Address
+  /** `ip:port` or the pipe's path: what logs print. */
+  addressText: string
+  /** '' where neither the configuration nor DNS gave a name. */
+  hostname: string
+  /** At least 1. */
+  weight: number
+  locality: LocalityConfig | undefined
+  configuredHealth: EndpointConfig['health']
+  health: HostHealth
+  metadata: JsonObject | undefined
+  pool: HostPool | undefined = undefined
+
+  cxActive = 0
+  cxTotal = 0
+  cxConnectFail = 0
+  rqActive = 0
+  rqTotal = 0
+  rqSuccess = 0
+  rqError = 0
+  rqTimeout = 0
+
+  constructor(endpoint: ResolvedEndpoint, priority: number, locality: LocalityConfig | undefined) {
+    this.key = hostKey(endpoint, priority)
+    this.priority = priority
+    this.address = endpoint.address
+    this.addressText = formatAddress(endpoint.address)
+    this.hostname = endpoint.hostname ?? ''
+    this.weight = endpoint.weight
+    this.locality = locality
+    this.configuredHealth = endpoint.health
+    this.health = coarseHealth(endpoint.health)
+    this.metadata = endpoint.metadata
+  }
+
+  /** Takes over what an update says of the same endpoint. */
+  assign(endpoint: ResolvedEndpoint, locality: LocalityConfig | undefined): void {
+    this.address = endpoint.address
+    this.addressText = formatAddress(endpoint.address)
+    this.hostname = endpoint.hostname ?? ''
+    this.weight = endpoint.weight
+    this.locality = locality
+    this.configuredHealth = endpoint.health
+    this.health = coarseHealth(endpoint.health)
+    this.metadata = endpoint.metadata
+  }
+
+  /** `healthy`, or the flags against it, as Envoy's admin prints them (`/failed_eds_health`). */
+  healthFlags(): string {
+    return FLAG_WORDS[this.configuredHealth]
+  }
+}
+
+/** The identity of an endpoint within its cluster. */
+export function hostKey(endpoint: ResolvedEndpoint, priority: number): string {
+  return `${endpoint.key ?? formatAddress(endpoint.address)}@${priority}`
+}
+
+function coarseHealth(health: EndpointConfig['health']): HostHealth {
+  if (health === 'healthy' || health === 'degraded') return health
+  return 'unhealthy'
+}

@@ -1,0 +1,357 @@
+import type { Socket } from 'node:net'
+import { formatHostPort } from '../../core/address.ts'
+import type { UpstreamInfo } from '../../core/attempt.ts'
+import { FAILURES, type Failure } from '../../core/failure.ts'
+import { Headers } from '../../core/headers.ts'
+import { Timed } from '../../core/timer-wheel.ts'
+import { type BodyHandler, BodyReader } from '../../http1/body-reader.ts'
+import { MessageWriter } from '../../http1/body-writer.ts'
+import { CHUNKED, type Framing, LENGTH, NO_BODY, UNTIL_CLOSE } from '../../http1/framing.ts'
+import { HeadBuffer } from '../../http1/head-buffer.ts'
+import { CLOSE, type Head, HeadParser, KEEP_ALIVE } from '../../http1/head-parser.ts'
+import type { Http1Pool } from './pool.ts'
+import { requestHead } from './request-head.ts'
+import type { Http1ClientStream } from './stream.ts'
+
+/** Interim responses accepted before the final one (edge-safety §1.4). */
+const MAX_INTERIM = 10
+
+/**
+ * The client side of one HTTP/1 connection: one exchange at a time, then idle in its pool. It goes back to the pool only
+ * when the request is fully written, the response complete and nothing else has arrived; anything unexpected closes it.
+ */
+export class Http1ClientConnection extends Timed implements BodyHandler, UpstreamInfo {
+  readonly protocol = 'HTTP/1.1'
+  readonly connectionId: number
+  readonly #socket: Socket
+  readonly #pool: Http1Pool
+  readonly #heads: HeadBuffer
+  readonly #parser: HeadParser
+  readonly #body = new BodyReader()
+  readonly #writer: MessageWriter
+  #stream: Http1ClientStream | undefined = undefined
+  #served = 0
+  #interim = 0
+  #headSeen = false
+  #keep = true
+  #blocked = false
+  #closed = false
+  #connected = false
+  #failure: string | undefined = undefined
+  openedMs = 0
+  idleSinceMs = 0
+
+  constructor(socket: Socket, pool: Http1Pool, connectionId: number) {
+    super()
+    this.#socket = socket
+    this.#pool = pool
+    this.connectionId = connectionId
+    const { config } = pool
+    // No request line to bound on this side: a status line may use the whole head.
+    const limits = {
+      lineBytes: config.maxResponseHeaderBytes,
+      headerBytes: config.maxResponseHeaderBytes,
+      headers: config.maxResponseHeaders,
+    }
+    this.#heads = new HeadBuffer(limits)
+    this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: true })
+    this.#writer = new MessageWriter(socket)
+    this.openedMs = pool.wheel.clock.now()
+    pool.wheel.arm(this, config.connectTimeoutMs)
+    socket.on('connect', () => this.#onConnect())
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk))
+    socket.on('drain', () => {
+      this.#blocked = false
+      this.#stream?.drain()
+    })
+    socket.on('end', () => this.#onEnd())
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#failure = describe(error)
+    })
+    socket.on('close', () => this.#onClose())
+  }
+
+  /** Asked when an exchange is about to begin: has there been one before? */
+  get reused(): boolean {
+    return this.#served > 0
+  }
+
+  get connected(): boolean {
+    return this.#connected
+  }
+
+  get busy(): boolean {
+    return this.#stream !== undefined
+  }
+
+  get localAddress(): string {
+    const { localAddress, localPort } = this.#socket
+    return localAddress === undefined ? '' : formatHostPort(localAddress, localPort ?? 0)
+  }
+
+  /** Sends the request head of `stream`, which this connection serves until its response is complete. */
+  begin(stream: Http1ClientStream): void {
+    const { config } = this.#pool
+    const { attempt } = stream
+    this.#stream = stream
+    this.#served++
+    this.#interim = 0
+    this.#headSeen = false
+    this.#keep = config.maxRequestsPerConnection === undefined || this.#served < config.maxRequestsPerConnection
+    if (!this.#keep) this.#pool.stats.cxMaxRequests.v++
+    const head = requestHead(attempt, config.http1.headerCase)
+    this.#writer.start(head.text, head.framing, head.length)
+    if (attempt.end) this.#writer.end(undefined, 'lower')
+    else this.#flushLater()
+  }
+
+  #flushLater(): void {
+    // The body's first bytes usually come in the same turn and share the write.
+    process.nextTick(flushHead, this)
+  }
+
+  /** @internal */
+  flush(): void {
+    if (!this.#closed && this.#writer.held) this.#writer.flush()
+  }
+
+  write(chunk: Buffer, end: boolean): boolean {
+    if (this.#closed) return true
+    const more = this.#writer.write(chunk, end)
+    if (more === undefined) {
+      this.#break(FAILURES.filterError, 'body does not match its content-length')
+      return true
+    }
+    if (!more) this.#blocked = true
+    return more || end
+  }
+
+  trailers(trailers: Headers): void {
+    if (this.#closed) return
+    const { http1 } = this.#pool.config
+    if (!this.#writer.end(http1.enableTrailers ? trailers : undefined, http1.headerCase)) {
+      this.#break(FAILURES.filterError, 'body does not match its content-length')
+    }
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  /** The exchange was cancelled: its connection cannot be used for another. */
+  abort(): void {
+    this.#stream = undefined
+    this.destroy()
+  }
+
+  destroy(): void {
+    if (!this.#closed) this.#socket.destroy()
+  }
+
+  // --- socket events ------------------------------------------------------------------------------------------------
+
+  #onConnect(): void {
+    this.#connected = true
+    this.#pool.wheel.disarm(this)
+    this.#pool.connected(this)
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#stream === undefined) {
+      // Nobody asked: a response before its request is how responses get mixed up. Never reuse such a connection.
+      this.#pool.stats.cxProtocolError.v++
+      this.destroy()
+      return
+    }
+    let at = 0
+    while (at < chunk.length) {
+      if (this.#headSeen) {
+        const next = this.#body.feed(chunk, at, this)
+        if (next < 0) {
+          this.#break(FAILURES.upstreamProtocol, this.#body.problem)
+          return
+        }
+        at = next
+        if (!this.#body.done) return
+        this.#responseDone(at < chunk.length)
+        return
+      }
+      const text = this.#heads.take(chunk, at)
+      if (text === undefined) return
+      const head = typeof text === 'string' ? this.#parser.parse(text) : text
+      if (!('raw' in head)) {
+        this.#break(FAILURES.upstreamProtocol, head.reason)
+        return
+      }
+      at = this.#heads.next
+      if (!this.#onHead(head, chunk, at)) return
+    }
+    if (this.#headSeen && this.#body.done && this.#stream !== undefined) this.#responseDone(false)
+  }
+
+  /** False where this chunk must not be read further. */
+  #onHead(head: Head, chunk: Buffer, at: number): boolean {
+    const stream = this.#stream as Http1ClientStream
+    if (head.status < 200) return this.#onInterim(head, chunk, at)
+    this.#headSeen = true
+    const headers = new Headers(head.raw, head.cased)
+    const bodyless = stream.attempt.head.method === 'HEAD' || head.status === 204 || head.status === 304
+    let framing: Framing = UNTIL_CLOSE
+    if (bodyless) framing = NO_BODY
+    else if (head.chunked && head.minor === 1) framing = CHUNKED
+    else if (head.chunked) this.#keep = false
+    else if (head.contentLength >= 0) framing = LENGTH
+    if (head.chunked && head.contentLength >= 0) {
+      // RFC 9112 §6.3: chunked wins, and such a peer is not to be trusted with another request.
+      headers.delete('content-length')
+      this.#keep = false
+    }
+    if (
+      framing === UNTIL_CLOSE ||
+      (head.flags & CLOSE) !== 0 ||
+      (head.minor === 0 && (head.flags & KEEP_ALIVE) === 0)
+    ) {
+      this.#keep = false
+    }
+    this.#body.start(framing, head.contentLength)
+    if (!this.#body.done) {
+      stream.headers(head.status, headers, false)
+      return this.#stream === stream
+    }
+    const surplus = at < chunk.length
+    this.#release(surplus)
+    stream.headers(head.status, headers, true)
+    return false
+  }
+
+  #onInterim(head: Head, chunk: Buffer, at: number): boolean {
+    const stream = this.#stream as Http1ClientStream
+    if (head.chunked || head.contentLength > 0 || ++this.#interim > MAX_INTERIM) {
+      this.#break(FAILURES.upstreamProtocol, 'invalid interim response')
+      return false
+    }
+    if (head.status !== 101) {
+      if (head.status !== 100 || stream.attempt.forwardContinue) {
+        stream.informational(head.status, new Headers(head.raw, head.cased))
+      }
+      return this.#stream === stream
+    }
+    if (!stream.attempt.upgrade || head.upgrade !== stream.attempt.head.protocol) {
+      this.#break(FAILURES.upstreamProtocol, 'unexpected 101 response')
+      return false
+    }
+    this.#handOver(stream, head, chunk.subarray(at))
+    return false
+  }
+
+  /** The connection leaves the pool for good and becomes one end of a tunnel. */
+  #handOver(stream: Http1ClientStream, head: Head, early: Buffer): void {
+    const socket = this.#socket
+    const headers = new Headers(head.raw, head.cased)
+    headers.append('upgrade', head.upgrade)
+    headers.append('connection', 'upgrade')
+    this.#stream = undefined
+    socket.removeAllListeners('data')
+    socket.removeAllListeners('end')
+    socket.removeAllListeners('drain')
+    this.#pool.wheel.disarm(this)
+    stream.upgraded(head.status, headers, socket, early)
+  }
+
+  onBody(chunk: Buffer, end: boolean): void {
+    const stream = this.#stream
+    if (stream === undefined) return
+    // The connection is free before the last bytes are delivered: the next request may start from within.
+    if (end) this.#pendingEnd = chunk
+    else if (!stream.data(chunk, false)) this.#socket.pause()
+  }
+
+  onBodyEnd(trailers: Headers | undefined): void {
+    this.#pendingTrailers = trailers
+  }
+
+  #pendingEnd: Buffer | undefined = undefined
+  #pendingTrailers: Headers | undefined = undefined
+
+  #responseDone(surplus: boolean): void {
+    const stream = this.#stream
+    const chunk = this.#pendingEnd
+    const trailers = this.#pendingTrailers
+    this.#pendingEnd = undefined
+    this.#pendingTrailers = undefined
+    if (stream === undefined) return
+    this.#release(surplus)
+    if (trailers !== undefined) stream.end(trailers)
+    else stream.data(chunk ?? EMPTY, true)
+  }
+
+  /** Back to the pool, or closed. */
+  #release(surplus: boolean): void {
+    this.#stream = undefined
+    this.#socket.resume()
+    if (surplus) this.#pool.stats.cxProtocolError.v++
+    if (this.#keep && !surplus && this.#writer.complete && !this.#blocked && !this.#closed) this.#pool.idle(this)
+    else this.destroy()
+  }
+
+  #onEnd(): void {
+    const stream = this.#stream
+    if (stream !== undefined && this.#headSeen && this.#body.close()) {
+      this.#keep = false
+      this.#responseDone(false)
+    }
+    this.destroy()
+  }
+
+  #onClose(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#pool.wheel.disarm(this)
+    const stream = this.#stream
+    this.#pool.closed(this, this.#failure)
+    this.#stream = undefined
+    stream?.fail(FAILURES.upstreamClosed, this.#failure)
+  }
+
+  #break(why: Failure, detail: string | undefined): void {
+    const stream = this.#stream
+    this.#stream = undefined
+    this.#pool.stats.cxProtocolError.v++
+    this.destroy()
+    stream?.fail(why, detail)
+  }
+
+  override onDue(nowMs: number): void {
+    if (this.#closed) return
+    if (!this.#connected) {
+      this.#failure = 'connection timeout'
+      this.#pool.connectTimedOut(this)
+      this.destroy()
+      return
+    }
+    this.#pool.checkIdle(this, nowMs)
+  }
+}
+
+function describe(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case 'ECONNREFUSED':
+      return 'delayed connect error: Connection refused'
+    case 'EHOSTUNREACH':
+      return 'delayed connect error: No route to host'
+    case 'ENETUNREACH':
+      return 'immediate connect error: Network is unreachable'
+    default:
+      return error.code ?? error.message
+  }
+}
+
+function flushHead(connection: Http1ClientConnection): void {
+  connection.flush()
+}
+
+const EMPTY: Buffer = Buffer.alloc(0)

@@ -1,0 +1,51 @@
+import type { Attempt } from '../../core/attempt.ts'
+import { CHUNKED, type Framing, LENGTH, NO_BODY, parseContentLength } from '../../http1/framing.ts'
+import { fieldLines, type HeaderCase } from '../../http1/head-writer.ts'
+
+/** A request head as it goes on the wire, and how the body behind it is framed. */
+export interface WireHead {
+  readonly text: string
+  readonly framing: Framing
+  readonly length: number
+}
+
+/** Methods for which a missing body needs no `content-length: 0` (RFC 9110 §8.6). */
+function expectsNoBody(method: string): boolean {
+  switch (method) {
+    case 'GET':
+    case 'HEAD':
+    case 'DELETE':
+    case 'TRACE':
+    case 'OPTIONS':
+    case 'CONNECT':
+      return true
+    default:
+      return false
+  }
+}
+
+/** Content-Length or chunked, never both: the framing is decided here, from what the body will be. */
+export function requestHead(attempt: Attempt, spelling: HeaderCase): WireHead {
+  const { head, headers, end } = attempt
+  let framing: Framing = NO_BODY
+  let length = 0
+  let extra = ''
+  const declared = headers.get('content-length')
+  if (end) {
+    if (declared !== undefined) headers.set('content-length', '0')
+    else if (!expectsNoBody(head.method)) extra = 'content-length: 0\r\n'
+  } else if (declared !== undefined && (length = parseContentLength(declared)) >= 0) {
+    framing = LENGTH
+  } else {
+    framing = CHUNKED
+    extra = 'transfer-encoding: chunked\r\n'
+  }
+  if (attempt.upgrade) extra += spelling === 'proper' ? 'Connection: Upgrade\r\n' : 'connection: upgrade\r\n'
+  if (headers.has('te')) headers.delete('te')
+  const host = spelling === 'lower' ? '\r\nhost: ' : '\r\nHost: '
+  const version = ' HTTP/1.1'
+  const path = head.path === '' ? '/' : head.path
+  const lines = fieldLines(headers, spelling, framing === CHUNKED)
+  const text = head.method + ' ' + path + version + host + head.authority + '\r\n' + lines + extra + '\r\n'
+  return { text, framing, length }
+}

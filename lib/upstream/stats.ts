@@ -1,0 +1,163 @@
+import type { Counter, Gauge, Histogram, Metrics } from '../core/metrics.ts'
+
+/** Counters by response status under one prefix: `<prefix>_completed`, `<prefix>_2xx` and, made when seen, `<prefix>_200`. */
+export class StatusCounters {
+  readonly completed: Counter
+  readonly #metrics: Metrics
+  readonly #prefix: string
+  /** Index = first digit of the status; those of 1xx to 5xx exist from the start. */
+  readonly #classes: readonly (Counter | undefined)[]
+  #codes: (Counter | undefined)[] = []
+
+  constructor(metrics: Metrics, prefix: string) {
+    this.#metrics = metrics
+    this.#prefix = prefix
+    this.completed = metrics.counter(`${prefix}_completed`)
+    this.#classes = [undefined, ...[1, 2, 3, 4, 5].map((digit) => metrics.counter(`${prefix}_${digit}xx`))]
+  }
+
+  /** Counts one final response; `status` is a whole number from 100 to 999. */
+  count(status: number): void {
+    this.completed.v++
+    const group = this.#classes[Math.trunc(status / 100)]
+    if (group !== undefined) group.v++
+    const code = this.#codes[status] ?? this.#addCode(status)
+    code.v++
+  }
+
+  #addCode(status: number): Counter {
+    // Not before the first response: most clusters of a large configuration are idle. Three digits, never holes.
+    if (this.#codes.length === 0) this.#codes = new Array<Counter | undefined>(1000).fill(undefined)
+    const code = this.#metrics.counter(`${this.#prefix}_${status}`)
+    this.#codes[status] = code
+    return code
+  }
+}
+
+/**
+ * The cells of one cluster under Envoy's names (`cluster.<name>.upstream_cx_total`). Histograms are in milliseconds.
+ * Cells are shared by name: a cluster and its successor count into the same ones, so gauges are added to and subtracted
+ * from, never set.
+ */
+export class ClusterStats {
+  readonly cxTotal: Counter
+  readonly cxActive: Gauge
+  readonly cxHttp1Total: Counter
+  readonly cxConnectFail: Counter
+  readonly cxConnectTimeout: Counter
+  readonly cxIdleTimeout: Counter
+  readonly cxMaxRequests: Counter
+  readonly cxMaxDurationReached: Counter
+  readonly cxDestroy: Counter
+  readonly cxDestroyLocal: Counter
+  readonly cxDestroyRemote: Counter
+  readonly cxDestroyWithActiveRq: Counter
+  readonly cxDestroyLocalWithActiveRq: Counter
+  readonly cxDestroyRemoteWithActiveRq: Counter
+  readonly cxCloseNotify: Counter
+  readonly cxRxBytesTotal: Counter
+  readonly cxTxBytesTotal: Counter
+  readonly cxOverflow: Counter
+  readonly cxProtocolError: Counter
+  readonly cxNoneHealthy: Counter
+  readonly cxConnectMs: Histogram
+  readonly cxLengthMs: Histogram
+  readonly rqTotal: Counter
+  readonly rqActive: Gauge
+  readonly rqPendingTotal: Counter
+  readonly rqPendingActive: Gauge
+  readonly rqPendingOverflow: Counter
+  readonly rqPendingFailureEject: Counter
+  readonly rqTimeout: Counter
+  readonly rqMaxDurationReached: Counter
+  readonly rqPerTryTimeout: Counter
+  readonly rqCancelled: Counter
+  readonly rqMaintenanceMode: Counter
+  readonly rqRxReset: Counter
+  readonly rqTxReset: Counter
+  readonly rqRetry: Counter
+  readonly rqRetrySuccess: Counter
+  readonly rqRetryOverflow: Counter
+  readonly rqRetryLimitExceeded: Counter
+  readonly rqTime: Histogram
+  readonly flowControlPausedReading: Counter
+  readonly flowControlResumedReading: Counter
+  readonly bindErrors: Counter
+  readonly lbHealthyPanic: Counter
+  readonly membershipTotal: Gauge
+  readonly membershipHealthy: Gauge
+  readonly membershipDegraded: Gauge
+  readonly membershipExcluded: Gauge
+  readonly membershipChange: Counter
+  readonly updateAttempt: Counter
+  readonly updateSuccess: Counter
+  readonly updateFailure: Counter
+  readonly updateEmpty: Counter
+  readonly updateNoRebuild: Counter
+  /** `upstream_rq_completed`, `upstream_rq_2xx`, `upstream_rq_200`, ... */
+  readonly rqStatus: StatusCounters
+
+  constructor(metrics: Metrics, statName: string) {
+    const prefix = `cluster.${statName}.`
+    this.cxTotal = metrics.counter(`${prefix}upstream_cx_total`)
+    this.cxActive = metrics.gauge(`${prefix}upstream_cx_active`)
+    this.cxHttp1Total = metrics.counter(`${prefix}upstream_cx_http1_total`)
+    this.cxConnectFail = metrics.counter(`${prefix}upstream_cx_connect_fail`)
+    this.cxConnectTimeout = metrics.counter(`${prefix}upstream_cx_connect_timeout`)
+    this.cxIdleTimeout = metrics.counter(`${prefix}upstream_cx_idle_timeout`)
+    this.cxMaxRequests = metrics.counter(`${prefix}upstream_cx_max_requests`)
+    this.cxMaxDurationReached = metrics.counter(`${prefix}upstream_cx_max_duration_reached`)
+    this.cxDestroy = metrics.counter(`${prefix}upstream_cx_destroy`)
+    this.cxDestroyLocal = metrics.counter(`${prefix}upstream_cx_destroy_local`)
+    this.cxDestroyRemote = metrics.counter(`${prefix}upstream_cx_destroy_remote`)
+    this.cxDestroyWithActiveRq = metrics.counter(`${prefix}upstream_cx_destroy_with_active_rq`)
+    this.cxDestroyLocalWithActiveRq = metrics.counter(`${prefix}upstream_cx_destroy_local_with_active_rq`)
+    this.cxDestroyRemoteWithActiveRq = metrics.counter(`${prefix}upstream_cx_destroy_remote_with_active_rq`)
+    this.cxCloseNotify = metrics.counter(`${prefix}upstream_cx_close_notify`)
+    this.cxRxBytesTotal = metrics.counter(`${prefix}upstream_cx_rx_bytes_total`)
+    this.cxTxBytesTotal = metrics.counter(`${prefix}upstream_cx_tx_bytes_total`)
+    this.cxOverflow = metrics.counter(`${prefix}upstream_cx_overflow`)
+    this.cxProtocolError = metrics.counter(`${prefix}upstream_cx_protocol_error`)
+    this.cxNoneHealthy = metrics.counter(`${prefix}upstream_cx_none_healthy`)
+    this.cxConnectMs = metrics.histogram(`${prefix}upstream_cx_connect_ms`)
+    this.cxLengthMs = metrics.histogram(`${prefix}upstream_cx_length_ms`)
+    this.rqTotal = metrics.counter(`${prefix}upstream_rq_total`)
+    this.rqActive = metrics.gauge(`${prefix}upstream_rq_active`)
+    this.rqPendingTotal = metrics.counter(`${prefix}upstream_rq_pending_total`)
+    this.rqPendingActive = metrics.gauge(`${prefix}upstream_rq_pending_active`)
+    this.rqPendingOverflow = metrics.counter(`${prefix}upstream_rq_pending_overflow`)
+    this.rqPendingFailureEject = metrics.counter(`${prefix}upstream_rq_pending_failure_eject`)
+    this.rqTimeout = metrics.counter(`${prefix}upstream_rq_timeout`)
+    this.rqMaxDurationReached = metrics.counter(`${prefix}upstream_rq_max_duration_reached`)
+    this.rqPerTryTimeout = metrics.counter(`${prefix}upstream_rq_per_try_timeout`)
+    this.rqCancelled = metrics.counter(`${prefix}upstream_rq_cancelled`)
+    this.rqMaintenanceMode = metrics.counter(`${prefix}upstream_rq_maintenance_mode`)
+    this.rqRxReset = metrics.counter(`${prefix}upstream_rq_rx_reset`)
+    this.rqTxReset = metrics.counter(`${prefix}upstream_rq_tx_reset`)
+    this.rqRetry = metrics.counter(`${prefix}upstream_rq_retry`)
+    this.rqRetrySuccess = metrics.counter(`${prefix}upstream_rq_retry_success`)
+    this.rqRetryOverflow = metrics.counter(`${prefix}upstream_rq_retry_overflow`)
+    this.rqRetryLimitExceeded = metrics.counter(`${prefix}upstream_rq_retry_limit_exceeded`)
+    this.rqTime = metrics.histogram(`${prefix}upstream_rq_time`)
+    this.flowControlPausedReading = metrics.counter(`${prefix}upstream_flow_control_paused_reading_total`)
+    this.flowControlResumedReading = metrics.counter(`${prefix}upstream_flow_control_resumed_reading_total`)
+    this.bindErrors = metrics.counter(`${prefix}bind_errors`)
+    this.lbHealthyPanic = metrics.counter(`${prefix}lb_healthy_panic`)
+    this.membershipTotal = metrics.gauge(`${prefix}membership_total`)
+    this.membershipHealthy = metrics.gauge(`${prefix}membership_healthy`)
+    this.membershipDegraded = metrics.gauge(`${prefix}membership_degraded`)
+    this.membershipExcluded = metrics.gauge(`${prefix}membership_excluded`)
+    this.membershipChange = metrics.counter(`${prefix}membership_change`)
+    this.updateAttempt = metrics.counter(`${prefix}update_attempt`)
+    this.updateSuccess = metrics.counter(`${prefix}update_success`)
+    this.updateFailure = metrics.counter(`${prefix}update_failure`)
+    this.updateEmpty = metrics.counter(`${prefix}update_empty`)
+    this.updateNoRebuild = metrics.counter(`${prefix}update_no_rebuild`)
+    this.rqStatus = new StatusCounters(metrics, `${prefix}upstream_rq`)
+  }
+}
+
+/** `statName`: the cluster's name in statistics. */
+export function clusterStats(metrics: Metrics, statName: string): ClusterStats {
+  return new ClusterStats(metrics, statName)
+}

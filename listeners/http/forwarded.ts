@@ -1,0 +1,183 @@
+import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
+import { canonicalIp, isIp } from '../../lib/core/address.ts'
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import type { Headers } from '../../lib/core/headers.ts'
+import { compileCidrs } from '../../lib/match/cidr.ts'
+
+/** What the proxy concluded about who is calling. */
+export interface Caller {
+  readonly address: string
+  readonly internal: boolean
+  /** Status of the refusal where original IP detection demands one. */
+  readonly rejectStatus: number
+}
+
+/** Headers that only internal callers may send (Envoy's connection manager removes them from external requests). */
+const INTERNAL_ONLY: ReadonlySet<string> = new Set([
+  'x-envoy-decorator-operation',
+  'x-envoy-downstream-service-cluster',
+  'x-envoy-downstream-service-node',
+  'x-envoy-expected-rq-timeout-ms',
+  'x-envoy-external-address',
+  'x-envoy-force-trace',
+  'x-envoy-hedge-on-per-try-timeout',
+  'x-envoy-internal',
+  'x-envoy-ip-tags',
+  'x-envoy-max-retries',
+  'x-envoy-original-path',
+  'x-envoy-original-host',
+  'x-envoy-retry-on',
+  'x-envoy-retry-grpc-on',
+  'x-envoy-retriable-status-codes',
+  'x-envoy-retriable-header-names',
+  'x-envoy-upstream-alt-stat-name',
+  'x-envoy-upstream-rq-timeout-ms',
+  'x-envoy-upstream-rq-per-try-timeout-ms',
+  'x-envoy-upstream-rq-timeout-alt-response',
+  'x-envoy-upstream-stream-duration-ms',
+])
+
+type Detect = (
+  headers: Headers,
+  peer: string,
+) => { address: string; appendXff: boolean; trusted: boolean } | number | undefined
+
+/**
+ * Decides the client's address, whether it is internal, and cleans the headers that a stranger must not set
+ * (`envoy-xds.md` §3.4). Compiled once per connection manager.
+ */
+export class CallerRules {
+  readonly #config: HttpConnectionManagerConfig
+  readonly #isInternal: (ip: string) => boolean
+  readonly #detect: readonly Detect[]
+  readonly #internalOnly: ReadonlySet<string>
+
+  constructor(config: HttpConnectionManagerConfig) {
+    this.#config = config
+    this.#isInternal = config.internalCidrs.length === 0 ? () => false : compileCidrs(config.internalCidrs)
+    this.#detect = config.originalIpDetection.map(compileDetection)
+    const extra = config.routes.internalOnlyHeaders ?? []
+    this.#internalOnly = extra.length === 0 ? INTERNAL_ONLY : new Set([...INTERNAL_ONLY, ...extra])
+  }
+
+  /** Reads and rewrites the forwarding headers of one request. */
+  apply(headers: Headers, connection: ConnectionInfo): Caller {
+    const config = this.#config
+    const peer = connection.remoteAddress
+    const xff = headers.join('x-forwarded-for')
+    let address = peer
+    let append = config.useRemoteAddress && !config.skipXffAppend
+    let single = xff === undefined
+    if (this.#detect.length > 0) {
+      append = false
+      const found = this.#original(headers, peer)
+      if (typeof found === 'number') return { address: peer, internal: false, rejectStatus: found }
+      if (found !== undefined) {
+        address = found.address
+        append = found.appendXff
+        single = found.trusted
+      }
+    } else if (config.useRemoteAddress) {
+      if (config.xffTrustedHops > 0 && xff !== undefined) address = fromRight(xff, config.xffTrustedHops) ?? peer
+    } else if (xff !== undefined) {
+      address = fromRight(xff, config.xffTrustedHops + 1) ?? peer
+      single = !xff.includes(',')
+    }
+    const internal = single && this.#internalAddress(address, connection)
+    this.#rewrite(headers, connection, { xff, append, address, internal })
+    return { address, internal, rejectStatus: 0 }
+  }
+
+  #internalAddress(address: string, connection: ConnectionInfo): boolean {
+    if (connection.kind === 'pipe') return this.#config.internalUnixSockets
+    return this.#isInternal(address)
+  }
+
+  #original(headers: Headers, peer: string): ReturnType<Detect> {
+    for (const detect of this.#detect) {
+      const found = detect(headers, peer)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  #rewrite(
+    headers: Headers,
+    connection: ConnectionInfo,
+    facts: { xff: string | undefined; append: boolean; address: string; internal: boolean },
+  ): void {
+    const config = this.#config
+    const peer = connection.remoteAddress
+    if (facts.append && connection.kind === 'ip') {
+      if (facts.xff === undefined) headers.append('x-forwarded-for', peer)
+      else headers.set('x-forwarded-for', `${facts.xff},${peer}`)
+    }
+    const scheme = connection.tls === undefined ? 'http' : 'https'
+    if (config.useRemoteAddress && config.xffTrustedHops === 0) headers.set('x-forwarded-proto', scheme)
+    else if (!headers.has('x-forwarded-proto')) headers.append('x-forwarded-proto', scheme)
+    if (config.appendXForwardedPort && !headers.has('x-forwarded-port')) {
+      headers.append('x-forwarded-port', String(connection.localPort))
+    }
+    if (facts.internal) headers.set('x-envoy-internal', 'true')
+    else this.#cleanExternal(headers)
+    if (!facts.internal && config.useRemoteAddress) headers.append('x-envoy-external-address', facts.address)
+  }
+
+  #cleanExternal(headers: Headers): void {
+    const raw = headers.raw
+    for (let i = 0; i < raw.length; i += 2) {
+      // Nearly every internal-only name starts with "x-envoy-": one comparison settles the others.
+      if (this.#internalOnly.has(raw[i])) {
+        headers.deleteWhere((name) => this.#internalOnly.has(name))
+        return
+      }
+    }
+  }
+}
+
+/** The nth address from the right of an X-Forwarded-For list, or undefined where there is none or it is no address. */
+function fromRight(xff: string, n: number): string | undefined {
+  let end = xff.length
+  for (let i = 1; ; i++) {
+    const comma = xff.lastIndexOf(',', end - 1)
+    if (i === n) {
+      const text = xff.slice(comma + 1, end).trim()
+      return isIp(text) ? canonicalIp(text) : undefined
+    }
+    if (comma < 0) return undefined
+    end = comma
+    if (end === 0) return undefined
+  }
+}
+
+function compileDetection(config: HttpConnectionManagerConfig['originalIpDetection'][number]): Detect {
+  if (config.kind === 'custom-header') {
+    const name = config.header.toLowerCase()
+    return (headers) => {
+      const value = headers.get(name)?.trim()
+      if (value !== undefined && isIp(value)) {
+        return { address: canonicalIp(value), appendXff: false, trusted: config.trusted }
+      }
+      return config.rejectStatus
+    }
+  }
+  const appendXff = !config.skipAppend
+  if (config.trustedCidrs !== undefined && config.trustedCidrs.length > 0) {
+    const trusted = compileCidrs(config.trustedCidrs)
+    return (headers, peer) => {
+      const xff = headers.join('x-forwarded-for')
+      if (xff === undefined || !trusted(peer)) return { address: peer, appendXff, trusted: false }
+      for (let n = 1; ; n++) {
+        const address = fromRight(xff, n)
+        if (address === undefined) return undefined
+        if (!trusted(address)) return { address, appendXff, trusted: false }
+      }
+    }
+  }
+  return (headers) => {
+    const xff = headers.join('x-forwarded-for')
+    if (xff === undefined) return undefined
+    const address = fromRight(xff, config.trustedHops + 1)
+    return address === undefined ? undefined : { address, appendXff, trusted: false }
+  }
+}

@@ -1,0 +1,348 @@
+import type { ChainPlan } from '../../lib/chain/compile.ts'
+import { Exchange, type ExchangeOwner } from '../../lib/chain/exchange.ts'
+import type { LocalReply, Route } from '../../lib/chain/filter.ts'
+import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
+import { FAILURES } from '../../lib/core/failure.ts'
+import type { RequestHead } from '../../lib/core/head.ts'
+import { Headers } from '../../lib/core/headers.ts'
+import type { Log } from '../../lib/core/metrics.ts'
+import { StreamInfo } from '../../lib/core/stream-info.ts'
+import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
+import { EXPECT_CONTINUE, EXPECT_OTHER, type Head, UNDERSCORE } from '../../lib/http1/head-parser.ts'
+import { isAuthority } from '../../lib/http1/tokens.ts'
+import type { CompiledRoute } from '../../lib/router/route.ts'
+import type { Http1ServerConnection } from '../http1/connection.ts'
+import { resolveTarget, stripAuthority } from './authority.ts'
+import type { CallerRules } from './forwarded.ts'
+import { applyPathRules, needsNormalizing } from './path.ts'
+import { applyRequestId } from './request-id.ts'
+import type { HttpStats } from './stats.ts'
+
+/** The route table as the connection manager sees it. */
+export interface Routes {
+  match(exchange: Exchange): CompiledRoute<ChainPlan> | undefined
+}
+
+/** Everything a manager was compiled from. */
+export interface ManagerParts {
+  readonly config: HttpConnectionManagerConfig
+  readonly routes: Routes
+  /** The chain of requests that match no route: the filters run, the router answers 404. */
+  readonly defaultPlan: ChainPlan
+  /** A chain without filters, for answers to what is no request. */
+  readonly emptyPlan: ChainPlan
+  readonly wheel: TimerWheel
+  readonly stats: HttpStats
+  readonly callers: CallerRules
+  readonly earlyEdits: ((headers: Headers, exchange: Exchange) => void) | undefined
+  readonly mapReply: ((exchange: Exchange, reply: LocalReply) => LocalReply) | undefined
+  readonly loggers: readonly { log(exchange: Exchange): void }[]
+  readonly log: Log
+  readonly random: () => number
+  readonly bufferLimitBytes: number
+  /** The `Date` value of this second. */
+  readonly date: (nowMs: number) => string
+}
+
+/**
+ * Envoy's HTTP connection manager, compiled: turns heads into exchanges (checks, normalisation, forwarding headers,
+ * route), and does what happens around the chain (timeouts, response headers, local replies, access log, statistics).
+ * One immutable object per snapshot; connections ask for the current one at each request.
+ */
+export class ConnectionManager implements ExchangeOwner {
+  readonly config: HttpConnectionManagerConfig
+  readonly wheel: TimerWheel
+  readonly stats: HttpStats
+  readonly #parts: ManagerParts
+  readonly #pathRules: boolean
+  readonly #strip: boolean
+
+  constructor(parts: ManagerParts) {
+    this.#parts = parts
+    this.config = parts.config
+    this.wheel = parts.wheel
+    this.stats = parts.stats
+    const c = parts.config
+    this.#pathRules = c.normalizePath || c.mergeSlashes || c.escapedSlashes !== 'keep'
+    this.#strip = c.stripPort !== 'none' || c.stripTrailingHostDot
+  }
+
+  /** True where this request is the connection's last: its number or its age have reached their limit. */
+  reachedLimits(requests: number, openedMs: number): boolean {
+    const { maxRequestsPerConnection: max, maxConnectionDurationMs: duration } = this.config
+    if (max > 0 && requests >= max) {
+      this.stats.maxRequests.v++
+      return true
+    }
+    return duration > 0 && this.wheel.nowMs >= openedMs + duration
+  }
+
+  #active = 0
+  #idle: (() => void)[] = []
+
+  /** Resolves when no exchange of this snapshot is left. */
+  whenIdle(): Promise<void> {
+    return this.#active === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
+  }
+
+  /** Makes the exchange of a parsed head; `start` decides what becomes of it. */
+  open(codec: Http1ServerConnection, head: Head): Exchange {
+    const request: RequestHead = {
+      method: head.method,
+      scheme: codec.info.tls === undefined ? 'http' : 'https',
+      authority: head.host ?? '',
+      path: head.target,
+      protocol: head.upgrade === '' ? undefined : head.upgrade,
+    }
+    const exchange = this.#make(codec, request, new Headers(head.raw, head.cased))
+    exchange.info.protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
+    exchange.info.requestHeaderBytes = head.bytes
+    if (head.minor === 0) this.stats.http10.v++
+    return exchange
+  }
+
+  /** An exchange for bytes that are no request, so that they are answered, logged and counted like any other. */
+  openRefused(codec: Http1ServerConnection): Exchange {
+    const head: RequestHead = { method: '', scheme: 'http', authority: '', path: '', protocol: undefined }
+    return this.#make(codec, head, new Headers())
+  }
+
+  #make(codec: Http1ServerConnection, head: RequestHead, headers: Headers): Exchange {
+    const { clock } = this.wheel
+    const info = new StreamInfo(clock.now(), clock.wall())
+    info.clientAddress = codec.info.remoteAddress
+    this.stats.requests.v++
+    this.stats.activeRequests.v++
+    this.#active++
+    return new Exchange({
+      owner: this,
+      downstream: codec,
+      connection: codec.info,
+      head,
+      headers,
+      info,
+      bufferLimit: this.#parts.bufferLimitBytes,
+      random: this.#parts.random,
+    })
+  }
+
+  /** Checks, normalises, routes and begins. The exchange may be over when this returns. */
+  start(exchange: Exchange, head: Head, end: boolean): void {
+    if (!this.#admit(exchange, head, end)) return
+    const route = this.#parts.routes.match(exchange)
+    this.#arm(exchange, route)
+    if (exchange.ended) return
+    if (route !== undefined) {
+      exchange.info.routeName = route.name
+      exchange.info.virtualHostName = route.virtualHost
+    }
+    exchange.start(route, route === undefined ? this.#parts.defaultPlan : route.plan, end)
+  }
+
+  /** Answers what is no request; the codec closes the connection afterwards. */
+  refuse(exchange: Exchange, status: number, details: string): void {
+    exchange.start(undefined, this.#parts.emptyPlan, true)
+    exchange.reply({ status, details, ...(status === 408 ? {} : { flag: 'DPE' as const }) })
+  }
+
+  /** Everything between a parsed head and its route. False where it has been answered. */
+  #admit(exchange: Exchange, head: Head, end: boolean): boolean {
+    const refuse = (status: number, details: string): false => {
+      exchange.start(undefined, this.#parts.emptyPlan, end)
+      exchange.reply({ status, details })
+      return false
+    }
+    const { config } = this
+    if (head.minor === 0) {
+      if (!config.http1.acceptHttp10) return refuse(426, 'low_version')
+      if (head.host === undefined) exchange.head.authority = config.http1.defaultHostForHttp10
+    }
+    const problem = this.#target(exchange, head)
+    if (problem !== undefined) return refuse(400, problem)
+    if ((head.flags & EXPECT_OTHER) !== 0) return refuse(417, 'unknown_expectation')
+    if ((head.flags & EXPECT_CONTINUE) !== 0 && !config.proxy100Continue) exchange.request.delete('expect')
+    if ((head.flags & UNDERSCORE) !== 0 && config.underscores !== 'allow') {
+      this.stats.underscores.v++
+      if (config.underscores === 'reject') return refuse(400, 'http1.unexpected_underscore')
+      exchange.request.deleteWhere((name) => name.includes('_'))
+    }
+    if (this.#pathRules && !this.#path(exchange, refuse)) return false
+    return this.#mutate(exchange, refuse)
+  }
+
+  #target(exchange: Exchange, head: Head): string | undefined {
+    const request = exchange.head
+    const target = head.target
+    if (target.charCodeAt(0) === 47 && head.method !== 'CONNECT') {
+      if (!isAuthority(request.authority)) return head.host === undefined ? 'missing_host_header' : 'http1.invalid_host'
+    } else {
+      const host = head.host ?? (head.minor === 0 && request.authority !== '' ? request.authority : undefined)
+      if (head.host === undefined && head.minor === 1) return 'missing_host_header'
+      const outcome = resolveTarget(head.method, target, host, this.config.http1.allowAbsoluteUrl)
+      if (outcome.kind === 'refuse') return outcome.details
+      if (outcome.scheme === 'https' && exchange.connection.tls === undefined) return 'http1.https_over_plaintext'
+      request.authority = outcome.authority
+      request.path = outcome.path
+    }
+    if (this.#strip) request.authority = stripAuthority(request.authority, this.config, exchange.connection.localPort)
+    return undefined
+  }
+
+  #path(exchange: Exchange, refuse: (status: number, details: string) => false): boolean {
+    const { path } = exchange.head
+    if (path === '' || path === '*' || !(needsNormalizing(path) || path.includes('//'))) return true
+    const outcome = applyPathRules(path, this.config)
+    if (outcome.kind === 'refuse') return refuse(400, outcome.details)
+    exchange.head.path = outcome.path
+    if (outcome.kind === 'redirect') {
+      exchange.start(undefined, this.#parts.emptyPlan, exchange.requestComplete)
+      exchange.reply({ status: 307, headers: ['location', outcome.path], details: 'path_normalization_redirect' })
+      return false
+    }
+    return true
+  }
+
+  /** Forwarding headers, request id, early mutations. */
+  #mutate(exchange: Exchange, refuse: (status: number, details: string) => false): boolean {
+    const { request, info } = exchange
+    const { config } = this
+    this.#parts.earlyEdits?.(request, exchange)
+    const caller = this.#parts.callers.apply(request, exchange.connection)
+    info.clientAddress = caller.address
+    info.internal = caller.internal
+    if (caller.rejectStatus !== 0) return refuse(caller.rejectStatus, 'original_ip_detection_failed')
+    info.requestId = applyRequestId(request, caller.internal, config)
+    exchange.head.scheme = config.schemeOverwrite ?? (request.get('x-forwarded-proto') === 'https' ? 'https' : 'http')
+    if (config.via !== '') request.append('via', config.via)
+    if (config.addUserAgent && !request.has('user-agent')) request.append('user-agent', config.serverName)
+    const protocol = exchange.head.protocol
+    if (protocol !== undefined) return this.#upgrade(exchange, protocol, refuse)
+    return true
+  }
+
+  /** `Upgrade: h2c` is answered in HTTP/1; upgrades that nobody allowed are refused. */
+  #upgrade(exchange: Exchange, protocol: string, refuse: (status: number, details: string) => false): boolean {
+    if (protocol === 'h2c') {
+      exchange.head.protocol = undefined
+      return true
+    }
+    if (protocol.includes(',') || !this.config.upgrades.some((u) => u.type === protocol)) {
+      return refuse(403, 'upgrade_failed')
+    }
+    exchange.request.set('upgrade', protocol)
+    return true
+  }
+
+  route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan } {
+    const route = this.#parts.routes.match(exchange)
+    exchange.info.routeName = route?.name ?? ''
+    exchange.info.virtualHostName = route?.virtualHost ?? ''
+    this.#setIdle(exchange, route)
+    return { route, plan: route?.plan ?? this.#parts.defaultPlan }
+  }
+
+  // --- deadlines --------------------------------------------------------------------------------------------------
+
+  #setIdle(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): void {
+    const action = route?.action
+    const own = action?.kind === 'route' ? action.idleTimeoutMs : undefined
+    exchange.idleLimitMs = own ?? this.config.streamIdleTimeoutMs
+  }
+
+  #arm(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): void {
+    const { config, wheel } = this
+    const start = exchange.info.startMs
+    this.#setIdle(exchange, route)
+    exchange.lastActivityMs = start
+    const action = route?.action
+    const max = (action?.kind === 'route' ? action.maxStreamDurationMs : undefined) ?? config.maxStreamDurationMs
+    if (max > 0) exchange.maxDurationAtMs = start + max
+    if (config.requestTimeoutMs > 0) exchange.requestDeadlineAtMs = start + config.requestTimeoutMs
+    const due = nextDue(exchange)
+    if (due !== Number.POSITIVE_INFINITY) wheel.armAt(exchange, due)
+  }
+
+  onDue(exchange: Exchange, nowMs: number): void {
+    if (exchange.ended) return
+    const { stats } = this
+    if (exchange.maxDurationAtMs > 0 && nowMs >= exchange.maxDurationAtMs) {
+      stats.maxStreamDuration.v++
+      if (exchange.headersSent) exchange.abortFor(FAILURES.maxDuration)
+      else exchange.reply({ status: 408, details: 'max_duration_timeout', flag: 'DT' })
+      return
+    }
+    if (exchange.requestDeadlineAtMs > 0 && nowMs >= exchange.requestDeadlineAtMs) {
+      exchange.requestDeadlineAtMs = 0
+      if (!exchange.requestComplete) {
+        stats.requestTimeouts.v++
+        exchange.reply({ status: 408, body: 'request timeout', details: 'request_overall_timeout' })
+        return
+      }
+    }
+    if (exchange.idleLimitMs > 0 && nowMs >= exchange.lastActivityMs + exchange.idleLimitMs) {
+      stats.streamIdleTimeouts.v++
+      if (exchange.headersSent) exchange.abortFor(FAILURES.clientIdle)
+      else exchange.reply({ status: 408, body: 'stream timeout', details: 'stream_idle_timeout', flag: 'SI' })
+      return
+    }
+    const due = nextDue(exchange)
+    if (due !== Number.POSITIVE_INFINITY) this.wheel.armAt(exchange, due)
+  }
+
+  // --- response ---------------------------------------------------------------------------------------------------
+
+  finishResponse(exchange: Exchange, fromUpstream: boolean): void {
+    const { config } = this
+    const { response } = exchange
+    if (config.serverHeader === 'overwrite') response.set('server', config.serverName)
+    else if (config.serverHeader === 'append-if-absent' && !response.has('server'))
+      response.append('server', config.serverName)
+    const now = this.wheel.clock.now()
+    if (!response.has('date')) response.append('date', this.#parts.date(now))
+    if (config.via !== '') response.append('via', config.via)
+    if (config.requestIdInResponse && exchange.info.requestId !== '')
+      response.set('x-request-id', exchange.info.requestId)
+    if (!fromUpstream) this.stats.localReplies.v++
+    exchange.info.downstreamFirstSentMs = now
+  }
+
+  mapReply(exchange: Exchange, reply: LocalReply): LocalReply {
+    return this.#parts.mapReply === undefined ? reply : this.#parts.mapReply(exchange, reply)
+  }
+
+  onFilterError(exchange: Exchange, filter: string, error: unknown): void {
+    this.stats.filterErrors.v++
+    this.#parts.log.error('filter failed', {
+      filter,
+      requestId: exchange.info.requestId,
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    })
+  }
+
+  onEnd(exchange: Exchange): void {
+    this.wheel.disarm(exchange)
+    const { stats } = this
+    const { info, status } = exchange
+    const now = this.wheel.clock.now()
+    info.endMs = info.downstreamLastSentMs = now
+    stats.activeRequests.v--
+    stats.completed.v++
+    stats.bytesReceived.v += info.bytesReceived + info.requestHeaderBytes
+    stats.bytesSent.v += info.bytesSent + info.responseHeaderBytes
+    if (status >= 100 && status < 600) stats.classes[(status / 100) | 0].v++
+    stats.requestTime.record(now - info.startMs)
+    const { loggers } = this.#parts
+    for (let i = 0; i < loggers.length; i++) loggers[i].log(exchange)
+    ;(exchange.downstream as Http1ServerConnection).exchangeEnded()
+    if (--this.#active === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
+  }
+}
+
+/** The earliest of an exchange's deadlines. */
+function nextDue(exchange: Exchange): number {
+  let due = Number.POSITIVE_INFINITY
+  if (exchange.idleLimitMs > 0) due = exchange.lastActivityMs + exchange.idleLimitMs
+  if (exchange.maxDurationAtMs > 0 && exchange.maxDurationAtMs < due) due = exchange.maxDurationAtMs
+  if (exchange.requestDeadlineAtMs > 0 && exchange.requestDeadlineAtMs < due) due = exchange.requestDeadlineAtMs
+  return due
+}

@@ -1,0 +1,72 @@
+import type { Counter, Gauge, Histogram, Metrics } from '../../lib/core/metrics.ts'
+
+/** The cells of one connection manager, under Envoy's `http.<stat_prefix>.` names. */
+export interface HttpStats {
+  readonly connections: Counter
+  readonly activeConnections: Gauge
+  readonly destroyed: Counter
+  readonly connectionLengthMs: Histogram
+  readonly requests: Counter
+  readonly activeRequests: Gauge
+  readonly completed: Counter
+  readonly requestTime: Histogram
+  /** By first digit of the status, 1 to 5; index 0 is unused. */
+  readonly classes: readonly Counter[]
+  readonly http10: Counter
+  readonly noRoute: Counter
+  readonly directResponses: Counter
+  readonly protocolErrors: Counter
+  readonly headerTimeouts: Counter
+  readonly requestTimeouts: Counter
+  readonly idleTimeouts: Counter
+  readonly streamIdleTimeouts: Counter
+  readonly maxStreamDuration: Counter
+  readonly maxDuration: Counter
+  readonly maxRequests: Counter
+  readonly drainCloses: Counter
+  readonly slowBodies: Counter
+  readonly resets: Counter
+  readonly tooLarge: Counter
+  readonly underscores: Counter
+  readonly filterErrors: Counter
+  readonly localReplies: Counter
+  readonly bytesReceived: Counter
+  readonly bytesSent: Counter
+}
+
+/** Resolves the cells once, when the connection manager is compiled. */
+export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
+  const p = `http.${statPrefix}.`
+  const c = (name: string): Counter => metrics.counter(p + name)
+  return {
+    connections: c('downstream_cx_total'),
+    activeConnections: metrics.gauge(`${p}downstream_cx_active`),
+    destroyed: c('downstream_cx_destroy'),
+    connectionLengthMs: metrics.histogram(`${p}downstream_cx_length_ms`),
+    requests: c('downstream_rq_total'),
+    activeRequests: metrics.gauge(`${p}downstream_rq_active`),
+    completed: c('downstream_rq_completed'),
+    requestTime: metrics.histogram(`${p}downstream_rq_time`),
+    classes: [1, 1, 2, 3, 4, 5].map((digit) => c(`downstream_rq_${digit}xx`)),
+    http10: c('downstream_rq_http1_0_total'),
+    noRoute: c('no_route'),
+    directResponses: c('rq_direct_response'),
+    protocolErrors: c('downstream_cx_protocol_error'),
+    headerTimeouts: c('downstream_rq_header_timeout'),
+    requestTimeouts: c('downstream_rq_timeout'),
+    idleTimeouts: c('downstream_cx_idle_timeout'),
+    streamIdleTimeouts: c('downstream_rq_idle_timeout'),
+    maxStreamDuration: c('downstream_rq_max_duration_reached'),
+    maxDuration: c('downstream_cx_max_duration_reached'),
+    maxRequests: c('downstream_cx_max_requests_reached'),
+    drainCloses: c('downstream_cx_drain_close'),
+    slowBodies: c('downstream_rq_slow_body'),
+    resets: c('downstream_rq_rx_reset'),
+    tooLarge: c('downstream_rq_too_large'),
+    underscores: c('downstream_rq_rejected_underscore_headers'),
+    filterErrors: c('downstream_rq_filter_error'),
+    localReplies: c('downstream_rq_local_reply'),
+    bytesReceived: c('downstream_cx_rx_bytes_total'),
+    bytesSent: c('downstream_cx_tx_bytes_total'),
+  }
+}

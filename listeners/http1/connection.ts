@@ -1,0 +1,495 @@
+import type { Socket } from 'node:net'
+import type { Downstream, Exchange } from '../../lib/chain/exchange.ts'
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import { FAILURES, type Failure } from '../../lib/core/failure.ts'
+import type { Headers } from '../../lib/core/headers.ts'
+import { Timed } from '../../lib/core/timer-wheel.ts'
+import { type BodyHandler, BodyReader } from '../../lib/http1/body-reader.ts'
+import { MessageWriter } from '../../lib/http1/body-writer.ts'
+import { CHUNKED, type Framing, LENGTH, NO_BODY, parseContentLength, UNTIL_CLOSE } from '../../lib/http1/framing.ts'
+import { HeadBuffer } from '../../lib/http1/head-buffer.ts'
+import {
+  CLOSE,
+  EXPECT_CONTINUE,
+  type Head,
+  type HeadError,
+  HeadParser,
+  KEEP_ALIVE,
+} from '../../lib/http1/head-parser.ts'
+import { fieldLines, statusLine } from '../../lib/http1/head-writer.ts'
+import type { ConnectionManager } from '../http/manager.ts'
+import { splice } from './splice.ts'
+
+/** What a connection needs from the listener that accepted it. */
+export interface ConnectionHost {
+  /** The manager of the current snapshot; asked again for each request. */
+  readonly manager: ConnectionManager
+  /** True once the listener drains: answers say `Connection: close`. */
+  readonly draining: boolean
+  connectionClosed(connection: Http1ServerConnection): void
+}
+
+/** A head that has begun and stalls for this long is closed even where no deadline is configured (edge-safety §1.4). */
+const STALLED_HEAD_MS = 60_000
+/** A body with Content-Length must arrive at this rate once its grace is over. */
+const BODY_GRACE_MS = 5_000
+const BODY_BYTES_PER_MS = 0.24
+
+/**
+ * The server side of one HTTP/1 connection: bytes to exchanges and back, one at a time, in order.
+ *
+ * ```
+ * HEAD ─▶ BODY ─▶ (waiting for the response) ─▶ HEAD ...
+ *   └─ malformed, deadline ─▶ answer, LINGER ─▶ closed
+ * ```
+ * Pipelined requests wait unparsed until the response before them is complete. After an answer that closes, input is
+ * discarded for `delayed_close_timeout`, so that the client can read the answer before it meets a reset.
+ */
+export class Http1ServerConnection extends Timed implements Downstream, BodyHandler {
+  readonly info: ConnectionInfo
+  readonly #socket: Socket
+  readonly #host: ConnectionHost
+  readonly #heads: HeadBuffer
+  readonly #parser: HeadParser
+  readonly #body = new BodyReader()
+  readonly #writer: MessageWriter
+  readonly openedMs: number
+  #exchange: Exchange | undefined = undefined
+  #requestDone = true
+  #responseDone = true
+  /** The client, or we, want the connection closed after this response. */
+  #close = false
+  #minor = 1
+  #method = ''
+  #requests = 0
+  /** Pipelined bytes that wait for their turn. */
+  #stash: Buffer | undefined = undefined
+  #reading = false
+  #lingering = false
+  #destroyed = false
+  #paused = false
+  #idleSinceMs: number
+  #headSinceMs = 0
+  #bodySinceMs = 0
+  #bodyBytes = 0
+  #tunnel = false
+
+  constructor(socket: Socket, info: ConnectionInfo, host: ConnectionHost) {
+    super()
+    const { config, wheel } = host.manager
+    this.#socket = socket
+    this.info = info
+    this.#host = host
+    const limits = {
+      lineBytes: config.maxRequestLineBytes,
+      headerBytes: config.maxRequestHeaderBytes,
+      headers: config.maxRequestHeaders,
+    }
+    this.#heads = new HeadBuffer(limits)
+    this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: false })
+    this.#writer = new MessageWriter(socket)
+    this.openedMs = this.#idleSinceMs = wheel.clock.now()
+    this.#armIdle()
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk))
+    socket.on('end', () => this.#onEnd())
+    socket.on('drain', () => this.#exchange?.downstreamDrained())
+    socket.on('error', () => {})
+    socket.on('close', () => this.#onClose())
+  }
+
+  /** True where no exchange is in progress and nothing of a request has arrived. */
+  get idle(): boolean {
+    return this.#exchange === undefined && !this.#heads.started && !this.#lingering
+  }
+
+  /** Ends at once, whatever is in progress. */
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  /** Where bytes that preceded this codec (a peek) enter. */
+  receive(chunk: Buffer): void {
+    this.#onData(chunk)
+  }
+
+  // --- reading ----------------------------------------------------------------------------------------------------
+
+  #onData(chunk: Buffer): void {
+    if (this.#lingering || this.#tunnel) return
+    this.#read(chunk, 0)
+  }
+
+  #read(chunk: Buffer, offset: number): void {
+    this.#reading = true
+    let at = offset
+    while (at < chunk.length && !this.#lingering && !this.#destroyed && !this.#tunnel) {
+      if (!this.#requestDone) {
+        const next = this.#body.feed(chunk, at, this)
+        if (next < 0) {
+          this.#refuseBody()
+          break
+        }
+        at = next
+      } else if (this.#exchange !== undefined) {
+        this.#stash = at === 0 ? chunk : chunk.subarray(at)
+        this.#socket.pause()
+        break
+      } else {
+        const text = this.#heads.take(chunk, at)
+        if (text === undefined) {
+          this.#waitForHead()
+          break
+        }
+        if (typeof text !== 'string') {
+          this.#refuse(text)
+          break
+        }
+        at = this.#heads.next
+        this.#headSinceMs = 0
+        this.#beginRequest(this.#parser.parse(text))
+      }
+    }
+    this.#reading = false
+  }
+
+  #beginRequest(head: Head | HeadError): void {
+    const manager = this.#host.manager
+    this.#requests++
+    this.#responseDone = false
+    if (!('raw' in head)) {
+      this.#refuse(head)
+      return
+    }
+    this.#minor = head.minor
+    this.#method = head.method
+    this.#close =
+      (head.flags & CLOSE) !== 0 ||
+      (head.minor === 0 && (head.flags & KEEP_ALIVE) === 0) ||
+      this.#host.draining ||
+      manager.reachedLimits(this.#requests, this.openedMs)
+    const framing: Framing = head.chunked ? CHUNKED : head.contentLength > 0 ? LENGTH : NO_BODY
+    this.#body.start(framing, head.contentLength)
+    this.#requestDone = this.#body.done
+    if (!this.#requestDone) {
+      this.#bodySinceMs = manager.wheel.nowMs
+      this.#bodyBytes = 0
+    }
+    const exchange = manager.open(this, head)
+    this.#exchange = exchange
+    manager.start(exchange, head, this.#requestDone)
+    this.#afterStart(exchange, head, manager.config.proxy100Continue)
+  }
+
+  /** The client is told to send its body only where no filter has answered already. */
+  #afterStart(exchange: Exchange, head: Head, proxied: boolean): void {
+    if (this.#exchange !== exchange || this.#requestDone) return
+    if ((head.flags & EXPECT_CONTINUE) !== 0 && head.minor === 1 && !proxied && !exchange.headersSent) {
+      this.#socket.write('HTTP/1.1 100 Continue\r\n\r\n', 'latin1')
+    }
+    this.#armBody()
+  }
+
+  onBody(chunk: Buffer, end: boolean): void {
+    this.#bodyBytes += chunk.length
+    if (end) this.#requestDone = true
+    this.#exchange?.requestData(chunk, end)
+  }
+
+  onBodyEnd(trailers: Headers | undefined): void {
+    this.#requestDone = true
+    if (trailers !== undefined && this.#host.manager.config.http1.enableTrailers)
+      this.#exchange?.requestTrailers(trailers)
+    else this.#exchange?.requestData(EMPTY, true)
+  }
+
+  #waitForHead(): void {
+    if (this.#headSinceMs !== 0 || !this.#heads.started) return
+    const { wheel, config } = this.#host.manager
+    this.#headSinceMs = wheel.clock.now()
+    const limit = config.requestHeadersTimeoutMs
+    wheel.arm(this, limit > 0 ? Math.min(limit, STALLED_HEAD_MS) : STALLED_HEAD_MS)
+  }
+
+  /** The head is not HTTP as we accept it: answer, and nothing more on this connection. */
+  #refuse(problem: HeadError): void {
+    this.#heads.reset()
+    this.#headSinceMs = 0
+    this.#close = true
+    this.#minor = 1
+    this.#method = ''
+    this.#responseDone = false
+    this.#requestDone = true
+    this.#host.manager.stats.protocolErrors.v++
+    const exchange = this.#host.manager.openRefused(this)
+    this.#exchange = exchange
+    this.#host.manager.refuse(exchange, problem.status, problem.reason)
+  }
+
+  #refuseBody(): void {
+    this.#host.manager.stats.protocolErrors.v++
+    this.#close = true
+    const exchange = this.#exchange
+    if (exchange === undefined) {
+      this.destroy()
+      return
+    }
+    if (exchange.headersSent) {
+      exchange.downstreamFailed(FAILURES.clientProtocol)
+      this.destroy()
+    } else {
+      exchange.reply({
+        status: 400,
+        body: 'Bad Request',
+        details: this.#body.problem ?? 'http1.body_error',
+        flag: 'DPE',
+      })
+    }
+  }
+
+  /** The client's FIN. Before its response is complete that is an abort (DESIGN §8). */
+  #onEnd(): void {
+    const exchange = this.#exchange
+    if (exchange !== undefined && !this.#tunnel) exchange.downstreamFailed(FAILURES.clientClosed)
+    if (!this.#tunnel) this.#socket.destroy()
+  }
+
+  #onClose(): void {
+    if (this.#destroyed) return
+    this.#destroyed = true
+    this.#host.manager.wheel.disarm(this)
+    const exchange = this.#exchange
+    this.#exchange = undefined
+    this.#stash = undefined
+    exchange?.downstreamFailed(FAILURES.clientClosed)
+    this.#host.connectionClosed(this)
+  }
+
+  // --- writing ----------------------------------------------------------------------------------------------------
+
+  writeInformational(status: number, headers: Headers): void {
+    // HTTP/1.0 clients know no interim responses (RFC 9110 §15.2).
+    if (this.#minor === 0 || this.#destroyed) return
+    const spelling = this.#host.manager.config.http1.headerCase
+    this.#socket.write(`${statusLine(status)}${fieldLines(headers, spelling, true)}\r\n`, 'latin1')
+  }
+
+  writeHeaders(status: number, headers: Headers, end: boolean): void {
+    if (this.#destroyed) return
+    const exchange = this.#exchange
+    const bodyless = this.#method === 'HEAD' || status === 204 || status === 304
+    let framing: Framing = NO_BODY
+    let length = -1
+    let extra = ''
+    const declared = headers.get('content-length')
+    if (declared !== undefined) length = parseContentLength(declared)
+    if (status === 204) headers.delete('content-length')
+    if (!bodyless) {
+      if (length >= 0) framing = LENGTH
+      else if (end) {
+        framing = LENGTH
+        length = 0
+        extra = 'content-length: 0\r\n'
+      } else if (this.#minor === 1) {
+        framing = CHUNKED
+        extra = 'transfer-encoding: chunked\r\n'
+      } else {
+        framing = UNTIL_CLOSE
+        this.#close = true
+      }
+    }
+    // An answer to a request that is still arriving: reading on would be for nothing.
+    if (end && !this.#requestDone) this.#close = true
+    if (this.#host.draining) this.#close = true
+    if (this.#close) extra += 'connection: close\r\n'
+    else if (this.#minor === 0) extra += 'connection: keep-alive\r\n'
+    const skip = declared !== undefined && framing !== LENGTH && !bodyless
+    const lines = fieldLines(headers, this.#host.manager.config.http1.headerCase, skip)
+    const head = `${statusLine(status)}${lines}${extra}\r\n`
+    if (exchange !== undefined) exchange.info.responseHeaderBytes = head.length
+    this.#writer.start(head, framing, length)
+    if (end) {
+      if (!this.#writer.end(undefined, 'lower') && !bodyless) this.#break()
+      else this.#responseDone = true
+    } else if (!this.#flushScheduled) {
+      // The body's first bytes usually come in the same turn and share the write.
+      this.#flushScheduled = true
+      process.nextTick(flushHead, this)
+    }
+  }
+
+  #flushScheduled = false
+
+  /** @internal Sends a head whose body did not come in the same turn. */
+  flush(): void {
+    this.#flushScheduled = false
+    if (!this.#destroyed && this.#writer.held) this.#writer.flush()
+  }
+
+  write(chunk: Buffer, end: boolean): boolean {
+    if (this.#destroyed) return true
+    const more = this.#writer.write(chunk, end)
+    if (more === undefined) {
+      this.#break()
+      return true
+    }
+    if (end) this.#responseDone = true
+    return more
+  }
+
+  writeTrailers(trailers: Headers): void {
+    if (this.#destroyed) return
+    const { http1 } = this.#host.manager.config
+    const kept = http1.enableTrailers ? trailers : undefined
+    if (this.#writer.end(kept, http1.headerCase)) this.#responseDone = true
+    else this.#break()
+  }
+
+  /** The response cannot be completed as announced. */
+  #break(): void {
+    this.#close = true
+    this.#socket.resetAndDestroy()
+  }
+
+  /** Nothing more of this response: the client must not take it for complete. */
+  reset(_why: Failure): void {
+    this.#close = true
+    if (this.#destroyed) return
+    // RST and not FIN: a body that ends by close must not look finished.
+    this.#writer.flush()
+    this.#socket.resetAndDestroy()
+  }
+
+  pauseRequest(): void {
+    this.#paused = true
+    if (!this.#requestDone) this.#socket.pause()
+  }
+
+  resumeRequest(): void {
+    this.#paused = false
+    if (this.#stash === undefined) this.#socket.resume()
+    this.#bodySinceMs = this.#host.manager.wheel.nowMs
+    this.#bodyBytes = 0
+  }
+
+  upgrade(status: number, headers: Headers, upstream: Socket, early: Buffer): void {
+    const { config } = this.#host.manager
+    const lines = fieldLines(headers, config.http1.headerCase, true)
+    this.#tunnel = true
+    this.#close = true
+    this.#socket.write(`${statusLine(status)}${lines}\r\n`, 'latin1')
+    const held = this.#stash
+    this.#stash = undefined
+    this.#requestDone = true
+    splice(this.#socket, upstream, { toUpstream: held, toDownstream: early }, () => {
+      this.#responseDone = true
+      this.#exchange?.tunnelEnded()
+    })
+  }
+
+  /** The manager has logged and released the exchange: on to the next request, or to the end. */
+  exchangeEnded(): void {
+    this.#exchange = undefined
+    if (this.#destroyed) return
+    if (this.#tunnel) {
+      this.#socket.destroy()
+      return
+    }
+    if (!this.#responseDone) return
+    if (this.#close || !this.#requestDone) {
+      this.#linger()
+      return
+    }
+    this.#idleSinceMs = this.#host.manager.wheel.nowMs
+    const stash = this.#stash
+    if (stash === undefined) {
+      if (this.#paused) this.resumeRequest()
+      return
+    }
+    if (this.#reading) return
+    this.#stash = undefined
+    this.#socket.resume()
+    // Not from within the upstream's callback: its own work for this chunk comes first.
+    setImmediate(continueReading, this, stash)
+  }
+
+  /** @internal */
+  readStash(stash: Buffer): void {
+    if (!this.#destroyed) this.#read(stash, 0)
+  }
+
+  #linger(): void {
+    this.#lingering = true
+    this.#stash = undefined
+    this.#socket.resume()
+    const { config, wheel } = this.#host.manager
+    if (config.delayedCloseTimeoutMs === 0) {
+      this.#socket.destroySoon()
+      return
+    }
+    this.#socket.end()
+    wheel.arm(this, config.delayedCloseTimeoutMs)
+  }
+
+  // --- deadlines --------------------------------------------------------------------------------------------------
+
+  #armIdle(): void {
+    const { config, wheel } = this.#host.manager
+    const { idleTimeoutMs: idle, maxConnectionDurationMs: max } = config
+    let due = idle > 0 ? this.#idleSinceMs + idle : Number.POSITIVE_INFINITY
+    if (max > 0) due = Math.min(due, this.openedMs + max)
+    if (due === Number.POSITIVE_INFINITY) return
+    wheel.armAt(this, Math.max(due, wheel.nowMs + 1))
+  }
+
+  #armBody(): void {
+    if (this.#requestDone) return
+    const { wheel } = this.#host.manager
+    wheel.arm(this, BODY_GRACE_MS)
+  }
+
+  override onDue(nowMs: number): void {
+    if (this.#destroyed) return
+    const { stats, config } = this.#host.manager
+    if (this.#lingering) {
+      this.#socket.destroy()
+    } else if (this.#headSinceMs !== 0) {
+      stats.headerTimeouts.v++
+      this.#refuse({ status: 408, reason: 'request_header_timeout' })
+    } else if (!this.#requestDone && this.#exchange !== undefined) {
+      this.#checkBodyRate(nowMs)
+    } else if (this.#exchange !== undefined) {
+      this.#host.manager.wheel.arm(this, Math.max(config.idleTimeoutMs, 1000))
+    } else if (config.maxConnectionDurationMs > 0 && nowMs >= this.openedMs + config.maxConnectionDurationMs) {
+      stats.maxDuration.v++
+      this.#socket.destroySoon()
+    } else if (config.idleTimeoutMs > 0 && nowMs >= this.#idleSinceMs + config.idleTimeoutMs) {
+      stats.idleTimeouts.v++
+      this.#socket.destroySoon()
+    } else this.#armIdle()
+  }
+
+  /** Only bodies of announced length: a stream may be as slow as it likes (edge-safety §1.4). */
+  #checkBodyRate(nowMs: number): void {
+    const elapsed = nowMs - this.#bodySinceMs
+    const slow =
+      !this.#paused && this.#body.byLength && elapsed >= BODY_GRACE_MS && this.#bodyBytes < elapsed * BODY_BYTES_PER_MS
+    if (!slow) {
+      this.#armBody()
+      return
+    }
+    this.#close = true
+    this.#host.manager.stats.slowBodies.v++
+    this.#exchange?.reply({ status: 408, body: 'Request Timeout', details: 'request_body_too_slow' })
+    if (this.#exchange?.headersSent) this.#exchange.abort(FAILURES.clientIdle)
+  }
+}
+
+function flushHead(connection: Http1ServerConnection): void {
+  connection.flush()
+}
+
+function continueReading(connection: Http1ServerConnection, stash: Buffer): void {
+  connection.readStash(stash)
+}
+
+const EMPTY: Buffer = Buffer.alloc(0)

@@ -1,0 +1,128 @@
+import t from 'tap'
+import type { Metrics } from '../../lib/core/metrics.ts'
+import { CircuitBreakers } from '../../lib/upstream/breaker.ts'
+import { clusterStats } from '../../lib/upstream/stats.ts'
+
+interface Cells extends Metrics {
+  value(name: string): number | undefined
+  readonly names: string[]
+}
+
+function cells(): Cells {
+  const byName = new Map<string, { v: number }>()
+  const cell = (name: string): { v: number } => {
+    const known = byName.get(name) ?? { v: 0 }
+    byName.set(name, known)
+    return known
+  }
+  return {
+    counter: cell,
+    gauge: cell,
+    histogram: (name) => {
+      const sum = cell(name)
+      return { record: (value) => void (sum.v += value) }
+    },
+    value: (name) => byName.get(name)?.v,
+    get names() {
+      return [...byName.keys()]
+    },
+  }
+}
+
+const LIMITS = { maxConnections: 2, maxPendingRequests: 1, maxRequests: 3, maxRetries: 0 }
+const WIDE = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
+
+t.test('a limit admits up to its number, counts what it refused and shows that it is open', async (t) => {
+  const metrics = cells()
+  const { connections } = new CircuitBreakers(metrics, 'web', { default: LIMITS, high: WIDE }).of('default')
+  const open = 'cluster.web.circuit_breakers.default.cx_open'
+  t.equal(connections.tryAcquire(), true)
+  t.equal(metrics.value(open), 0)
+  t.equal(connections.tryAcquire(), true)
+  t.equal(metrics.value(open), 1, 'nothing more would be admitted')
+  t.equal(connections.tryAcquire(), false)
+  t.equal(connections.tryAcquire(), false)
+  t.equal(metrics.value('cluster.web.upstream_cx_overflow'), 2)
+  connections.acquire()
+  t.equal(connections.active, 3, 'the first connection of a host passes the limit')
+  connections.release()
+  t.equal(metrics.value(open), 1)
+  connections.release()
+  t.equal(metrics.value(open), 0)
+  t.equal(connections.tryAcquire(), true)
+  t.equal(metrics.value('cluster.web.upstream_cx_overflow'), 2)
+})
+
+t.test('each resource and priority has its own count, gauge and overflow counter', async (t) => {
+  const metrics = cells()
+  const breakers = new CircuitBreakers(metrics, 'web', { default: LIMITS, high: WIDE })
+  t.equal(metrics.value('cluster.web.circuit_breakers.default.rq_retry_open'), 1, 'a limit of 0 is open from the start')
+  t.equal(breakers.default.retries.tryAcquire(), false)
+  t.equal(metrics.value('cluster.web.upstream_rq_retry_overflow'), 1)
+  t.equal(breakers.default.pendingRequests.tryAcquire(), true)
+  t.equal(breakers.default.pendingRequests.tryAcquire(), false)
+  t.equal(metrics.value('cluster.web.circuit_breakers.default.rq_pending_open'), 1)
+  for (let i = 0; i < 3; i++) t.equal(breakers.default.requests.tryAcquire(), true)
+  t.equal(breakers.default.requests.tryAcquire(), false)
+  t.equal(metrics.value('cluster.web.circuit_breakers.default.rq_open'), 1)
+  t.equal(
+    metrics.value('cluster.web.upstream_rq_pending_overflow'),
+    2,
+    'requests overflow as pending ones, as in Envoy',
+  )
+  t.equal(breakers.of('high').requests.tryAcquire(), true)
+  t.equal(breakers.high.requests.active, 1)
+  t.equal(metrics.value('cluster.web.circuit_breakers.high.rq_open'), 0)
+})
+
+t.test('a cluster and its successor share gauges, and the old one leaves them', async (t) => {
+  const metrics = cells()
+  const open = 'cluster.web.circuit_breakers.default.cx_open'
+  const old = new CircuitBreakers(metrics, 'web', { default: LIMITS, high: WIDE })
+  old.default.connections.acquire()
+  old.default.connections.acquire()
+  const next = new CircuitBreakers(metrics, 'web', { default: LIMITS, high: WIDE })
+  t.equal(metrics.value(open), 1)
+  next.default.connections.acquire()
+  next.default.connections.acquire()
+  t.equal(metrics.value(open), 2)
+  old[Symbol.dispose]()
+  t.equal(metrics.value(open), 1)
+  old.default.connections.release()
+  old.default.connections.release()
+  t.equal(metrics.value(open), 1, 'what the old one still held no longer counts')
+  next.default.connections.release()
+  t.equal(metrics.value(open), 0)
+  t.equal(metrics.value('cluster.web.circuit_breakers.default.rq_retry_open'), 1)
+})
+
+t.test('cluster statistics stand under Envoy names, status codes when they are seen', async (t) => {
+  const metrics = cells()
+  const stats = clusterStats(metrics, 'web')
+  stats.cxTotal.v++
+  stats.cxActive.v += 2
+  stats.rqTime.record(12)
+  for (const status of [200, 204, 200, 404, 503, 101, 799]) stats.rqStatus.count(status)
+  const expected = {
+    upstream_cx_total: 1,
+    upstream_cx_active: 2,
+    upstream_rq_time: 12,
+    upstream_rq_completed: 7,
+    upstream_rq_1xx: 1,
+    upstream_rq_2xx: 3,
+    upstream_rq_3xx: 0,
+    upstream_rq_4xx: 1,
+    upstream_rq_5xx: 1,
+    upstream_rq_200: 2,
+    upstream_rq_204: 1,
+    upstream_rq_404: 1,
+    upstream_rq_799: 1,
+    upstream_rq_500: undefined,
+    membership_total: 0,
+    update_no_rebuild: 0,
+  }
+  for (const [name, value] of Object.entries(expected)) t.equal(metrics.value(`cluster.web.${name}`), value, name)
+  t.equal(clusterStats(metrics, 'web').cxTotal, stats.cxTotal, 'the same name gives the same cell')
+  t.equal(new Set(metrics.names).size, metrics.names.length)
+  t.ok(metrics.names.every((name) => /^cluster\.web\.[a-z0-9_]+$/.test(name)))
+})

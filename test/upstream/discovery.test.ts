@@ -1,0 +1,356 @@
+import t from 'tap'
+import { formatAddress } from '../../lib/core/address.ts'
+import type { Metrics } from '../../lib/core/metrics.ts'
+import type { ClusterConfig, DnsConfig, EndpointConfig } from '../../lib/upstream/config.ts'
+import { createDiscovery } from '../../lib/upstream/discovery/create-discovery.ts'
+import type { Discovery } from '../../lib/upstream/discovery/discovery.ts'
+import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
+import type { DnsReply, MakeTransport } from '../../lib/upstream/discovery/dns/transport.ts'
+import { nodeTransport } from '../../lib/upstream/discovery/dns/transport.ts'
+import type { ResolvedLocality } from '../../lib/upstream/host.ts'
+import { HostSet } from '../../lib/upstream/host-set.ts'
+import { ClusterStats } from '../../lib/upstream/stats.ts'
+import { settle, TestClock } from '../support/clock.ts'
+import { startDnsServer } from '../support/dns-server.ts'
+import { watchLeaks } from '../support/leaks.ts'
+
+const DNS: DnsConfig = {
+  refreshMs: 5_000,
+  failureRefreshMs: 1_000,
+  failureRefreshMaxMs: 8_000,
+  jitterMs: 0,
+  respectTtl: false,
+  family: 'v4-only',
+  resolvers: [],
+}
+
+const THRESHOLDS = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
+
+function cluster(
+  type: ClusterConfig['type'],
+  endpoints: readonly EndpointConfig[],
+  dns: Partial<DnsConfig> = {},
+): ClusterConfig {
+  return {
+    name: 'web',
+    statName: 'web',
+    type,
+    localities: [{ priority: 0, endpoints }],
+    dns: { ...DNS, ...dns },
+    balancer: { kind: 'round-robin' },
+    connectTimeoutMs: 5_000,
+    bufferLimitBytes: 1 << 20,
+    thresholds: { default: THRESHOLDS, high: THRESHOLDS },
+    idleTimeoutMs: 3_600_000,
+    maxResponseHeaderBytes: 61_440,
+    maxResponseHeaders: 100,
+    protocol: 'http1',
+    http1: { headerCase: 'lower', enableTrailers: false },
+  }
+}
+
+function endpoint(host: string, rest: Partial<EndpointConfig> = {}): EndpointConfig {
+  return { address: { kind: 'ip', host, port: 80 }, weight: 1, health: 'healthy', ...rest }
+}
+
+function answer(addresses: readonly string[], ttlS = 30): DnsReply {
+  return { code: '', records: addresses.map((address) => ({ address, ttlS })) }
+}
+
+function noMetrics(): Metrics {
+  return { counter: () => ({ v: 0 }), gauge: () => ({ v: 0 }), histogram: () => ({ record: () => undefined }) }
+}
+
+interface Run {
+  readonly discovery: Discovery
+  readonly clock: TestClock
+  readonly stats: ClusterStats
+  /** Replies to the next questions, the last for ever; per `4 name`. */
+  readonly replies: Map<string, (DnsReply | Promise<DnsReply>)[]>
+  readonly asked: string[]
+  readonly warnings: string[]
+  readonly updates: (readonly ResolvedLocality[])[]
+  /** `web.test -> 10.0.0.1:80`, of the last update. */
+  last(): string[]
+  begin(): Promise<void>
+}
+
+function run(config: ClusterConfig, options: { random?: () => number; makeTransport?: MakeTransport } = {}): Run {
+  const clock = new TestClock()
+  const stats = new ClusterStats(noMetrics(), 'web')
+  const replies: Run['replies'] = new Map()
+  const asked: string[] = []
+  const warnings: string[] = []
+  const updates: (readonly ResolvedLocality[])[] = []
+  const makeTransport: MakeTransport = () => ({
+    query: async (name, family) => {
+      asked.push(name)
+      const queue = replies.get(`${family} ${name}`) ?? [{ code: 'ENOTFOUND', records: [] }]
+      return queue.length > 1 ? queue.shift()! : queue[0]
+    },
+    close: () => undefined,
+  })
+  const dns = new DnsResolvers({
+    clock,
+    readText: async () => '',
+    makeTransport: options.makeTransport ?? makeTransport,
+  })
+  const silent = (): void => undefined
+  const log = {
+    debug: silent,
+    info: silent,
+    error: silent,
+    warn: (_: string, fields?: Record<string, unknown>) => void warnings.push(JSON.stringify(fields)),
+  }
+  const discovery = createDiscovery(config, { clock, random: options.random ?? (() => 0), log, stats, dns })
+  t.teardown(() => {
+    discovery.close()
+    dns[Symbol.dispose]()
+  })
+  const last = (): string[] =>
+    (updates.at(-1) ?? []).flatMap((l) => l.endpoints.map((e) => `${e.hostname ?? '-'} -> ${formatAddress(e.address)}`))
+  return {
+    discovery,
+    clock,
+    stats,
+    replies,
+    asked,
+    warnings,
+    updates,
+    last,
+    begin: () => discovery.start((localities) => updates.push(localities)),
+  }
+}
+
+t.test('static: the endpoints of the configuration, at once', async (t) => {
+  const config = cluster('static', [endpoint('10.0.0.1'), endpoint('10.0.0.2')])
+  const r = run(config)
+  await r.begin()
+  t.same(r.updates, [config.localities])
+  t.equal(r.clock.pending, 0)
+  t.same(r.asked, [])
+})
+
+t.test('strict DNS: every address is a host, and what vanishes is removed', async (t) => {
+  const r = run(cluster('strict-dns', [endpoint('web.test', { weight: 3 })]))
+  r.replies.set('4 web.test', [
+    answer(['10.0.0.1', '10.0.0.2']),
+    answer(['10.0.0.2', '10.0.0.1']),
+    answer(['10.0.0.2', '10.0.0.3']),
+  ])
+  const hosts = new HostSet()
+  await r.discovery.start((localities) => {
+    r.updates.push(localities)
+    hosts.update(localities)
+  })
+  t.same(r.last(), ['web.test -> 10.0.0.1:80', 'web.test -> 10.0.0.2:80'])
+  t.same(
+    hosts.all.map((h) => h.weight),
+    [3, 3],
+  )
+  const kept = hosts.all[1]
+  await r.clock.advanceAsync(5_000)
+  t.equal(r.updates.length, 1, 'another order is no change')
+  t.equal(r.stats.updateNoRebuild.v, 1)
+  await r.clock.advanceAsync(5_000)
+  t.same(
+    hosts.all.map((h) => h.addressText),
+    ['10.0.0.2:80', '10.0.0.3:80'],
+  )
+  t.equal(hosts.all[0], kept)
+  t.equal(r.stats.updateAttempt.v, 3)
+  t.equal(r.stats.updateSuccess.v, 3)
+  t.equal(r.stats.updateFailure.v, 0)
+})
+
+t.test('strict DNS: several names in several localities, with addresses and pipes between them', async (t) => {
+  const config = {
+    ...cluster('strict-dns', []),
+    localities: [
+      {
+        locality: { region: 'eu', zone: 'a', subZone: '' },
+        priority: 0,
+        endpoints: [endpoint('a.test'), endpoint('10.9.9.9', { hostname: 'named.test' })],
+      },
+      {
+        priority: 1,
+        weight: 7,
+        endpoints: [
+          endpoint('b.test', { hostname: 'b-name.test', metadata: { x: 1 } }),
+          endpoint('', { address: { kind: 'pipe', path: '/run/b.sock' } }),
+        ],
+      },
+    ],
+  }
+  const r = run(config)
+  let slow: (reply: DnsReply) => void = () => undefined
+  r.replies.set('4 a.test', [answer(['10.0.0.1'])])
+  r.replies.set('4 b.test', [new Promise((resolve) => (slow = resolve))])
+  let warm = false
+  void r.begin().then(() => {
+    warm = true
+  })
+  t.same(r.last(), ['named.test -> 10.9.9.9:80', '- -> /run/b.sock'], 'what needs no name server is there at once')
+  await settle()
+  t.same(r.last(), ['a.test -> 10.0.0.1:80', 'named.test -> 10.9.9.9:80', '- -> /run/b.sock'])
+  t.equal(warm, false, 'warm is when every name has answered or failed')
+  slow(answer(['10.0.0.2']))
+  await settle()
+  t.equal(warm, true)
+  t.match(r.updates.at(-1), [
+    { locality: { region: 'eu' }, priority: 0 },
+    { priority: 1, weight: 7, endpoints: [{ hostname: 'b-name.test', metadata: { x: 1 } }, {}] },
+  ])
+  t.equal(r.clock.pending, 2, 'a timer per name')
+})
+
+t.test('logical DNS: one host that keeps its identity, its first address for new connections', async (t) => {
+  const r = run(cluster('logical-dns', [endpoint('web.test')]))
+  r.replies.set('4 web.test', [
+    answer(['10.0.0.1', '10.0.0.2']),
+    answer(['10.0.0.1', '10.0.0.9']),
+    answer(['10.0.0.2', '10.0.0.1']),
+  ])
+  const hosts = new HostSet()
+  await r.discovery.start((localities) => {
+    r.updates.push(localities)
+    hosts.update(localities)
+  })
+  t.equal(hosts.all.length, 1)
+  const [host] = hosts.all
+  t.match(host, { addressText: '10.0.0.1:80', hostname: 'web.test' })
+  await r.clock.advanceAsync(5_000)
+  t.equal(r.updates.length, 1)
+  await r.clock.advanceAsync(5_000)
+  t.equal(hosts.all[0], host)
+  t.equal(host.addressText, '10.0.0.2:80')
+})
+
+t.test('refresh follows the configured time, or the TTL where it is respected', async (t) => {
+  const cases: readonly [string, Partial<DnsConfig>, ttlS: number, draw: number, ms: number][] = [
+    ['configured', {}, 30, 0.5, 5_000],
+    ['jitter', { jitterMs: 1_000 }, 30, 0.5, 5_500],
+    ['TTL', { respectTtl: true }, 30, 0.5, 30_000],
+    ['TTL with jitter', { respectTtl: true, jitterMs: 100 }, 1, 0.99, 1_099],
+    ['TTL 0', { respectTtl: true }, 0, 0, 5_000],
+    ['TTL beyond what timers can wait', { respectTtl: true }, 2 ** 31 - 1, 0, 86_400_000],
+    ['TTL that is no TTL', { respectTtl: true }, 2 ** 32 - 1, 0, 5_000],
+  ]
+  for (const [name, dns, ttlS, draw, ms] of cases) {
+    const r = run(cluster('strict-dns', [endpoint('web.test')], dns), { random: () => draw })
+    r.replies.set('4 web.test', [answer(['10.0.0.1'], ttlS)])
+    await r.begin()
+    t.equal(r.clock.nextInMs, ms, name)
+  }
+})
+
+t.test('failures keep the last good addresses and back off', async (t) => {
+  const r = run(cluster('strict-dns', [endpoint('web.test')]), { random: () => 0.999_999 })
+  const bad: DnsReply[] = ['ESERVFAIL', 'ENOTFOUND', 'ENODATA', 'ETIMEOUT', 'EREFUSED'].map((code) => ({
+    code,
+    records: [],
+  }))
+  r.replies.set('4 web.test', [answer(['10.0.0.1']), ...bad, answer(['10.0.0.2']), bad[0]])
+  await r.begin()
+  const waits: number[] = []
+  for (let i = 0; i < bad.length; i++) {
+    await r.clock.advanceAsync(r.clock.nextInMs!)
+    waits.push(r.clock.nextInMs!)
+    t.same(r.last(), ['web.test -> 10.0.0.1:80'])
+  }
+  t.same(waits, [1_000, 1_999, 3_999, 7_999, 7_999], 'at most the configured maximum')
+  t.equal(r.updates.length, 1)
+  t.equal(r.stats.updateFailure.v, 5)
+  t.equal(r.stats.updateEmpty.v, 2)
+  t.same(r.warnings, ['{"cluster":"web","name":"web.test","reason":"ESERVFAIL","kept":1}'], 'one warning per outage')
+  await r.clock.advanceAsync(r.clock.nextInMs!)
+  t.same(r.last(), ['web.test -> 10.0.0.2:80'])
+  t.equal(r.clock.nextInMs, 5_000)
+  await r.clock.advanceAsync(5_000)
+  t.equal(r.clock.nextInMs, 1_000, 'back-off starts anew')
+  t.equal(r.warnings.length, 2)
+})
+
+t.test('back-off never goes below its base', async (t) => {
+  const r = run(cluster('strict-dns', [endpoint('gone.test')]))
+  await r.begin()
+  t.same(r.updates, [], 'a first failure warms the cluster without hosts')
+  for (let i = 0; i < 4; i++) {
+    t.equal(r.clock.nextInMs, 1_000)
+    await r.clock.advanceAsync(1_000)
+  }
+  t.equal(r.stats.updateFailure.v, 5)
+})
+
+t.test('after close nothing is asked or told, and start does not hang', async (t) => {
+  const r = run(cluster('strict-dns', [endpoint('web.test'), endpoint('other.test')]))
+  let late: (reply: DnsReply) => void = () => undefined
+  r.replies.set('4 web.test', [new Promise((resolve) => (late = resolve))])
+  r.replies.set('4 other.test', [answer(['10.0.0.3'])])
+  const warm = r.begin()
+  await settle()
+  t.equal(r.updates.length, 1)
+  r.discovery.close()
+  await warm
+  late(answer(['10.0.0.1']))
+  await settle()
+  r.discovery.close()
+  r.discovery[Symbol.dispose]()
+  t.equal(r.updates.length, 1)
+  t.equal(r.clock.pending, 0)
+})
+
+t.test('no endpoints, and DNS without settings of its own', async (t) => {
+  const empty = run(cluster('strict-dns', []))
+  await empty.begin()
+  t.same(empty.updates, [])
+  const bare = run({ ...cluster('strict-dns', [endpoint('web.test')]), dns: undefined })
+  bare.replies.set('4 web.test', [answer(['10.0.0.1'])])
+  await bare.begin()
+  t.same(bare.last(), ['web.test -> 10.0.0.1:80'])
+  t.equal(bare.clock.nextInMs, 5_000)
+  const localhost = run(cluster('strict-dns', [endpoint('localhost')]))
+  await localhost.begin()
+  t.same(localhost.last(), ['localhost -> 127.0.0.1:80'])
+  t.same(localhost.asked, [])
+})
+
+t.test('a flapping real name server never empties a cluster', async (t) => {
+  const leaks = watchLeaks()
+  const server = await startDnsServer()
+  const many = Array.from({ length: 300 }, (_, i) => `10.0.${i >> 8}.${i & 255}`)
+  server.set(
+    'A',
+    'flap.test',
+    { addresses: ['10.0.0.1', '10.0.0.2'], ttlS: 0 },
+    'SERVFAIL',
+    { addresses: ['10.0.0.2'], ttlS: 0 },
+    'NXDOMAIN',
+    'NODATA',
+    { addresses: many, ttlS: 0 },
+    'REFUSED',
+    { addresses: ['10.0.0.2'], ttlS: 0 },
+  )
+  const config = cluster('strict-dns', [endpoint('flap.test')], { respectTtl: true, resolvers: [server.address] })
+  const r = run(config, { makeTransport: nodeTransport })
+  const hosts = new HostSet()
+  const counts: number[] = []
+  await r.discovery.start((localities) => {
+    const { added, removed } = hosts.update(localities)
+    counts.push(added.length, -removed.length)
+  })
+  const survivor = hosts.all[1]
+  for (let i = 1; i < 8; i++) {
+    const seen = r.stats.updateSuccess.v + r.stats.updateFailure.v
+    r.clock.advance(r.clock.nextInMs!)
+    while (r.stats.updateSuccess.v + r.stats.updateFailure.v === seen) await settle(1)
+    t.ok(hosts.all.includes(survivor), `answer ${i}`)
+  }
+  t.equal(hosts.all.length, 1)
+  t.same(counts, [2, 0, 0, -1, 255, 0, 0, -255])
+  t.equal(r.stats.updateSuccess.v, 4)
+  t.equal(r.stats.updateFailure.v, 4)
+  r.discovery.close()
+  await server.close()
+  await leaks.assertNone()
+})

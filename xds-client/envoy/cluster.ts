@@ -1,0 +1,158 @@
+import type { FieldReader } from '../../lib/core/field-reader.ts'
+import type { ClusterConfig, DnsConfig, LocalityEndpointsConfig } from '../../lib/upstream/config.ts'
+import { translateSocketAddress } from './address.ts'
+import { translateCircuitBreakers } from './circuit-breakers.ts'
+import type { EnvoyContext } from './context.ts'
+import { clusterResolvers, translateDns, typedResolvers } from './dns.ts'
+import { durationMs } from './durations.ts'
+import { translateEndpoints } from './endpoints.ts'
+import { translateBalancer } from './load-balancing.ts'
+import { translateMetadata } from './metadata.ts'
+import { consume, refuseTrue, WHY } from './refusals.ts'
+import { requirePlainText } from './transport-socket.ts'
+import { translateUpstreamProtocol } from './upstream-protocol.ts'
+
+const DNS_CLUSTER = 'envoy.extensions.clusters.dns.v3.DnsCluster'
+
+const CONNECT_TIMEOUT_MS = 5000
+const BUFFER_LIMIT_BYTES = 1024 * 1024
+
+/** Known, without effect on which host is chosen or admitted, and not built yet: reported. */
+const REPORTED = [
+  'stats_matcher',
+  'per_connection_buffer_high_watermark_timeout',
+  'health_checks',
+  'wait_for_warm_on_init',
+  'outlier_detection',
+  'cleanup_interval',
+  'common_lb_config',
+  'close_connections_on_host_health_failure',
+  'ignore_health_on_host_removal',
+  'lrs_server',
+  'lrs_report_endpoint_metrics',
+  'track_timeout_budgets',
+  'track_cluster_stats',
+  'preconnect_policy',
+  'queuing_policies',
+] as const
+
+/** `config.cluster.v3.Cluster` with every default of Envoy filled in. */
+export function translateCluster(reader: FieldReader, context: EnvoyContext): ClusterConfig {
+  reader.unread('refuse')
+  reader.ignore(...REPORTED)
+  refuseUnavailable(reader)
+  const name = reader.string('name')
+  const discovery = translateDiscovery(reader, context)
+  const bindAddress =
+    translateBindConfig(reader.message('upstream_bind_config')) ?? context.clusterDefaults?.bindAddress
+  const keepalive = translateConnectionOptions(reader.message('upstream_connection_options'))
+  const metadata = translateMetadata(reader)
+  return {
+    name,
+    statName: reader.string('alt_stat_name') || name,
+    ...discovery,
+    balancer: translateBalancer(reader, context),
+    connectTimeoutMs: durationMs(reader, 'connect_timeout') ?? CONNECT_TIMEOUT_MS,
+    bufferLimitBytes: reader.number('per_connection_buffer_limit_bytes') ?? BUFFER_LIMIT_BYTES,
+    ...translateCircuitBreakers(reader.message('circuit_breakers')),
+    ...translateUpstreamProtocol(reader),
+    ...(keepalive && { keepalive }),
+    ...(bindAddress && { bindAddress }),
+    ...(metadata && { metadata }),
+  }
+}
+
+function refuseUnavailable(reader: FieldReader): void {
+  requirePlainText(reader, 'transport_socket')
+  for (const match of reader.messages('transport_socket_matches')) {
+    match.string('name')
+    match.json('match')
+    requirePlainText(match, 'transport_socket')
+  }
+  reader.refuse('transport_socket_matcher', WHY.tls)
+  reader.refuse('filters', 'upstream network filters are not available')
+  reader.refuse('upstream_config', 'upstream extensions are not available')
+  reader.refuse('lb_subset_config', 'load-balancing subsets are not available yet')
+  refuseTrue(reader, 'connection_pool_per_downstream_connection', 'is not available')
+}
+
+interface Discovery {
+  readonly type: ClusterConfig['type']
+  readonly localities: readonly LocalityEndpointsConfig[]
+  readonly dns?: DnsConfig
+}
+
+function translateDiscovery(reader: FieldReader, context: EnvoyContext): Discovery {
+  const type = reader.enumName('type')
+  const custom = reader.message('cluster_type')
+  if (reader.has('eds_cluster_config')) reader.refuse('eds_cluster_config', WHY.dynamic)
+  if (custom !== undefined) return translateClusterType(reader, custom, context)
+  const resolvers = clusterResolvers(reader, context)
+  const dns = translateDns(reader, resolvers)
+  switch (type) {
+    case 'STRICT_DNS':
+      return { type: 'strict-dns', localities: translateAssignment(reader, 'strict-dns'), dns }
+    case 'LOGICAL_DNS':
+      return { type: 'logical-dns', localities: translateAssignment(reader, 'logical-dns'), dns }
+    case 'EDS':
+      reader.error('type', `EDS cannot be used: ${WHY.dynamic}`)
+      break
+    case 'ORIGINAL_DST':
+      reader.error('type', 'ORIGINAL_DST is not available')
+      break
+  }
+  return { type: 'static', localities: translateAssignment(reader, 'static') }
+}
+
+/** `cluster_type`: only the DnsCluster extension, which is the two DNS types under another name. */
+function translateClusterType(reader: FieldReader, custom: FieldReader, context: EnvoyContext): Discovery {
+  const name = custom.string('name')
+  const extension = custom.any('typed_config')
+  if (extension?.typeUrl !== DNS_CLUSTER) {
+    if (extension !== undefined) consume(extension)
+    custom.error('typed_config', `cluster type "${extension?.typeUrl || name}" is not available`)
+    return { type: 'static', localities: translateAssignment(reader, 'static') }
+  }
+  const fields = extension.fields
+  fields.ignore('dns_min_refresh_rate')
+  const type = fields.bool('all_addresses_in_single_endpoint') ? 'logical-dns' : 'strict-dns'
+  // The extension's own settings replace those of the cluster, which are then without effect.
+  const inherited = clusterResolvers(reader, context)
+  reader.ignore('dns_refresh_rate', 'dns_failure_refresh_rate', 'respect_dns_ttl', 'dns_jitter', 'dns_lookup_family')
+  const dns = translateDns(fields, typedResolvers(fields) ?? inherited)
+  return { type, localities: translateAssignment(reader, type), dns }
+}
+
+function translateAssignment(reader: FieldReader, type: ClusterConfig['type']): LocalityEndpointsConfig[] {
+  const assignment = reader.message('load_assignment')
+  const localities = assignment === undefined ? [] : translateEndpoints(assignment, type === 'static' ? 'ip' : 'name')
+  const count = localities.reduce((total, locality) => total + locality.endpoints.length, 0)
+  if (type === 'logical-dns' && (count !== 1 || localities.length !== 1)) {
+    reader.error('load_assignment', `a LOGICAL_DNS cluster must have a single endpoint, this one has ${count}`)
+  }
+  return localities
+}
+
+/** `config.core.v3.BindConfig`: the local address of upstream connections; undefined: the system's choice. */
+export function translateBindConfig(reader: FieldReader | undefined): string | undefined {
+  if (reader === undefined) return undefined
+  refuseTrue(reader, 'freebind', 'is not available')
+  reader.ignore('socket_options', 'validate_network_namespaces')
+  reader.refuse('extra_source_addresses', 'only one source address is available')
+  reader.refuse('additional_source_addresses', 'only one source address is available')
+  reader.refuse('local_address_selector', 'is not available')
+  const at = reader.message('source_address')
+  const address = translateSocketAddress(at, 'ip')
+  if (at === undefined || address?.kind !== 'ip') return undefined
+  if (address.port !== 0) at.error('port_value', 'must be 0: the port of an upstream connection cannot be chosen')
+  return address.host === '0.0.0.0' || address.host === '::' ? undefined : address.host
+}
+
+function translateConnectionOptions(reader: FieldReader | undefined): ClusterConfig['keepalive'] {
+  reader?.ignore('set_local_interface_name_on_upstream_connections', 'happy_eyeballs_config')
+  const keepalive = reader?.message('tcp_keepalive')
+  if (keepalive === undefined) return undefined
+  keepalive.ignore('keepalive_probes', 'keepalive_interval')
+  // 0 and unset: the system's value, which on Linux is two hours.
+  return { idleS: keepalive.number('keepalive_time') || 7200 }
+}

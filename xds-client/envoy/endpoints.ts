@@ -1,0 +1,78 @@
+import type { FieldReader } from '../../lib/core/field-reader.ts'
+import type { EndpointConfig, LocalityConfig, LocalityEndpointsConfig } from '../../lib/upstream/config.ts'
+import { type HostKind, translateAddress } from './address.ts'
+import { translateMetadata } from './metadata.ts'
+import { WHY } from './refusals.ts'
+
+const HEALTH: Readonly<Record<string, EndpointConfig['health']>> = {
+  UNKNOWN: 'healthy',
+  HEALTHY: 'healthy',
+  UNHEALTHY: 'unhealthy',
+  DRAINING: 'draining',
+  TIMEOUT: 'timeout',
+  DEGRADED: 'degraded',
+}
+
+const MAX_WEIGHT = 0xffff_ffff
+
+/** `config.endpoint.v3.ClusterLoadAssignment`: the endpoints of one cluster, by locality and priority. */
+export function translateEndpoints(reader: FieldReader, hosts: HostKind): LocalityEndpointsConfig[] {
+  reader.string('cluster_name')
+  reader.refuse('named_endpoints', 'named endpoints are not available')
+  const policy = reader.message('policy')
+  policy?.refuse('drop_overloads', 'dropping a share of requests is not available yet')
+  policy?.ignore('overprovisioning_factor', 'endpoint_stale_after', 'weighted_priority_health')
+  const seen = new Set<string>()
+  return reader.messages('endpoints').map((locality) => {
+    const translated = translateLocality(locality, hosts)
+    const key = JSON.stringify([translated.priority, translated.locality])
+    if (translated.locality !== undefined && seen.has(key)) {
+      locality.error('locality', `a second group of the same locality in priority ${translated.priority}`)
+    }
+    seen.add(key)
+    return translated
+  })
+}
+
+/** `config.core.v3.Locality`; undefined where nothing of it is set. */
+export function translateNodeLocality(reader: FieldReader | undefined): LocalityConfig | undefined {
+  if (reader === undefined) return undefined
+  const locality = { region: reader.string('region'), zone: reader.string('zone'), subZone: reader.string('sub_zone') }
+  return locality.region === '' && locality.zone === '' && locality.subZone === '' ? undefined : locality
+}
+
+function translateLocality(reader: FieldReader, hosts: HostKind): LocalityEndpointsConfig {
+  reader.ignore('metadata', 'proximity')
+  reader.refuse('leds_cluster_locality_config', WHY.dynamic)
+  const locality = translateNodeLocality(reader.message('locality'))
+  const priority = reader.number('priority') ?? 0
+  const weight = reader.number('load_balancing_weight')
+  const list = [
+    ...reader.messages('lb_endpoints'),
+    ...(reader.message('load_balancer_endpoints')?.messages('lb_endpoints') ?? []),
+  ]
+  const endpoints = list.map((entry) => translateEndpoint(entry, hosts)).filter((e) => e !== undefined)
+  const sum = endpoints.reduce((total, endpoint) => total + endpoint.weight, 0)
+  if (sum > MAX_WEIGHT) reader.error('lb_endpoints', `the weights add up to ${sum}, the limit is ${MAX_WEIGHT}`)
+  return { ...(locality && { locality }), priority, ...(weight !== undefined && { weight }), endpoints }
+}
+
+function translateEndpoint(reader: FieldReader, hosts: HostKind): EndpointConfig | undefined {
+  reader.refuse('endpoint_name', 'named endpoints are not available')
+  const health = HEALTH[reader.enumName('health_status')] ?? 'healthy'
+  const weight = reader.number('load_balancing_weight') ?? 1
+  const metadata = translateMetadata(reader)
+  const endpoint = reader.message('endpoint')
+  if (endpoint === undefined) return undefined
+  endpoint.ignore('health_check_config', 'additional_addresses', 'observability_name')
+  const hostname = endpoint.string('hostname')
+  const at = endpoint.message('address')
+  if (at === undefined) {
+    endpoint.error('address', 'is required')
+    return undefined
+  }
+  const address = translateAddress(at, hosts)
+  if (address === undefined) return undefined
+  if (hosts === 'name' && address.kind === 'pipe') at.error('pipe', 'a DNS cluster cannot have Unix sockets')
+  return { address, ...(hostname !== '' && { hostname }), weight, health, ...(metadata && { metadata }) }
+}

@@ -1,0 +1,134 @@
+import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
+import type { RouteConfig, RouteTableConfig, VirtualHostConfig } from '../../lib/router/config.ts'
+import type { EnvoyContext } from './context.ts'
+import { translateFilterOverrides } from './filter-overrides.ts'
+import { translateHeaderEdits } from './header-edits.ts'
+import { translateMatcherTree } from './matcher-tree.ts'
+import { translateMetadata } from './metadata.ts'
+import { translateMirrors } from './mirrors.ts'
+import { consume, refuseTrue, WHY } from './refusals.ts'
+import { bodyBufferLimit, translateRoute } from './route.ts'
+import type { ChainEntry, RouteScope } from './route-scope.ts'
+
+const ROUTE = 'envoy.config.route.v3.Route'
+const MAX_DIRECT_RESPONSE_BODY_BYTES = 4096
+
+const REQUIRE_TLS: Readonly<Record<string, VirtualHostConfig['requireTls']>> = {
+  NONE: 'none',
+  EXTERNAL_ONLY: 'external',
+  ALL: 'all',
+}
+
+/** Where a route table stands: inside a connection manager, or alone. */
+export interface RouteTablePlace {
+  /** Filters of the connection manager by instance name; undefined: alone. */
+  readonly chain?: ReadonlyMap<string, ChainEntry>
+}
+
+/** `config.route.v3.RouteConfiguration`; inside a connection manager its clusters are validated unless told otherwise. */
+export function translateRouteConfiguration(
+  reader: FieldReader,
+  context: EnvoyContext,
+  place: RouteTablePlace = {},
+): RouteTableConfig {
+  reader.unread('refuse')
+  reader.refuse('vhds', WHY.dynamic)
+  reader.refuse('cluster_specifier_plugins', 'cluster specifier plugins are not available')
+  reader.refuse('route_specifiers', 'route specifier extensions are not available')
+  refuseTrue(reader, 'ignore_path_parameters_in_path_matching', 'is not available')
+  const validateClusters = reader.optionalBool('validate_clusters') ?? place.chain !== undefined
+  const scope: RouteScope = {
+    context,
+    chain: place.chain,
+    clusters: validateClusters ? context.clusters : undefined,
+    maxDirectResponseBodyBytes: reader.number('max_direct_response_body_size_bytes') ?? MAX_DIRECT_RESPONSE_BODY_BYTES,
+    virtualHost: '',
+    bodyBufferLimitBytes: undefined,
+  }
+  const requestHeaders = translateHeaderEdits(reader, 'request', context)
+  const responseHeaders = translateHeaderEdits(reader, 'response', context)
+  const internalOnlyHeaders = reader.strings('internal_only_headers').map((name) => name.toLowerCase())
+  const filterConfigs = translateFilterOverrides(reader, scope)
+  const mirrors = translateMirrors(reader, scope)
+  const virtualHostHeader = reader.string('vhost_header').toLowerCase()
+  const metadata = translateMetadata(reader)
+  return {
+    name: reader.string('name'),
+    virtualHosts: translateVirtualHosts(reader, scope),
+    ...(requestHeaders && { requestHeaders }),
+    ...(responseHeaders && { responseHeaders }),
+    ...(internalOnlyHeaders.length > 0 && { internalOnlyHeaders }),
+    ...(filterConfigs && { filterConfigs }),
+    ...(mirrors && { mirrors }),
+    ignorePortInHostMatching: reader.bool('ignore_port_in_host_matching'),
+    mostSpecificHeaderMutationsWins: reader.bool('most_specific_header_mutations_wins'),
+    validateClusters,
+    maxDirectResponseBodyBytes: scope.maxDirectResponseBodyBytes,
+    ...(virtualHostHeader !== '' && { virtualHostHeader }),
+    ...(metadata && { metadata }),
+  }
+}
+
+function translateVirtualHosts(reader: FieldReader, scope: RouteScope): VirtualHostConfig[] {
+  const names = new Set<string>()
+  const domains = new Map<string, string>()
+  return reader.messages('virtual_hosts').map((entry) => {
+    const host = translateVirtualHost(entry, scope)
+    if (host.name !== '' && names.has(host.name)) entry.error('name', `a second virtual host "${host.name}"`)
+    names.add(host.name)
+    for (const domain of host.domains) {
+      const owner = domains.get(domain)
+      if (owner !== undefined) {
+        entry.error('domains', `"${domain}" belongs to virtual host "${owner}" already; domains must be unique`)
+      }
+      domains.set(domain, host.name)
+    }
+    return host
+  })
+}
+
+/** `config.route.v3.VirtualHost` */
+function translateVirtualHost(reader: FieldReader, table: RouteScope): VirtualHostConfig {
+  reader.unread('refuse')
+  reader.ignore('virtual_clusters', 'rate_limits', 'retry_policy', 'retry_policy_typed_config', 'hedge_policy')
+  reader.ignore('include_is_timeout_retry_header')
+  reader.refuse('cors', 'use typed_per_filter_config with envoy.filters.http.cors')
+  reader.refuse('route_specifiers', 'route specifier extensions are not available')
+  const name = reader.string('name')
+  const scope: RouteScope = { ...table, virtualHost: name, bodyBufferLimitBytes: bodyBufferLimit(reader) }
+  const tree = reader.message('matcher')
+  if (tree !== undefined && reader.has('routes')) reader.error('matcher', 'excludes routes')
+  const matcher = tree && translateMatcherTree(tree, (action, at) => translateMatchedRoute(action, at, scope))
+  const routes = reader.messages('routes').map((entry) => translateRoute(entry, scope))
+  const requestHeaders = translateHeaderEdits(reader, 'request', scope.context)
+  const responseHeaders = translateHeaderEdits(reader, 'response', scope.context)
+  const filterConfigs = translateFilterOverrides(reader, scope)
+  const mirrors = translateMirrors(reader, scope)
+  const metadata = translateMetadata(reader)
+  return {
+    name,
+    domains: reader.strings('domains').map((domain) => domain.toLowerCase()),
+    routes: routes.filter((route) => route !== undefined),
+    ...(matcher && { matcher }),
+    requireTls: REQUIRE_TLS[reader.enumName('require_tls')] ?? 'none',
+    ...(requestHeaders && { requestHeaders }),
+    ...(responseHeaders && { responseHeaders }),
+    ...(filterConfigs && { filterConfigs }),
+    ...(mirrors && { mirrors }),
+    ...(reader.bool('include_request_attempt_count') && { includeAttemptCount: true }),
+    ...(reader.bool('include_attempt_count_in_response') && { includeAttemptCountInResponse: true }),
+    ...(metadata && { metadata }),
+  }
+}
+
+/** The action of a virtual host's matcher tree: one route. */
+function translateMatchedRoute(
+  extension: ExtensionReader,
+  at: FieldReader,
+  scope: RouteScope,
+): RouteConfig | undefined {
+  if (extension.typeUrl === ROUTE) return translateRoute(extension.fields, scope)
+  consume(extension)
+  at.error('typed_config', `action "${extension.typeUrl}" is not available here`)
+  return undefined
+}
