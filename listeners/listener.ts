@@ -5,7 +5,7 @@ import type { ConnectionInfo } from '../lib/core/connection.ts'
 import { ConfigError, ConfigRefused } from '../lib/core/errors.ts'
 import type { Counter, Gauge, Metrics } from '../lib/core/metrics.ts'
 import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
-import type { ConnectionManager } from './http/manager.ts'
+import type { ConnectionManager } from './http/connection-manager.ts'
 import { type ConnectionHost, Http1ServerConnection } from './http1/connection.ts'
 
 /** What listeners share within a gateway. */

@@ -1,3 +1,6 @@
+import { managerSteps } from '../../listeners/http/compile.ts'
+import type { ConnectionManager } from '../../listeners/http/connection-manager.ts'
+import { Listener } from '../../listeners/listener.ts'
 import type { Scope } from '../chain/filter.ts'
 import type { FilterRegistry } from '../chain/registry.ts'
 import type { ListenerConfig } from '../config/listener.ts'
@@ -8,14 +11,11 @@ import { ConfigError, ConfigRefused, type JsonObject } from '../core/errors.ts'
 import type { Log, Runtime } from '../core/metrics.ts'
 import { TimerWheel } from '../core/timer-wheel.ts'
 import type { Binder, Engine, EngineStatus, MetricsSnapshot } from '../runtime/engine.ts'
-import { AccessLogSinks } from '../telemetry/sinks/registry.ts'
 import { MetricsStore } from '../telemetry/metrics.ts'
+import { AccessLogSinks } from '../telemetry/sinks/registry.ts'
 import type { ClusterDeps } from '../upstream/cluster.ts'
 import { ClusterSet } from '../upstream/cluster-set.ts'
 import { DnsResolvers } from '../upstream/discovery/dns/resolver.ts'
-import { managerSteps } from '../../listeners/http/compile.ts'
-import type { ConnectionManager } from '../../listeners/http/manager.ts'
-import { Listener } from '../../listeners/listener.ts'
 
 /** What an engine is made of; tests inject clock, random and binder. */
 export interface EngineOptions {
@@ -314,4 +314,3 @@ async function dispose(owned: (Disposable | AsyncDisposable)[]): Promise<void> {
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
-

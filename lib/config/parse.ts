@@ -53,6 +53,11 @@ export function parseConfigText(text: string, file: string): ParsedConfig {
   }
 }
 
+/** Gives each error that has no place yet the one that its path leads to. */
+export function locate(errors: readonly ConfigError[], parsed: ParsedConfig): void {
+  for (const error of errors) error.place ??= parsed.place(error.path)
+}
+
 function refused(file: string, message: string): ConfigRefused {
   return new ConfigRefused([new ConfigError('', message, { file, line: 1, column: 1 })])
 }

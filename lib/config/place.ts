@@ -14,7 +14,7 @@ export function createPlaceFinder(text: string, file: string): PlaceFinder {
     lineCounter: lines,
     uniqueKeys: false,
     prettyErrors: false,
-    logLevel: 'silent',
+    logLevel: 'error',
   })
   const anchors = new Map<string, Node>()
   return (path) => {

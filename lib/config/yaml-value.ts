@@ -40,7 +40,7 @@ export function readYaml(text: string, file: string): Json {
       lineCounter: lines,
       prettyErrors: false,
       uniqueKeys: false,
-      logLevel: 'silent',
+      logLevel: 'error',
     })
     for (const { code, message, pos } of [...document.errors, ...document.warnings]) {
       reader.error(pos[0], code === 'MULTIPLE_DOCS' ? 'only one document is allowed in a file' : message)

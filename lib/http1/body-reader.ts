@@ -132,6 +132,8 @@ export class BodyReader {
         return this.#sizeByte(c)
       case EXTENSION:
         if (c === CR) {
+          // RFC 9112 §7.1.1: a semicolon is followed by a name.
+          if (this.#extension === 0) return this.#refuse('http1.invalid_chunk_extension')
           this.#state = SIZE_LF
           return true
         }

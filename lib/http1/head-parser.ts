@@ -189,15 +189,22 @@ export class HeadParser {
       if (++count > this.#limits.headers) return HEAD_ERRORS.tooManyHeaders
       let i = at
       let upper = false
+      let nameEnd = -1
       let c = text.charCodeAt(i)
       for (; c !== 58; c = text.charCodeAt(++i)) {
         const kind = c < 256 ? TOKEN[c] : 0
-        if (kind === 0) return this.#badName(text, at, i)
+        if (kind === 0) {
+          const colon = this.#response ? spacesThenColon(text, i) : -1
+          if (colon < 0 || i === at) return this.#badName(text, at, i)
+          nameEnd = i
+          i = colon
+          break
+        }
         if (kind === 2) upper = true
         else if (c === 95) head.flags |= UNDERSCORE
       }
       if (i === at) return HEAD_ERRORS.fieldName
-      const cased = text.slice(at, i)
+      const cased = text.slice(at, nameEnd < 0 ? i : nameEnd)
       const name = upper ? cased.toLowerCase() : cased
       for (c = text.charCodeAt(++i); c === 32 || c === 9; c = text.charCodeAt(++i));
       const from = i
@@ -290,6 +297,7 @@ export class HeadParser {
       // A response that carries both is read as chunked and its Content-Length is dropped (RFC 9112 §6.3).
       if (this.#response) {
         if (status !== 0) return HEAD_ERRORS.transferEncoding
+        if (head.contentLength >= 0) dropField(head, 'content-length')
       } else {
         if (head.minor === 0) return HEAD_ERRORS.chunkedHttp10
         if (head.contentLength >= 0) return HEAD_ERRORS.bothLengths
@@ -330,6 +338,13 @@ export class HeadParser {
 }
 
 const KEEP: unique symbol = Symbol('keep')
+
+/** Responses may have white space between name and colon: a proxy strips it (RFC 9112 §5.1). -1 where it is not that. */
+function spacesThenColon(text: string, at: number): number {
+  let i = at
+  for (let c = text.charCodeAt(i); c === 32 || c === 9; c = text.charCodeAt(++i));
+  return i > at && text.charCodeAt(i) === 58 ? i : -1
+}
 
 /** Removes the fields that a Connection header lists. */
 function dropField(head: Head, name: string): void {

@@ -1,55 +1,66 @@
 import { joined } from '../match/header.ts'
-import type { Candidate, Filed, PathView } from './candidate.ts'
+import type { Candidate, CandidateStore, PathView } from './candidate.ts'
 import { LiteralIndex } from './literal-index.ts'
 import type { RouteRequest } from './request.ts'
 
 /** Below this many candidates trying one after the other is as quick as any index. */
 const SMALL = 8
 
+/** A candidate with its number in the store. */
+export interface Numbered<T> {
+  readonly number: number
+  readonly candidate: Candidate<T>
+}
+
 /**
  * Many candidates in one place of the path index: those that ask for an exact value of the same header are found by that
  * value, those with a regex by a literal that it needs, the rest are tried in order.
  */
 export class CandidateSet<T> {
+  readonly #store: CandidateStore<T>
   readonly #headers: readonly HeaderIndex<T>[]
   readonly #literals: LiteralIndex<T> | undefined
-  readonly #others: readonly Candidate<T>[]
+  readonly #others: Int32Array
 
-  /** `candidates` in ascending order; whose texts are those of the view given to `best`. */
-  constructor(candidates: readonly Filed<T>[], usedHeaders: readonly string[] = []) {
+  /** `candidates` in ascending order; `usedHeaders` have told them apart already. */
+  constructor(store: CandidateStore<T>, candidates: readonly Numbered<T>[], usedHeaders: readonly string[] = []) {
     const headers: HeaderIndex<T>[] = []
     let rest = candidates
     while (rest.length > SMALL) {
       const name = mostTelling(rest, usedHeaders)
       if (name === undefined) break
-      headers.push(new HeaderIndex(name, rest, [...usedHeaders, name]))
+      headers.push(new HeaderIndex(store, name, rest, usedHeaders))
       rest = rest.filter((c) => exactValue(c, name) === undefined)
     }
-    const searchable = rest.length > SMALL ? rest.filter(LiteralIndex.takes) : []
+    const searchable = rest.filter(LiteralIndex.takes)
+    const indexed = searchable.length > SMALL
+    const others = indexed ? rest.filter((c) => !LiteralIndex.takes(c)) : rest
+    this.#store = store
     this.#headers = headers
-    this.#literals = searchable.length > SMALL ? new LiteralIndex(searchable) : undefined
-    const others = this.#literals === undefined ? rest : rest.filter((c) => !LiteralIndex.takes(c))
-    this.#others = others.map((c) => c.candidate)
+    this.#literals = indexed ? new LiteralIndex(store, searchable) : undefined
+    this.#others = Int32Array.from(others, (c) => c.number)
   }
 
-  /** The first that accepts the request, if it comes before `limit`. */
-  best(request: RouteRequest, path: PathView, limit: number): Candidate<T> | undefined {
-    let found: Candidate<T> | undefined
+  /** Number of the first that accepts the request, if its order is below `limit`; otherwise -1. */
+  best(request: RouteRequest, path: PathView, limit: number): number {
+    const store = this.#store
+    let found = -1
     for (const index of this.#headers) {
       const candidate = index.best(request, path, limit)
-      if (candidate !== undefined) {
-        found = candidate
-        limit = candidate.order
-      }
+      if (candidate < 0) continue
+      found = candidate
+      limit = store.order(candidate)
     }
     for (const candidate of this.#others) {
-      if (candidate.order >= limit) break
-      if (!candidate.accepts(request, path)) continue
+      if (store.order(candidate) >= limit) break
+      if (!store.accepts(candidate, request, path)) continue
       found = candidate
-      limit = candidate.order
+      limit = store.order(candidate)
       break
     }
-    return this.#literals?.best(request, path, limit) ?? found
+    if (this.#literals === undefined) return found
+    const candidate = this.#literals.best(request, path, limit)
+    return candidate < 0 ? found : candidate
   }
 }
 
@@ -58,9 +69,14 @@ class HeaderIndex<T> {
   readonly #name: string
   readonly #byValue = new Map<string, CandidateSet<T>>()
 
-  constructor(name: string, candidates: readonly Filed<T>[], used: readonly string[]) {
+  constructor(
+    store: CandidateStore<T>,
+    name: string,
+    candidates: readonly Numbered<T>[],
+    usedHeaders: readonly string[],
+  ) {
     this.#name = name
-    const groups = new Map<string, Filed<T>[]>()
+    const groups = new Map<string, Numbered<T>[]>()
     for (const candidate of candidates) {
       const value = exactValue(candidate, name)
       if (value === undefined) continue
@@ -68,24 +84,25 @@ class HeaderIndex<T> {
       if (group === undefined) groups.set(value, [candidate])
       else group.push(candidate)
     }
-    for (const [value, group] of groups) this.#byValue.set(value, new CandidateSet(group, used))
+    const used = [...usedHeaders, name]
+    for (const [value, group] of groups) this.#byValue.set(value, new CandidateSet(store, group, used))
   }
 
-  best(request: RouteRequest, path: PathView, limit: number): Candidate<T> | undefined {
+  best(request: RouteRequest, path: PathView, limit: number): number {
     const value = joined(request.request, this.#name)
-    return value === undefined ? undefined : this.#byValue.get(value)?.best(request, path, limit)
+    return value === undefined ? -1 : (this.#byValue.get(value)?.best(request, path, limit) ?? -1)
   }
 }
 
-function exactValue(filed: Filed<unknown>, name: string): string | undefined {
-  return filed.exactHeaders.find((h) => h.name === name)?.value
+function exactValue(numbered: Numbered<unknown>, name: string): string | undefined {
+  return numbered.candidate.criteria.exactHeaders.find((h) => h.name === name)?.value
 }
 
 /** The header that more than a few of these ask an exact value of, with the most different values. */
-function mostTelling(candidates: readonly Filed<unknown>[], used: readonly string[]): string | undefined {
+function mostTelling(candidates: readonly Numbered<unknown>[], used: readonly string[]): string | undefined {
   const values = new Map<string, Set<string>>()
-  for (const candidate of candidates) {
-    for (const { name, value } of candidate.exactHeaders) {
+  for (const { candidate } of candidates) {
+    for (const { name, value } of candidate.criteria.exactHeaders) {
       if (used.includes(name)) continue
       const known = values.get(name)
       if (known === undefined) values.set(name, new Set([value]))

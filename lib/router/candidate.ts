@@ -44,50 +44,104 @@ export class PathView {
   }
 }
 
-/**
- * One way to choose a target: everything that must still hold once its place in the index has been reached. The method
- * and the first exact header stand in the object itself, for they are what most candidates are told apart by.
- */
-export class Candidate<T> {
+/** One way to choose a target: what must still hold once its place in the index has been reached. */
+export interface Candidate<T> {
   /** Position among the routes: the smallest that matches wins. */
   readonly order: number
   readonly target: T
-  readonly #method: string
-  readonly #header: string
-  readonly #value: string
-  readonly #path: ((path: string) => boolean) | undefined
-  readonly #more: Criterion | undefined
-
-  constructor(order: number, target: T, criteria: Criteria, path: PathCheck | undefined) {
-    this.order = order
-    this.target = target
-    this.#method = criteria.method
-    this.#header = criteria.exactHeaders[0]?.name ?? ''
-    this.#value = criteria.exactHeaders[0]?.value ?? ''
-    this.#path = path?.test
-    this.#more = moreOf(criteria)
-  }
-
-  accepts(request: RouteRequest, path: PathView): boolean {
-    if (this.#method !== '' && this.#method !== request.head.method) return false
-    if (this.#header !== '' && joined(request.request, this.#header) !== this.#value) return false
-    if (this.#path !== undefined && !this.#path(path.bare)) return false
-    return this.#more === undefined || this.#more(request)
-  }
+  readonly criteria: Criteria
+  /** What the path must pass beyond its place in the index. */
+  readonly path: PathCheck | undefined
 }
 
-/** A candidate with what indexes are built from; requests never meet it. */
-export interface Filed<T> {
-  readonly candidate: Candidate<T>
-  readonly exactHeaders: readonly ExactHeader[]
-  /** Literals that its path must contain. */
-  readonly literals: readonly string[]
-}
-
-/** What the path must pass beyond its place in the index. */
 export interface PathCheck {
   readonly test: (path: string) => boolean
+  /** Literals that the path must contain where the test is to hold. */
   readonly literals: readonly string[]
+}
+
+/** The method and the one exact header that most candidates are told apart by; equal ones are one object. */
+interface Guard {
+  readonly method: string
+  readonly name: string
+  readonly value: string
+}
+
+interface Test {
+  readonly path: ((path: string) => boolean) | undefined
+  readonly more: Criterion | undefined
+}
+
+/** Words of a candidate. */
+const ORDER = 0
+const GUARD = 1
+const TEST = 2
+const SHIFT = 2
+
+/**
+ * All candidates of an index, by number. What requests read of them is four words each and guards that many share: ten
+ * thousand candidates stay in the processor's cache, where as many objects would not.
+ */
+export class CandidateStore<T> {
+  readonly #words: Int32Array
+  readonly #guards: readonly Guard[]
+  readonly #tests: readonly Test[]
+  readonly #targets: readonly T[]
+
+  constructor(candidates: readonly Candidate<T>[]) {
+    const guards = new Map<string, number>()
+    const list: Guard[] = []
+    const tests: Test[] = []
+    this.#words = new Int32Array(candidates.length << SHIFT)
+    for (const [number, { order, criteria, path }] of candidates.entries()) {
+      const at = number << SHIFT
+      this.#words[at + ORDER] = order
+      this.#words[at + GUARD] = guardOf(criteria, guards, list)
+      const more = moreOf(criteria)
+      const plain = more === undefined && path === undefined
+      this.#words[at + TEST] = plain ? -1 : tests.push({ path: path?.test, more }) - 1
+    }
+    this.#guards = list
+    this.#tests = tests
+    this.#targets = candidates.map((c) => c.target)
+  }
+
+  order(candidate: number): number {
+    return this.#words[(candidate << SHIFT) + ORDER]
+  }
+
+  target(candidate: number): T {
+    return this.#targets[candidate]
+  }
+
+  accepts(candidate: number, request: RouteRequest, path: PathView): boolean {
+    const at = candidate << SHIFT
+    const guard = this.#words[at + GUARD]
+    if (guard >= 0 && !passes(this.#guards[guard], request)) return false
+    const number = this.#words[at + TEST]
+    if (number < 0) return true
+    const test = this.#tests[number]
+    if (test.path !== undefined && !test.path(path.bare)) return false
+    return test.more === undefined || test.more(request)
+  }
+}
+
+function passes(guard: Guard, request: RouteRequest): boolean {
+  if (guard.method !== '' && guard.method !== request.head.method) return false
+  return guard.name === '' || joined(request.request, guard.name) === guard.value
+}
+
+/** Number of the guard, -1 where none is needed. */
+function guardOf(criteria: Criteria, numbers: Map<string, number>, list: Guard[]): number {
+  const first = criteria.exactHeaders[0] as ExactHeader | undefined
+  if (criteria.method === '' && first === undefined) return -1
+  const guard = { method: criteria.method, name: first?.name ?? '', value: first?.value ?? '' }
+  const key = JSON.stringify([guard.method, guard.name, guard.value])
+  const known = numbers.get(key)
+  if (known !== undefined) return known
+  const number = list.push(guard) - 1
+  numbers.set(key, number)
+  return number
 }
 
 function moreOf(criteria: Criteria): Criterion | undefined {

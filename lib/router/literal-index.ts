@@ -1,4 +1,5 @@
-import type { Candidate, Filed, PathView } from './candidate.ts'
+import type { CandidateStore, PathView } from './candidate.ts'
+import type { Numbered } from './candidate-set.ts'
 import type { RouteRequest } from './request.ts'
 
 /** Four characters, one byte each, packed into one word. */
@@ -6,8 +7,9 @@ const GRAM = 4
 /** One record: gram, number of the first entry + 1 (0: free), entries. */
 const RECORD = 3
 
-interface Entry<T> {
-  readonly candidate: Candidate<T>
+interface Entry {
+  /** Number of the candidate. */
+  readonly candidate: number
   readonly literal: string
   /** Where in the literal the gram stands that leads here. */
   readonly offset: number
@@ -19,21 +21,23 @@ interface Entry<T> {
  * table, and only a regex whose whole literal stands there is run.
  */
 export class LiteralIndex<T> {
+  readonly #store: CandidateStore<T>
   readonly #table: Int32Array
   readonly #mask: number
-  readonly #entries: Entry<T>[] = []
+  readonly #entries: Entry[] = []
 
   /** True for candidates that can be filed. */
-  static takes(this: void, filed: Filed<unknown>): boolean {
-    return filed.literals.some((literal) => literal.length >= GRAM)
+  static takes(this: void, numbered: Numbered<unknown>): boolean {
+    return literalsOf(numbered).some((literal) => literal.length >= GRAM)
   }
 
   /** `candidates` in ascending order, all of them such that `takes` answers true. */
-  constructor(candidates: readonly Filed<T>[]) {
+  constructor(store: CandidateStore<T>, candidates: readonly Numbered<T>[]) {
+    this.#store = store
     const uses = countGrams(candidates)
-    const byGram = new Map<number, Entry<T>[]>()
-    for (const filed of candidates) {
-      const { gram, entry } = rarest(filed, uses)
+    const byGram = new Map<number, Entry[]>()
+    for (const candidate of candidates) {
+      const { gram, entry } = rarest(candidate, uses)
       const known = byGram.get(gram)
       if (known === undefined) byGram.set(gram, [entry])
       else known.push(entry)
@@ -52,10 +56,11 @@ export class LiteralIndex<T> {
     }
   }
 
-  /** The first that accepts the request, if it comes before `limit`. */
-  best(request: RouteRequest, path: PathView, limit: number): Candidate<T> | undefined {
+  /** Number of the first that accepts the request, if its order is below `limit`; otherwise -1. */
+  best(request: RouteRequest, path: PathView, limit: number): number {
+    const store = this.#store
     const text = path.text
-    let found: Candidate<T> | undefined
+    let found = -1
     let gram = 0
     for (let i = 0; i < text.length; i++) {
       gram = (gram << 8) | (text.charCodeAt(i) & 0xff)
@@ -65,10 +70,11 @@ export class LiteralIndex<T> {
       const last = this.#table[record + 1] + this.#table[record + 2] - 1
       for (let e = this.#table[record + 1] - 1; e < last; e++) {
         const { candidate, literal, offset } = this.#entries[e]
-        if (candidate.order >= limit) break
-        if (!text.startsWith(literal, i - (GRAM - 1) - offset) || !candidate.accepts(request, path)) continue
+        if (store.order(candidate) >= limit) break
+        if (!text.startsWith(literal, i - (GRAM - 1) - offset)) continue
+        if (!store.accepts(candidate, request, path)) continue
         found = candidate
-        limit = candidate.order
+        limit = store.order(candidate)
         break
       }
     }
@@ -90,6 +96,10 @@ export class LiteralIndex<T> {
   }
 }
 
+function literalsOf(numbered: Numbered<unknown>): readonly string[] {
+  return numbered.candidate.path?.literals ?? []
+}
+
 function gramAt(literal: string, at: number): number {
   let gram = 0
   for (let i = at; i < at + GRAM; i++) gram = (gram << 8) | (literal.charCodeAt(i) & 0xff)
@@ -97,26 +107,27 @@ function gramAt(literal: string, at: number): number {
 }
 
 /** In how many candidates each gram occurs. */
-function countGrams(candidates: readonly Filed<unknown>[]): Map<number, number> {
+function countGrams(candidates: readonly Numbered<unknown>[]): Map<number, number> {
   const uses = new Map<number, number>()
-  for (const { literals } of candidates) {
+  for (const candidate of candidates) {
     const own = new Set<number>()
-    for (const literal of literals) for (let i = 0; i + GRAM <= literal.length; i++) own.add(gramAt(literal, i))
+    for (const literal of literalsOf(candidate))
+      for (let i = 0; i + GRAM <= literal.length; i++) own.add(gramAt(literal, i))
     for (const gram of own) uses.set(gram, (uses.get(gram) ?? 0) + 1)
   }
   return uses
 }
 
-function rarest<T>(filed: Filed<T>, uses: ReadonlyMap<number, number>): { gram: number; entry: Entry<T> } {
-  let best: { gram: number; entry: Entry<T> } | undefined
+function rarest(numbered: Numbered<unknown>, uses: ReadonlyMap<number, number>): { gram: number; entry: Entry } {
+  let best: { gram: number; entry: Entry } | undefined
   let fewest = Number.POSITIVE_INFINITY
-  for (const literal of filed.literals) {
+  for (const literal of literalsOf(numbered)) {
     for (let offset = 0; offset + GRAM <= literal.length; offset++) {
       const gram = gramAt(literal, offset)
       const count = uses.get(gram) ?? 0
       if (count >= fewest) continue
       fewest = count
-      best = { gram, entry: { candidate: filed.candidate, literal, offset } }
+      best = { gram, entry: { candidate: numbered.number, literal, offset } }
     }
   }
   if (best === undefined) throw new Error('a candidate without literals cannot be filed under one')

@@ -2,8 +2,8 @@ import { foldAscii } from '../match/fold.ts'
 import type { PathPattern } from '../match/path.ts'
 import { type CompiledRegex, compileRegex } from '../match/regex.ts'
 import { templateToRegex } from '../match/template.ts'
-import { Candidate, type Filed, type PathCheck, PathView } from './candidate.ts'
-import { CandidateSet } from './candidate-set.ts'
+import { type Candidate, CandidateStore, type PathCheck, PathView } from './candidate.ts'
+import { CandidateSet, type Numbered } from './candidate-set.ts'
 import type { Criteria } from './criteria.ts'
 import { PathTable } from './path-table.ts'
 import type { RouteRequest } from './request.ts'
@@ -15,7 +15,7 @@ export interface IndexEntry<T> {
   readonly target: T
 }
 
-const NONE = Number.POSITIVE_INFINITY
+const NONE = 0x7fffffff
 
 /**
  * Finds the first of many routes that matches a request, without looking at most of them.
@@ -30,31 +30,49 @@ const NONE = Number.POSITIVE_INFINITY
 export class PathIndex<T> {
   readonly #exactCase: PathSpace<T>
   readonly #folded: PathSpace<T> | undefined
-  readonly #connect: readonly Candidate<T>[]
+  /** Those for CONNECT, in order. */
+  readonly #connect: CandidateStore<T> | undefined
+  readonly #connectCount: number
 
   constructor(exactCase: PathSpace<T>, folded: PathSpace<T> | undefined, connect: readonly Candidate<T>[]) {
     this.#exactCase = exactCase
     this.#folded = folded
-    this.#connect = connect
+    this.#connectCount = connect.length
+    this.#connect = connect.length === 0 ? undefined : new CandidateStore(connect)
   }
 
   find(request: RouteRequest): T | undefined {
     const path = request.head.path
-    // A CONNECT request has no path, unless it is an extended one (RFC 8441): no path, no path matchers.
-    let best = path === '' ? undefined : this.#exactCase.best(request, path, NONE)
-    if (this.#folded !== undefined && path !== '') {
-      best = this.#folded.best(request, path, best === undefined ? NONE : best.order) ?? best
-    }
-    if (this.#connect.length > 0 && isConnect(request)) best = this.#firstConnect(request, best)
-    return best?.target
+    if (this.#connect !== undefined && isConnect(request)) return this.#findConnect(this.#connect, request)
+    // No path: a CONNECT request. Path matchers have nothing to say about it.
+    if (path === '') return undefined
+    const best = this.#exactCase.best(request, path, NONE)
+    if (this.#folded === undefined) return best < 0 ? undefined : this.#exactCase.store.target(best)
+    return this.#findInBoth(this.#folded, request, best)
   }
 
-  #firstConnect(request: RouteRequest, best: Candidate<T> | undefined): Candidate<T> | undefined {
-    for (const candidate of this.#connect) {
-      if (best !== undefined && candidate.order >= best.order) break
-      if (this.#exactCase.accepts(candidate, request)) return candidate
+  #findInBoth(folded: PathSpace<T>, request: RouteRequest, exact: number): T | undefined {
+    const limit = exact < 0 ? NONE : this.#exactCase.store.order(exact)
+    const best = folded.best(request, request.head.path, limit)
+    if (best >= 0) return folded.store.target(best)
+    return exact < 0 ? undefined : this.#exactCase.store.target(exact)
+  }
+
+  #findConnect(connect: CandidateStore<T>, request: RouteRequest): T | undefined {
+    const path = request.head.path
+    let found: T | undefined
+    let limit = NONE
+    for (const space of [this.#exactCase, this.#folded]) {
+      const best = space === undefined || path === '' ? -1 : space.best(request, path, limit)
+      if (space === undefined || best < 0) continue
+      found = space.store.target(best)
+      limit = space.store.order(best)
     }
-    return best
+    const view = new PathView(false)
+    for (let i = 0; i < this.#connectCount && connect.order(i) < limit; i++) {
+      if (connect.accepts(i, request, view)) return connect.target(i)
+    }
+    return found
   }
 }
 
@@ -69,22 +87,16 @@ export class PathIndexBuilder<T> {
   readonly #exactCase = new SpaceBuilder<T>()
   readonly #folded = new SpaceBuilder<T>()
   readonly #connect: Candidate<T>[] = []
-  readonly #texts = new Map<string, string>()
   #order = 0
 
   /** @throws Error for a bad regex or template. */
   add(entry: IndexEntry<T>): void {
-    const { path, target } = entry
-    const criteria = this.#shared(entry.criteria)
+    const { path, criteria, target } = entry
     const order = this.#order++
-    const candidate = (check?: PathCheck): Filed<T> => ({
-      candidate: new Candidate(order, target, criteria, check),
-      exactHeaders: criteria.exactHeaders,
-      literals: check?.literals ?? [],
-    })
+    const candidate = (check?: PathCheck): Candidate<T> => ({ order, target, criteria, path: check })
     switch (path.kind) {
       case 'connect':
-        this.#connect.push(candidate().candidate)
+        this.#connect.push(candidate())
         return
       case 'regex':
         this.#addRegex(compileRegex(path.value), candidate)
@@ -102,23 +114,7 @@ export class PathIndexBuilder<T> {
     return new PathIndex(new PathSpace(this.#exactCase, false), folded, this.#connect)
   }
 
-  /** Equal texts as one object, so that ten thousand routes of ten versions share ten strings in the cache. */
-  #shared(criteria: Criteria): Criteria {
-    const exactHeaders = criteria.exactHeaders.map((h) => ({
-      name: this.#intern(h.name),
-      value: this.#intern(h.value),
-    }))
-    return { ...criteria, method: this.#intern(criteria.method), exactHeaders }
-  }
-
-  #intern(text: string): string {
-    const known = this.#texts.get(text)
-    if (known !== undefined) return known
-    this.#texts.set(text, text)
-    return text
-  }
-
-  #addText(path: TextPattern, candidate: Filed<T>): void {
+  #addText(path: TextPattern, candidate: Candidate<T>): void {
     const space = path.caseSensitive ? this.#exactCase : this.#folded
     const value = path.caseSensitive ? path.value : foldAscii(path.value)
     if (path.kind === 'prefix') space.addPrefix(value, candidate)
@@ -126,7 +122,7 @@ export class PathIndexBuilder<T> {
     if (path.kind === 'path-separated-prefix') space.addPrefix(`${value}/`, candidate)
   }
 
-  #addRegex(regex: CompiledRegex, candidate: (check?: PathCheck) => Filed<T>): void {
+  #addRegex(regex: CompiledRegex, candidate: (check?: PathCheck) => Candidate<T>): void {
     const { alternatives, anyStart, prefix, literals, folded } = regex.shape
     const space = folded ? this.#folded : this.#exactCase
     if (alternatives === undefined || anyStart) {
@@ -151,18 +147,18 @@ function isOneLine(path: string): boolean {
 }
 
 class SpaceBuilder<T> {
-  readonly prefixes = new Map<string, Filed<T>[]>()
-  readonly exact = new Map<string, Filed<T>[]>()
+  readonly prefixes = new Map<string, Candidate<T>[]>()
+  readonly exact = new Map<string, Candidate<T>[]>()
 
   get empty(): boolean {
     return this.prefixes.size === 0 && this.exact.size === 0
   }
 
-  addPrefix(text: string, candidate: Filed<T>): void {
+  addPrefix(text: string, candidate: Candidate<T>): void {
     push(this.prefixes, text, candidate)
   }
 
-  addExact(text: string, candidate: Filed<T>): void {
+  addExact(text: string, candidate: Candidate<T>): void {
     push(this.exact, text, candidate)
   }
 }
@@ -173,25 +169,23 @@ function push<T>(map: Map<string, T[]>, key: string, value: T): void {
   else known.push(value)
 }
 
-/** Words of a bucket. */
-const FIRST = 0
-const END = 1
-const SET = 2
-const MIN_ORDER = 3
-const PARENT = 4
-const CHAIN_MIN_ORDER = 5
-const BUCKET_SHIFT = 3
+/** Words of a bucket: parent, smallest order on the way to the root, first candidate, and how many (or ~set). */
+const PARENT = 0
+const MIN_ORDER = 1
+const FIRST = 2
+const COUNT = 3
+const SHIFT = 2
 
 /** Candidates of one place up to which they are simply tried in order. */
 const INLINE = 8
 
 /** All candidates whose paths are compared in one way: as they are, or folded. */
 class PathSpace<T> {
+  readonly store: CandidateStore<T>
   readonly #table: PathTable
   readonly #view: PathView
-  /** Eight words each: the places for prefixes, then those for whole paths, last the place of the empty prefix. */
+  /** The places for prefixes, then those for whole paths, last the place of the empty prefix. */
   readonly #buckets: Int32Array
-  readonly #candidates: Candidate<T>[] = []
   readonly #sets: CandidateSet<T>[] = []
   readonly #prefixCount: number
   readonly #root: number
@@ -202,45 +196,50 @@ class PathSpace<T> {
     this.#view = new PathView(folded)
     const prefixes = [...builder.prefixes.keys()].filter((text) => text !== '')
     const exact = [...builder.exact.keys()]
+    const places = [
+      ...prefixes.map((text) => builder.prefixes.get(text) ?? []),
+      ...exact.map((text) => builder.exact.get(text) ?? []),
+      builder.prefixes.get('') ?? [],
+    ]
+    this.store = new CandidateStore(places.flat())
     this.#table = new PathTable(prefixes, exact)
     this.#prefixCount = prefixes.length
-    this.#root = prefixes.length + exact.length
-    this.#buckets = new Int32Array((this.#root + 1) << BUCKET_SHIFT)
-    for (const [id, text] of prefixes.entries()) {
-      const parent = this.#table.parents[id]
-      this.#fill(id, builder.prefixes.get(text) ?? [], parent < 0 ? this.#root : parent)
+    this.#root = places.length - 1
+    this.#buckets = new Int32Array(places.length << SHIFT)
+    let number = 0
+    for (const [bucket, candidates] of places.entries()) {
+      this.#fill(bucket, number, candidates)
+      number += candidates.length
     }
-    for (const [id, text] of exact.entries()) this.#fill(this.#prefixCount + id, builder.exact.get(text) ?? [], -1)
-    this.#fill(this.#root, builder.prefixes.get('') ?? [], -1)
-    this.#linkMinima(prefixes)
+    this.#link(prefixes)
   }
 
-  #fill(bucket: number, filed: readonly Filed<T>[], parent: number): void {
-    const at = bucket << BUCKET_SHIFT
-    const buckets = this.#buckets
-    buckets[at + MIN_ORDER] = filed[0]?.candidate.order ?? 0x7fffffff
-    buckets[at + CHAIN_MIN_ORDER] = buckets[at + MIN_ORDER]
-    buckets[at + PARENT] = parent
-    buckets[at + FIRST] = this.#candidates.length
-    buckets[at + SET] = -1
-    if (filed.length > INLINE) buckets[at + SET] = this.#sets.push(new CandidateSet(filed)) - 1
-    else this.#candidates.push(...filed.map((f) => f.candidate))
-    buckets[at + END] = this.#candidates.length
+  #fill(bucket: number, number: number, candidates: readonly Candidate<T>[]): void {
+    const at = bucket << SHIFT
+    this.#buckets[at + PARENT] = -1
+    this.#buckets[at + MIN_ORDER] = candidates[0]?.order ?? NONE
+    this.#buckets[at + FIRST] = number
+    this.#buckets[at + COUNT] = candidates.length
+    if (candidates.length <= INLINE) return
+    const numbered = candidates.map((candidate, i): Numbered<T> => ({ number: number + i, candidate }))
+    this.#buckets[at + COUNT] = ~(this.#sets.push(new CandidateSet(this.store, numbered)) - 1)
   }
 
-  /** The smallest order on the way from each prefix to the root; parents first, and they are shorter. */
-  #linkMinima(prefixes: readonly string[]): void {
+  /** Sets parents, and the smallest order on the way up; parents are shorter, so they come first. */
+  #link(prefixes: readonly string[]): void {
     const buckets = this.#buckets
     const byLength = [...prefixes.keys()].sort((a, b) => prefixes[a].length - prefixes[b].length)
     for (const id of byLength) {
-      const at = id << BUCKET_SHIFT
-      const above = buckets[(buckets[at + PARENT] << BUCKET_SHIFT) + CHAIN_MIN_ORDER]
-      buckets[at + CHAIN_MIN_ORDER] = Math.min(buckets[at + MIN_ORDER], above)
+      const at = id << SHIFT
+      const parent = this.#table.parents[id]
+      buckets[at + PARENT] = parent < 0 ? this.#root : parent
+      const above = buckets[(buckets[at + PARENT] << SHIFT) + MIN_ORDER]
+      buckets[at + MIN_ORDER] = Math.min(buckets[at + MIN_ORDER], above)
     }
   }
 
-  /** The first candidate that accepts the request, if it comes before `limit`. */
-  best(request: RouteRequest, path: string, limit: number): Candidate<T> | undefined {
+  /** Number of the first candidate that accepts the request, if its order is below `limit`; otherwise -1. */
+  best(request: RouteRequest, path: string, limit: number): number {
     const table = this.#table
     const view = this.#view
     let text = path
@@ -250,23 +249,21 @@ class PathSpace<T> {
       text = view.text
       end = table.begin(text)
     }
-    let found: Candidate<T> | undefined
+    let found = -1
     const exact = table.exact(text, end)
     if (exact >= 0) {
-      found = this.#bestOf((this.#prefixCount + exact) << BUCKET_SHIFT, request, limit)
-      if (found !== undefined) limit = found.order
+      found = this.#bestOf((this.#prefixCount + exact) << SHIFT, request, limit)
+      if (found >= 0) limit = this.store.order(found)
     }
     const prefix = table.longestPrefix(text, end)
     let bucket = prefix < 0 ? this.#root : prefix
     while (bucket >= 0) {
-      const at = bucket << BUCKET_SHIFT
-      if (this.#buckets[at + CHAIN_MIN_ORDER] >= limit) break
-      if (this.#buckets[at + MIN_ORDER] < limit) {
-        const candidate = this.#bestOf(at, request, limit)
-        if (candidate !== undefined) {
-          found = candidate
-          limit = candidate.order
-        }
+      const at = bucket << SHIFT
+      if (this.#buckets[at + MIN_ORDER] >= limit) break
+      const candidate = this.#bestOf(at, request, limit)
+      if (candidate >= 0) {
+        found = candidate
+        limit = this.store.order(candidate)
       }
       bucket = this.#buckets[at + PARENT]
     }
@@ -274,21 +271,15 @@ class PathSpace<T> {
     return found
   }
 
-  /** For candidates that are filed nowhere. */
-  accepts(candidate: Candidate<T>, request: RouteRequest): boolean {
-    return candidate.accepts(request, this.#view)
-  }
-
-  #bestOf(at: number, request: RouteRequest, limit: number): Candidate<T> | undefined {
-    const buckets = this.#buckets
-    const set = buckets[at + SET]
-    if (set >= 0) return this.#sets[set].best(request, this.#view, limit)
-    const end = buckets[at + END]
-    for (let i = buckets[at + FIRST]; i < end; i++) {
-      const candidate = this.#candidates[i]
-      if (candidate.order >= limit) return undefined
-      if (candidate.accepts(request, this.#view)) return candidate
+  #bestOf(at: number, request: RouteRequest, limit: number): number {
+    const count = this.#buckets[at + COUNT]
+    if (count < 0) return this.#sets[~count].best(request, this.#view, limit)
+    const first = this.#buckets[at + FIRST]
+    const store = this.store
+    for (let candidate = first; candidate < first + count; candidate++) {
+      if (store.order(candidate) >= limit) return -1
+      if (store.accepts(candidate, request, this.#view)) return candidate
     }
-    return undefined
+    return -1
   }
 }

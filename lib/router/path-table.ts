@@ -147,7 +147,7 @@ class HashSlots {
   /** `nodes` ascending by text: a text is stored once with all those that the next one begins with. */
   constructor(nodes: readonly Node[]) {
     let size = 4
-    while (size < nodes.length * 2) size *= 2
+    while (size * 2 < nodes.length * 3) size *= 2
     this.#mask = size - 1
     this.#records = new Int32Array(size * 4)
     const kept: string[] = []

@@ -1,5 +1,5 @@
 import type { Counter, Gauge, Histogram, Metrics } from '../core/metrics.ts'
-import type { HistogramSnapshot, MetricsSnapshot } from '../runtime/engine.ts'
+import type { HistogramSnapshot, MetricsSnapshot } from '../core/status.ts'
 
 export { MetricsTotals, mergeSnapshots } from './merge.ts'
 export type { HistogramSnapshot, MetricsSnapshot }

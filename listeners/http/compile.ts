@@ -13,9 +13,9 @@ import { routeTableSteps } from '../../lib/router/table.ts'
 import { compileAccessLog } from '../../lib/telemetry/access-log.ts'
 import { compileBodyFormat, compileFormat } from '../../lib/telemetry/format.ts'
 import type { AccessLogSinks } from '../../lib/telemetry/sinks/registry.ts'
+import { ConnectionManager } from './connection-manager.ts'
 import { CallerRules } from './forwarded.ts'
 import { compileLocalReply } from './local-reply.ts'
-import { ConnectionManager } from './manager.ts'
 import { httpStats } from './stats.ts'
 
 /** What compiling a connection manager needs of the gateway. */
@@ -35,7 +35,10 @@ export interface ManagerDeps {
 }
 
 /** Compiles one connection manager. A generator: it pauses every millisecond or so, so that it need not block the loop. */
-export function* managerSteps(config: HttpConnectionManagerConfig, deps: ManagerDeps): Generator<undefined, ConnectionManager> {
+export function* managerSteps(
+  config: HttpConnectionManagerConfig,
+  deps: ManagerDeps,
+): Generator<undefined, ConnectionManager> {
   const { runtime } = deps
   const plans = new Plans(config, deps)
   const defaultPlan = plans.planFor(config.routes.filterConfigs === undefined ? [] : [config.routes.filterConfigs])
@@ -70,7 +73,10 @@ export function* managerSteps(config: HttpConnectionManagerConfig, deps: Manager
 }
 
 /** Header values: what is missing becomes the empty string. */
-function compileValue(text: string, missing: string): (stream: Parameters<ReturnType<typeof compileFormat>>[0]) => string {
+function compileValue(
+  text: string,
+  missing: string,
+): (stream: Parameters<ReturnType<typeof compileFormat>>[0]) => string {
   return compileFormat(text, { missing })
 }
 
@@ -99,7 +105,8 @@ class Plans {
         names.push(filter.name)
       }
     })
-    if (terminal === undefined) throw new Error(`the HTTP filters of "${this.#config.statPrefix}" do not end with a terminal one`)
+    if (terminal === undefined)
+      throw new Error(`the HTTP filters of "${this.#config.statPrefix}" do not end with a terminal one`)
     return compileChain(filters, names, terminal)
   }
 }

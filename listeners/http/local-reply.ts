@@ -20,7 +20,10 @@ interface Body {
  * Compiles `local_reply_config`: the first mapper whose filter takes the exchange may change status, body, format and
  * headers; the manager's own body format is the fallback. Undefined where nothing is configured.
  */
-export function compileLocalReply(config: HttpConnectionManagerConfig['localReply'], runtime: Runtime): MapReply | undefined {
+export function compileLocalReply(
+  config: HttpConnectionManagerConfig['localReply'],
+  runtime: Runtime,
+): MapReply | undefined {
   if (config.mappers.length === 0 && config.bodyFormat === undefined) return undefined
   const environment = processEnvironment()
   const fallback = config.bodyFormat && compileBody(config.bodyFormat, environment)
@@ -29,7 +32,9 @@ export function compileLocalReply(config: HttpConnectionManagerConfig['localRepl
     body: mapper.body,
     takes: compileAccessLogFilter(mapper.filter, { runtime, clock: environment.clock, logType: 'DownstreamEnd' }),
     format: mapper.bodyFormat && compileBody(mapper.bodyFormat, environment),
-    edits: compileHeaderEdits([{ remove: [], add: mapper.headers }], (text, missing) => compileFormat(text, { missing })),
+    edits: compileHeaderEdits([{ remove: [], add: mapper.headers }], (text, missing) =>
+      compileFormat(text, { missing }),
+    ),
   }))
   return (exchange, reply) => {
     // Filters and formats of mappers read the reply's status and body from the exchange.
@@ -43,7 +48,8 @@ export function compileLocalReply(config: HttpConnectionManagerConfig['localRepl
     const headers = new Headers([...(reply.headers ?? [])])
     if (mapper?.body !== undefined) exchange.localReplyBody = mapper.body
     mapper?.edits?.(headers, exchange)
-    if (format === undefined) return { ...reply, status, headers: headers.raw, ...(mapper?.body === undefined ? {} : { body: mapper.body }) }
+    if (format === undefined)
+      return { ...reply, status, headers: headers.raw, ...(mapper?.body === undefined ? {} : { body: mapper.body }) }
     headers.set('content-type', format.contentType)
     return { ...reply, status, headers: headers.raw, body: format.render(exchange) }
   }

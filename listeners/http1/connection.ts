@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
-import type { Downstream, Exchange } from '../../lib/chain/exchange.ts'
+import type { Downstream } from '../../lib/chain/contract.ts'
+import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { Headers } from '../../lib/core/headers.ts'
@@ -17,7 +18,7 @@ import {
   KEEP_ALIVE,
 } from '../../lib/http1/head-parser.ts'
 import { fieldLines, statusLine } from '../../lib/http1/head-writer.ts'
-import type { ConnectionManager } from '../http/manager.ts'
+import type { ConnectionManager } from '../http/connection-manager.ts'
 import { splice } from './splice.ts'
 
 /** What a connection needs from the listener that accepted it. */

@@ -40,7 +40,7 @@ function fromWire(type: string, json: unknown): Opened {
 
 const cluster = {
   name: 'web',
-  connect_timeout: '0.25s',
+  connect_timeout: '0.250s',
   type: 'STRICT_DNS',
   lb_policy: 'RING_HASH',
   ring_hash_lb_config: { minimum_ring_size: '1024' },
@@ -59,7 +59,7 @@ const cluster = {
   typed_extension_protocol_options: {
     'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
       '@type': url('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-      common_http_protocol_options: { idle_timeout: '1.5s', max_headers_count: 7 },
+      common_http_protocol_options: { idle_timeout: '1.500s', max_headers_count: 7 },
       explicit_http_config: { http2_protocol_options: {} },
     },
   },
@@ -174,7 +174,8 @@ t.test('a message reads the same from JSON and from the wire', async (t) => {
       'typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].explicit_http_config.http2_protocol_options',
     ])
   }
-  t.same(json.reader.toJson(), { ...cluster, ignore_health_on_host_removal: undefined }, 'whole, as proto-JSON')
+  const { ignore_health_on_host_removal: _, ...set } = cluster
+  t.same(json.reader.toJson(), set, 'whole, as proto-JSON')
 })
 
 t.test('what nothing consumed is reported, by the policy that held when it was read', async (t) => {
@@ -349,7 +350,7 @@ t.test('extensions', async (t) => {
     t.match(opaque.reader.any('typed_config'), { typeUrl: 'acme.Filter', empty: false })
     opaque.finish()
     t.same(opaque.findings.errors.map(String), ['f.typed_config.value: unknown field'])
-    const broken = raw(`x/${HCM}`, [0x0a, 9])
+    const broken = raw(`x/${HCM}`, [0x12, 9])
     t.equal(broken.reader.any('typed_config'), undefined)
     t.match(broken.findings.errors.map(String), [/^f\.typed_config: cannot be decoded as envoy\.extensions/])
     const struct = fromJsonText(FILTER, any({ '@type': 'x/google.protobuf.Struct', value: { a: 1 } })).reader.any(

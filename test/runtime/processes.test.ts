@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import http from 'node:http'
 import net from 'node:net'
@@ -171,6 +171,24 @@ t.test('while the only worker is dead and restarting, connections queue and none
     await t.rejects(g.get('/exit'), { code: 'ECONNRESET' })
     t.ok((await g.get()).pid > 0)
   }
+})
+
+t.test('Unix sockets are shared by the workers and outlive them; their files go with the gateway', async (t) => {
+  const dir = mkdtempSync(`${tmpdir()}/hg-`)
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const path = `${dir}/ingress`
+  const config = configuration({ ingress: { kind: 'pipe', path, mode: 0o600 } })
+  const g = await start(t, { workers: 2, config })
+  await g.ready
+  const get = async (): Promise<Reply> =>
+    JSON.parse(await body(http.get({ socketPath: path, path: '/', agent: false }))) as Reply
+  const { pid } = await get()
+  t.equal(statSync(path).mode & 0o777, 0o600)
+  for (const worker of g.supervisor.pids.workers) process.kill(worker, 'SIGKILL')
+  t.not((await get()).pid, pid)
+  g.supervisor.stop()
+  t.equal(await g.supervisor.ended, 0)
+  t.notOk(existsSync(path))
 })
 
 t.test('control may die: workers go on, and the next control takes over what they run', async (t) => {

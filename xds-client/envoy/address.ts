@@ -28,7 +28,7 @@ export function translateAddress(reader: FieldReader | undefined, hosts: HostKin
 export function translateSocketAddress(reader: FieldReader | undefined, hosts: HostKind): Address | undefined {
   if (reader === undefined) return undefined
   reader.unread('refuse')
-  if (reader.enumName('protocol') === 'UDP') reader.error('protocol', `UDP is not available (${WHY.http3})`)
+  if (reader.enumName('protocol') === 'UDP') reader.error('protocol', WHY.udp)
   reader.refuse('resolver_name', 'custom resolvers are not available')
   reader.refuse('network_namespace_filepath', 'network namespaces are not available')
   reader.refuse('named_port', 'named ports are not available; use port_value')

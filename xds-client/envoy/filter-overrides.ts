@@ -28,11 +28,11 @@ export function translateFilterOverrides(reader: FieldReader, scope: RouteScope)
   for (const [name, extension] of entries) {
     const entry = scope.chain?.get(name)
     if (scope.chain !== undefined && (entry === undefined || entry.dispensable)) {
-      reportUnused(reader, name, extension, scope)
+      reportUnused(name, extension, scope)
       continue
     }
-    const override = translateEntry(reader, name, extension, scope)
-    if (override === undefined || !mayHave(reader, name, override, entry)) continue
+    const override = translateEntry(name, extension, scope)
+    if (override === undefined || !mayHave(name, extension, override, entry)) continue
     result[name] = override
     any = true
   }
@@ -43,13 +43,13 @@ export function translateFilterOverrides(reader: FieldReader, scope: RouteScope)
  * Settings for a filter that is not there, or that does nothing: every field of them is reported. Their type must still be
  * one that some filter takes, except for a filter we do without.
  */
-function reportUnused(reader: FieldReader, name: string, extension: ExtensionReader, scope: RouteScope): void {
+function reportUnused(name: string, extension: ExtensionReader, scope: RouteScope): void {
   const wrapped = extension.typeUrl === WRAPPER
   const own = wrapped ? extension.fields.any('config') : extension
   const optional = (wrapped && extension.fields.bool('is_optional')) || scope.chain?.get(name)?.dispensable === true
   const type = own?.typeUrl ?? ''
   if (type !== '' && !optional && findRouteParser(scope.context.filters, type) === undefined) {
-    reader.error(FIELD, noTaker(name, type))
+    own?.fields.error(undefined, noTaker(name, type))
   }
   if (wrapped) extension.fields.ignore('config', 'disabled', 'is_optional')
   else extension.fields.unread('report')
@@ -57,30 +57,26 @@ function reportUnused(reader: FieldReader, name: string, extension: ExtensionRea
 
 /** Whether the filter of that name may have these settings; records the mistake where it may not. */
 function mayHave(
-  reader: FieldReader,
   name: string,
+  extension: ExtensionReader,
   override: FilterOverrideConfig,
   entry: ChainEntry | undefined,
 ): boolean {
   if (entry === undefined) return true
   if (entry.parser === undefined) {
-    if (override.disabled !== true) reader.error(FIELD, `"${name}" switches on a filter that is not available`)
+    if (override.disabled !== true)
+      extension.fields.error(undefined, `"${name}" switches on a filter that is not available`)
     return false
   }
   if (override.disabled === true && entry.parser.terminal === true) {
-    reader.error(FIELD, `"${name}" ends the filter chain and cannot be disabled`)
+    extension.fields.error(undefined, `"${name}" ends the filter chain and cannot be disabled`)
     return false
   }
   return true
 }
 
-function translateEntry(
-  reader: FieldReader,
-  name: string,
-  extension: ExtensionReader,
-  scope: RouteScope,
-): FilterOverrideConfig | undefined {
-  if (extension.typeUrl !== WRAPPER) return translateOwn(reader, name, extension, { scope, optional: false })
+function translateEntry(name: string, extension: ExtensionReader, scope: RouteScope): FilterOverrideConfig | undefined {
+  if (extension.typeUrl !== WRAPPER) return translateOwn(name, extension, { scope, optional: false })
   const wrapper = extension.fields
   const optional = wrapper.bool('is_optional')
   const disabled = wrapper.bool('disabled')
@@ -94,11 +90,10 @@ function translateEntry(
     return undefined
   }
   if (config === undefined || config.typeUrl === '') return { disabled: false }
-  return translateOwn(reader, name, config, { scope, optional })
+  return translateOwn(name, config, { scope, optional })
 }
 
 function translateOwn(
-  reader: FieldReader,
   name: string,
   extension: ExtensionReader,
   how: { readonly scope: RouteScope; readonly optional: boolean },
@@ -108,7 +103,10 @@ function translateOwn(
     consume(extension)
     if (how.optional) return undefined
     const { typeUrl } = extension
-    reader.error(FIELD, typeUrl === '' ? `the settings of filter "${name}" are empty` : noTaker(name, typeUrl))
+    extension.fields.error(
+      undefined,
+      typeUrl === '' ? `the settings of filter "${name}" are empty` : noTaker(name, typeUrl),
+    )
     return undefined
   }
   const value = (parser.parseRoute?.(extension.fields) ?? parser.parse(extension.fields)) as Json

@@ -26,7 +26,7 @@ export function translateHeaderEdits(
 ): HeaderEditsConfig | undefined {
   const add = reader.messages(`${direction}_headers_to_add`).map((option) => translateHeaderValue(option, context))
   const removeField = `${direction}_headers_to_remove`
-  const remove = reader.strings(removeField).map((name) => checkedName(reader, removeField, name))
+  const remove = reader.strings(removeField).map((name, i) => checkedName(reader, `${removeField}[${i}]`, name))
   return add.length === 0 && remove.length === 0 ? undefined : { remove, add }
 }
 

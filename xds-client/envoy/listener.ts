@@ -68,7 +68,7 @@ export function translateListener(reader: FieldReader, context: EnvoyContext): L
 }
 
 function refuseUnavailable(reader: FieldReader): void {
-  reader.refuse('udp_listener_config', `UDP listeners are not available; ${WHY.http3}`)
+  reader.refuse('udp_listener_config', WHY.udp)
   reader.refuse('internal_listener', 'internal listeners are not available')
   reader.refuse('api_listener', 'API listeners are not available')
   reader.refuse('fcds_config', WHY.dynamic)

@@ -19,12 +19,12 @@ export function translatePathRewrite(
   if (set.length > 1) reader.error(set[1], `only one of ${set.join(', ')} may be set`)
   const prefix = reader.string('prefix_rewrite')
   const regex = reader.message('regex_rewrite')
-  const policy = reader.message('path_rewrite_policy')
-  const template = translatePolicy(policy)
+  const rewrite = regex === undefined ? undefined : translateRegexRewrite(regex)
+  const template = translatePolicy(reader.message('path_rewrite_policy'))
   if (template !== undefined) checkTemplate(reader, template, context, path)
   const format = checkedText(reader, 'path_rewrite', context)
   if (prefix !== '') return { kind: 'prefix', value: prefix }
-  if (regex !== undefined) return { kind: 'regex', rewrite: translateRegexRewrite(regex) }
+  if (rewrite !== undefined) return { kind: 'regex', rewrite }
   if (template !== undefined) return { kind: 'template', value: template }
   return format === '' ? undefined : { kind: 'format', value: format }
 }

@@ -6,6 +6,7 @@ export const WHY = {
   tls: 'TLS is not available yet',
   http2: 'HTTP/2 is not available yet',
   http3: 'HTTP/3 and QUIC are not available',
+  udp: 'UDP and QUIC listeners are not available',
 } as const
 
 /** Refuses a boolean (or BoolValue) that is true; false, the default, is fine. */

@@ -70,19 +70,17 @@ export function translateRouteConfiguration(
 }
 
 function translateVirtualHosts(reader: FieldReader, scope: RouteScope): VirtualHostConfig[] {
-  const names = new Set<string>()
-  const domains = new Map<string, string>()
+  const owners = new Map<string, string>()
   return reader.messages('virtual_hosts').map((entry) => {
     const host = translateVirtualHost(entry, scope)
-    if (host.name !== '' && names.has(host.name)) entry.error('name', `a second virtual host "${host.name}"`)
-    names.add(host.name)
-    for (const domain of host.domains) {
-      const owner = domains.get(domain)
+    host.domains.forEach((domain, i) => {
+      const owner = owners.get(domain)
       if (owner !== undefined) {
-        entry.error('domains', `"${domain}" belongs to virtual host "${owner}" already; domains must be unique`)
+        const why = `"${domain}" belongs to virtual host "${owner}" already; domains must be unique`
+        entry.error(`domains[${i}]`, why)
       }
-      domains.set(domain, host.name)
-    }
+      owners.set(domain, host.name)
+    })
     return host
   })
 }

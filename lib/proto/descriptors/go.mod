@@ -1,4 +1,4 @@
-module headgate.dev/descriptors
+module headgate/descriptors
 
 go 1.26.0
 

@@ -26,6 +26,26 @@ go mod tidy
 
 mkdir -p ../generated
 go run . > ../generated/envoy.binpb
-go list -m -f '{{.Path}} {{.Version}}' "$api" "$xds" github.com/envoyproxy/protoc-gen-validate \
-  google.golang.org/protobuf google.golang.org/genproto/googleapis/rpc google.golang.org/genproto/googleapis/api \
-  cel.dev/expr go.opentelemetry.io/proto/otlp github.com/prometheus/client_model > ../generated/versions.txt
+
+{
+  cat <<'TEXT'
+# Generated: Envoy's API as one descriptor set
+
+`envoy.binpb` is a `google.protobuf.FileDescriptorSet`: the names, numbers, types and validation rules of all messages of
+Envoy's v3 API, of xDS and of the well-known types, imports before importers, without comments and without the options
+that only other languages read. Written by `../descriptors/refresh.sh`; do not edit anything in this folder.
+
+The definitions come from the modules below. Envoy's API, xDS, protoc-gen-validate, googleapis, OpenTelemetry and CEL
+are under the Apache License 2.0, Protocol Buffers' well-known types under the BSD 3-Clause licence.
+
+| module | version |
+| --- | --- |
+TEXT
+  go list -m -f '| {{.Path}} | {{.Version}} |' "$api" "$xds" github.com/envoyproxy/protoc-gen-validate \
+    google.golang.org/protobuf google.golang.org/genproto/googleapis/rpc google.golang.org/genproto/googleapis/api \
+    cel.dev/expr go.opentelemetry.io/proto/otlp github.com/prometheus/client_model
+  cat <<'TEXT'
+
+Refresh, with Go installed: `lib/proto/descriptors/refresh.sh latest`, then `npm test`.
+TEXT
+} > ../generated/README.md

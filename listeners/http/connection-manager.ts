@@ -1,5 +1,6 @@
 import type { ChainPlan } from '../../lib/chain/compile.ts'
-import { Exchange, type ExchangeOwner } from '../../lib/chain/exchange.ts'
+import type { ExchangeOwner } from '../../lib/chain/contract.ts'
+import { Exchange } from '../../lib/chain/exchange.ts'
 import type { LocalReply, Route } from '../../lib/chain/filter.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import { FAILURES } from '../../lib/core/failure.ts'

@@ -1,0 +1,64 @@
+import type { Socket } from 'node:net'
+import type { ConnectionInfo } from '../core/connection.ts'
+import type { Failure } from '../core/failure.ts'
+import type { RequestHead } from '../core/head.ts'
+import type { Headers } from '../core/headers.ts'
+import type { StreamInfo } from '../core/stream-info.ts'
+import type { TimerWheel } from '../core/timer-wheel.ts'
+import type { ChainPlan } from './compile.ts'
+import type { Exchange } from './exchange.ts'
+import type { LocalReply, Route } from './filter.ts'
+
+/** The codec's side of one exchange: where the response goes and what the request can be slowed by. */
+export interface Downstream {
+  writeInformational(status: number, headers: Headers): void
+  writeHeaders(status: number, headers: Headers, end: boolean): void
+  /** False: stop until `Exchange.downstreamDrained`. */
+  write(chunk: Buffer, end: boolean): boolean
+  writeTrailers(trailers: Headers): void
+  /** Ends the exchange so that the client can tell it from a clean end. */
+  reset(why: Failure): void
+  pauseRequest(): void
+  resumeRequest(): void
+  /** From now on raw bytes both ways (101, CONNECT). */
+  upgrade(status: number, headers: Headers, upstream: Socket, early: Buffer): void
+}
+
+/** What the connection manager does around the chain. */
+export interface ExchangeOwner {
+  /** Its `nowMs` is the time of an exchange's last activity. */
+  readonly wheel: TimerWheel
+  /** Finds the route and its plan again (refreshRoute). */
+  route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan }
+  /** Last touch on response headers, after all hooks: server, via, date, request id, hop-by-hop. */
+  finishResponse(exchange: Exchange, fromUpstream: boolean): void
+  /** Local reply configuration may change status, body and headers. */
+  mapReply(exchange: Exchange, reply: LocalReply): LocalReply
+  /** Exactly once, after all `onEnd` hooks. */
+  onEnd(exchange: Exchange): void
+  /** A hook threw: log it with the filter's name. */
+  onFilterError(exchange: Exchange, filter: string, error: unknown): void
+  /** The exchange's deadline passed. */
+  onDue(exchange: Exchange, nowMs: number): void
+}
+
+/** Where an exchange stands; each phase is entered once, in this order. */
+export const Phase = {
+  REQUEST: 0,
+  FORWARDED: 1,
+  RESPONDING: 2,
+  HEADERS_SENT: 3,
+  ENDED: 4,
+} as const
+export type Phase = (typeof Phase)[keyof typeof Phase]
+
+export interface ExchangeStart {
+  readonly owner: ExchangeOwner
+  readonly downstream: Downstream
+  readonly connection: ConnectionInfo
+  readonly head: RequestHead
+  readonly headers: Headers
+  readonly info: StreamInfo
+  readonly bufferLimit: number
+  readonly random: () => number
+}

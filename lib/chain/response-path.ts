@@ -1,0 +1,225 @@
+import type { Socket } from 'node:net'
+import { Headers } from '../core/headers.ts'
+import type { Hook } from './compile.ts'
+import { Phase } from './contract.ts'
+import type { Exchange } from './exchange.ts'
+import type { Next, NextChunk, Replied } from './filter.ts'
+import { Lane, type LaneOwner } from './lane.ts'
+import type { RenderedReply } from './local-reply.ts'
+import { REPLIED } from './reply.ts'
+
+/** The upstream end of a permitted upgrade, and what had come behind its head. */
+export interface Tunnel {
+  readonly upstream: Socket
+  readonly early: Buffer
+}
+
+/**
+ * The response direction of one exchange: header hooks last to first, then the codec; body and trailers follow through
+ * their hooks, or straight from upstream to codec where there are none.
+ */
+export class ResponsePath implements LaneOwner {
+  readonly #exchange: Exchange
+  #lane: Lane | undefined = undefined
+  /** Headers have gone downstream. */
+  #open = false
+  #end = false
+  /** Header hooks are running or paused: an answer from within cannot pass them again. */
+  #running = false
+  /** An answer from within a response hook passes no hooks at all. */
+  #bypass = false
+  #at = -1
+  #full = false
+  tunnel: Tunnel | undefined = undefined
+  /** The response, or its beginning, came from upstream. */
+  fromUpstream = false
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange
+  }
+
+  get running(): boolean {
+    return this.#running
+  }
+
+  begin(status: number, headers: Headers, end: boolean): void {
+    const exchange = this.#exchange
+    exchange.phase = Phase.RESPONDING
+    exchange.status = status
+    exchange.response = headers
+    this.#end = end
+    this.#run(0)
+  }
+
+  #run(from: number): void {
+    const exchange = this.#exchange
+    const hooks = exchange.plan.responseHeaders
+    this.#running = true
+    for (let i = from; i < hooks.length; i++) {
+      const hook = hooks[i]
+      this.#at = hook.at
+      this.#lane?.hold(hook.at)
+      let result: Next
+      try {
+        result = hook.filter.onResponseHeaders!(exchange, this.#end, exchange.stateOf(hook))
+      } catch (error) {
+        exchange.crashed(hook, error)
+        return
+      }
+      if (exchange.phase !== Phase.RESPONDING || this.#bypass || result === REPLIED) return
+      if (result !== undefined) {
+        this.#pause(hook, i, result as PromiseLike<void | undefined | Replied>)
+        return
+      }
+    }
+    this.#running = false
+    this.#commit()
+  }
+
+  #pause(hook: Hook, i: number, promise: PromiseLike<void | undefined | Replied>): void {
+    const exchange = this.#exchange
+    this.lane().hold(hook.at)
+    promise.then(
+      (settled) => {
+        const live = exchange.phase === Phase.RESPONDING && !this.#bypass
+        if (live && settled !== REPLIED) this.#run(i + 1)
+      },
+      (error: unknown) => exchange.crashed(hook, error),
+    )
+  }
+
+  /** All header hooks have passed: the head goes downstream. */
+  #commit(): void {
+    const exchange = this.#exchange
+    exchange.owner.finishResponse(exchange, this.fromUpstream)
+    exchange.phase = Phase.HEADERS_SENT
+    if (this.tunnel !== undefined) {
+      exchange.downstream.upgrade(exchange.status, exchange.response, this.tunnel.upstream, this.tunnel.early)
+      return
+    }
+    const lane = this.#lane
+    const end = this.#end && (lane === undefined || lane.idle)
+    exchange.downstream.writeHeaders(exchange.status, exchange.response, end)
+    if (exchange.ended) return
+    this.#open = true
+    if (end) exchange.finish()
+    else lane?.open()
+  }
+
+  /** An answer from within a response hook: what the hooks did so far is dropped and none is called again. */
+  replace(reply: RenderedReply, end: boolean): void {
+    const exchange = this.#exchange
+    this.#lane?.close()
+    this.#lane = undefined
+    this.#running = false
+    this.#bypass = true
+    this.fromUpstream = false
+    exchange.phase = Phase.RESPONDING
+    exchange.status = reply.status
+    exchange.response = reply.headers
+    this.#end = end
+    this.#commit()
+    if (!end && !exchange.ended) this.deliver(reply.body, true)
+  }
+
+  /** False: stop until resumed. */
+  data(chunk: Buffer, end: boolean): boolean {
+    if (this.#open && this.#lane === undefined && this.#exchange.plan.responseData.length === 0) {
+      return this.deliver(chunk, end)
+    }
+    if (this.#bypass) return this.deliver(chunk, end)
+    this.lane().push(chunk, end)
+    return !this.#full
+  }
+
+  trailers(trailers: Headers): void {
+    this.#exchange.responseTrailers = trailers
+    if (this.#open && this.#lane === undefined && this.#exchange.plan.responseTrailers.length === 0) {
+      this.deliverTrailers(trailers)
+      return
+    }
+    this.lane().pushTrailers(trailers)
+  }
+
+  lane(): Lane {
+    if (this.#lane === undefined) {
+      const { plan, bufferLimit } = this.#exchange
+      this.#lane = new Lane(this, { data: plan.responseData, trailers: plan.responseTrailers }, bufferLimit)
+      if (this.#open) this.#lane.open()
+      else if (this.#at >= 0) this.#lane.hold(this.#at)
+    }
+    return this.#lane
+  }
+
+  get bodyless(): boolean {
+    return this.#end
+  }
+
+  /** The client's socket drained. */
+  drained(): void {
+    this.#lane?.unblock()
+    if (!this.#full) this.#exchange.terminal?.resume()
+  }
+
+  close(): void {
+    this.#lane?.close()
+    if (this.tunnel !== undefined && !this.#open && this.#exchange.phase !== Phase.HEADERS_SENT) {
+      this.tunnel.upstream.destroy()
+    }
+  }
+
+  // --- LaneOwner ----------------------------------------------------------------------------------------------------
+
+  dataHook(hook: Hook, chunk: Buffer, end: boolean): NextChunk | Replied {
+    const exchange = this.#exchange
+    try {
+      return hook.filter.onResponseData!(exchange, chunk, end, exchange.stateOf(hook))
+    } catch (error) {
+      exchange.crashed(hook, error)
+      return REPLIED
+    }
+  }
+
+  trailersHook(hook: Hook, trailers: Headers): Next {
+    const exchange = this.#exchange
+    try {
+      return hook.filter.onResponseTrailers!(exchange, trailers, exchange.stateOf(hook))
+    } catch (error) {
+      exchange.crashed(hook, error)
+      return REPLIED
+    }
+  }
+
+  hookFailed(hook: Hook, error: unknown): void {
+    this.#exchange.crashed(hook, error)
+  }
+
+  deliver(chunk: Buffer, end: boolean): boolean {
+    const exchange = this.#exchange
+    exchange.info.bytesSent += chunk.length
+    exchange.lastActivityMs = exchange.owner.wheel.nowMs
+    const more = exchange.downstream.write(chunk, end)
+    if (end) {
+      exchange.finish()
+      return true
+    }
+    if (!more) exchange.terminal?.pause()
+    return more
+  }
+
+  deliverTrailers(trailers: Headers): void {
+    const exchange = this.#exchange
+    exchange.responseTrailers = trailers
+    exchange.downstream.writeTrailers(trailers)
+    exchange.finish()
+  }
+
+  full(full: boolean): void {
+    this.#full = full
+    if (full) this.#exchange.terminal?.pause()
+    else this.#exchange.terminal?.resume()
+  }
+}
+
+/** Stands in until the response begins; never written to. */
+export const NO_HEADERS: Headers = Object.freeze(new Headers()) as Headers

@@ -1,0 +1,61 @@
+import { readFileSync } from 'node:fs'
+import type { FilterParser } from '../../xds-client/envoy/context.ts'
+import type { EnvoyLoadContext } from '../../xds-client/envoy/load.ts'
+import { loadBootstrap } from '../../xds-client/envoy/load.ts'
+import type { FilterFactory } from '../chain/filter.ts'
+import type { GatewayConfig } from '../config/model.ts'
+import type { ParsedConfig } from '../config/parse.ts'
+import { parseConfigText, readConfigFile } from '../config/parse.ts'
+import { compileTemplateRewrite, templateToRegex } from '../match/template.ts'
+import { createProtoRegistry } from '../proto/registry.ts'
+import { RuleChecker } from '../proto/rules.ts'
+import { checkFormat } from '../telemetry/format.ts'
+
+/** Any factory, whatever its configuration's type. */
+export type AnyFactory = FilterFactory<unknown, unknown>
+
+/** Everything that reading Envoy's resources needs, for the filters that this gateway has. About 100 ms of work. */
+export function envoyContext(factories: readonly AnyFactory[]): EnvoyLoadContext {
+  const registry = createProtoRegistry()
+  const filters = new Map<string, FilterParser>()
+  for (const factory of factories) for (const typeUrl of factory.typeUrls) filters.set(typeUrl, factory)
+  return {
+    registry,
+    rules: new RuleChecker(registry),
+    filters,
+    checks: {
+      format: (text) => checkFormat({ kind: 'text', text }).errors[0],
+      pathTemplate: (pattern) => complaint(() => templateToRegex(pattern)),
+      pathTemplateRewrite: (pattern, rewrite) => complaint(() => compileTemplateRewrite(pattern, rewrite)),
+    },
+    readFile: (path) => readFileSync(path),
+    environment: (name) => process.env[name],
+  }
+}
+
+/** A configuration, and the document it came from, which knows where each field stands. */
+export interface LoadedConfig {
+  readonly config: GatewayConfig
+  readonly parsed: ParsedConfig
+}
+
+/** Reads an Envoy bootstrap from a file. @throws ConfigRefused with every mistake and its place */
+export function loadConfigFile(path: string, context: EnvoyLoadContext): LoadedConfig {
+  const parsed = readConfigFile(path)
+  return { config: loadBootstrap(parsed, context), parsed }
+}
+
+/** Reads an Envoy bootstrap from text; `name` stands for the file in messages. @throws ConfigRefused */
+export function loadConfigText(text: string, name: string, context: EnvoyLoadContext): LoadedConfig {
+  const parsed = parseConfigText(text, name)
+  return { config: loadBootstrap(parsed, context), parsed }
+}
+
+function complaint(compile: () => unknown): string | undefined {
+  try {
+    compile()
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}

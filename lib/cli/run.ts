@@ -1,0 +1,72 @@
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { systemClock } from '../core/clock.ts'
+import { handleSignals } from '../runtime/shutdown.ts'
+import { Supervisor } from '../runtime/supervisor.ts'
+import { createLog } from '../telemetry/log.ts'
+import { DEFAULT_LISTENER } from './default-config.ts'
+import type { DemoUpstream } from './demo-upstream.ts'
+import { startDemoUpstream } from './demo-upstream.ts'
+import { toSettings } from './settings.ts'
+import { packageVersion } from './version.ts'
+
+export interface RunOptions {
+  /** '' where the built-in configuration is asked for. */
+  readonly config: string
+  readonly workers: number
+  readonly drainTimeS: number
+  /** pino level name. */
+  readonly logLevel: string
+  /** Overrides the configuration's; '' where it does not. */
+  readonly adminAddress: string
+}
+
+/** `headgate run`: this process becomes the supervisor. Resolves with the exit status when everything has ended. */
+export async function run(options: RunOptions, self: NodeJS.Process): Promise<number> {
+  const log = createLog({ level: options.logLevel })
+  const demo = options.config === '' ? await startDemoUpstream() : undefined
+  const supervisor = new Supervisor({
+    controlEntry: sibling('control-process'),
+    workerEntry: sibling('worker-process'),
+    workers: options.workers,
+    drainTimeMs: options.drainTimeS * 1000,
+    settings: toSettings({
+      configPath: options.config,
+      demoPort: demo?.port ?? 0,
+      logLevel: options.logLevel,
+      adminAddress: options.adminAddress,
+      drainTimeS: options.drainTimeS,
+    }),
+    clock: systemClock,
+    log,
+    ready(admin) {
+      log.info('ready', { version: packageVersion(), workers: options.workers, admin })
+      if (demo !== undefined) self.stdout.write(welcome(demo, admin))
+    },
+  })
+  const signals = handleSignals(self, supervisor, log)
+  const status = await supervisor.ended
+  signals[Symbol.dispose]()
+  await demo?.close()
+  log.flush()
+  return status
+}
+
+/** A module beside this one, whichever extension it has: `.ts` in the repository, `.js` in the package. */
+function sibling(name: string): string {
+  return fileURLToPath(new URL(`./${name}${extname(import.meta.url)}`, import.meta.url))
+}
+
+function welcome(demo: DemoUpstream, admin: string): string {
+  const proxy = `http://${DEFAULT_LISTENER}`
+  return `headgate ${packageVersion()} proxies ${proxy} to a built-in demo upstream (127.0.0.1:${demo.port}).
+Try:
+  curl -i ${proxy}/hello
+  curl -i -d 'some text' ${proxy}/echo
+  curl -i ${proxy}/direct
+  curl http://${admin}/ready
+  curl http://${admin}/clusters
+  curl 'http://${admin}/stats?usedonly'
+Your own configuration: headgate run --config FILE. Stop with Ctrl-C.
+`
+}

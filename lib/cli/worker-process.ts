@@ -1,0 +1,23 @@
+import { createFilterRegistry } from '../chain/registry.ts'
+import { systemClock } from '../core/clock.ts'
+import { ignoreBrokenPipes } from '../runtime/shutdown.ts'
+import { runWorker } from '../runtime/worker.ts'
+import { createLog } from '../telemetry/log.ts'
+import { createEngine } from './engine.ts'
+import { fromSettings } from './settings.ts'
+import { standardFilters } from './standard-filters.ts'
+
+// The entry module of a worker process: forked by the supervisor, never imported.
+
+ignoreBrokenPipes(process)
+runWorker({
+  process,
+  clock: systemClock,
+  create({ binder, serving, worker, settings }) {
+    process.title = `headgate: worker ${worker}`
+    const log = createLog({ level: fromSettings(settings).logLevel })
+    const registry = createFilterRegistry(standardFilters())
+    const engine = createEngine({ registry, binder, serving, log, clock: systemClock, random: Math.random })
+    return { engine, log }
+  },
+})

@@ -1,0 +1,55 @@
+import type { Address } from './address.ts'
+
+/** Plain data, so that control can merge several workers' answers. */
+export interface EngineStatus {
+  readonly listeners: readonly ListenerStatus[]
+  readonly clusters: readonly ClusterStatus[]
+}
+
+export interface ListenerStatus {
+  readonly name: string
+  /** As bound: the real port where the configuration said 0. */
+  readonly addresses: readonly Address[]
+}
+
+export interface ClusterStatus {
+  readonly name: string
+  readonly thresholds: readonly {
+    readonly priority: 'default' | 'high'
+    readonly maxConnections: number
+    readonly maxPendingRequests: number
+    readonly maxRequests: number
+    readonly maxRetries: number
+  }[]
+  readonly hosts: readonly HostStatus[]
+}
+
+export interface HostStatus {
+  /** `10.0.0.1:80` */
+  readonly address: string
+  readonly hostname: string
+  readonly weight: number
+  readonly priority: number
+  readonly region: string
+  readonly zone: string
+  readonly subZone: string
+  /** Envoy's health flags: `healthy`, or `/failed_eds_health` and the like. */
+  readonly health: string
+  /** Counters and gauges: cx_active, cx_connect_fail, cx_total, rq_active, rq_error, rq_success, rq_timeout, rq_total. */
+  readonly stats: Readonly<Record<string, number>>
+}
+
+export interface MetricsSnapshot {
+  readonly counters: readonly (readonly [name: string, value: number])[]
+  readonly gauges: readonly (readonly [name: string, value: number])[]
+  readonly histograms: readonly HistogramSnapshot[]
+}
+
+export interface HistogramSnapshot {
+  readonly name: string
+  readonly count: number
+  readonly sum: number
+  /** Upper bounds and the number of values at or below each (cumulative). */
+  readonly bounds: readonly number[]
+  readonly cumulative: readonly number[]
+}
