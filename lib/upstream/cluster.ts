@@ -94,6 +94,7 @@ export class UpstreamCluster implements Cluster {
 
   #healthy = 0
   #degraded = 0
+  #retired = false
 
   /** Gauges are shared by name with a successor, so they move by differences. */
   #gaugeHealth(live: 0 | 1): void {
@@ -114,7 +115,11 @@ export class UpstreamCluster implements Cluster {
 
   open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
     const target = host as Host
-    target.pool ??= new Http1Pool(target, this.#pools)
+    if (target.pool === undefined) {
+      target.pool = new Http1Pool(target, this.#pools)
+      // A choice made just before the host or the cluster went away: it is served, and nothing is kept for later.
+      if (this.#retired || !this.hosts.all.includes(target)) target.pool.close()
+    }
     return (target.pool as Http1Pool).open(attempt, events)
   }
 
@@ -129,6 +134,8 @@ export class UpstreamCluster implements Cluster {
 
   /** No new membership; idle connections close, busy ones after their exchange. */
   retire(): void {
+    if (this.#retired) return
+    this.#retired = true
     this.#discovery.close()
     this.#gaugeHealth(0)
     this.#stats.membershipTotal.v -= this.hosts.all.length

@@ -298,8 +298,8 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
         this.#close = true
       }
     }
-    // An answer to a request that is still arriving: reading on would be for nothing.
-    if (end && !this.#requestDone) this.#close = true
+    // An answer to a request that is still arriving and goes nowhere: reading on would be for nothing.
+    if (!this.#requestDone && (end || exchange?.terminal === undefined)) this.#close = true
     if (this.#host.draining) this.#close = true
     if (this.#close) extra += 'connection: close\r\n'
     else if (this.#minor === 0) extra += 'connection: keep-alive\r\n'

@@ -213,7 +213,10 @@ t.test('control may die: workers go on, and the next control takes over what the
   )
   t.equal(state, 'DRAINING', 'as unhealthy as before')
   await g.panel('setHealthy', true)
-  t.equal(await g.panel('state'), 'LIVE')
+  await until(
+    () => g.panel('state'),
+    (now) => now === 'LIVE',
+  )
   t.strictSame(g.supervisor.pids.workers, workers, 'the same workers')
   t.equal((await g.stats()).get('fake.requests'), (counted ?? 0) + 2)
   t.equal((await g.panel('workers')) as number, 2)

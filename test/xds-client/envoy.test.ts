@@ -11,8 +11,8 @@ import { FAKE_FILTERS } from './fake-filters.ts'
 
 /*
  * Goldens. A case is a file: `accepted/NAME.yaml` with its `NAME.json` (the IR), `refused/NAME.yaml` with its `NAME.txt` (one
- * mistake per line), an entry of `resources.yaml` with the one in `resources.json`. To add one, write the input, run this
- * test with UPDATE_GOLDENS=1, and read what it wrote.
+ * mistake per line), an entry of `resources.yaml` with the one in `resources.json`. To add one, write the input,
+ * let Biome format it, run this test with UPDATE_GOLDENS=1, and read what it wrote.
  */
 
 const FIXTURES = new URL('../fixtures/envoy/', import.meta.url)

@@ -1,6 +1,7 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { ClusterConfig, DnsConfig, LocalityEndpointsConfig } from '../../lib/upstream/config.ts'
 import { translateSocketAddress } from './address.ts'
+import { translateBufferLimit } from './buffer-limit.ts'
 import { translateCircuitBreakers } from './circuit-breakers.ts'
 import type { EnvoyContext } from './context.ts'
 import { clusterResolvers, translateDns, typedResolvers } from './dns.ts'
@@ -15,7 +16,6 @@ import { translateUpstreamProtocol } from './upstream-protocol.ts'
 const DNS_CLUSTER = 'envoy.extensions.clusters.dns.v3.DnsCluster'
 
 const CONNECT_TIMEOUT_MS = 5000
-const BUFFER_LIMIT_BYTES = 1024 * 1024
 
 /** Known, without effect on which host is chosen or admitted, and not built yet: reported. */
 const REPORTED = [
@@ -53,7 +53,7 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     ...discovery,
     balancer: translateBalancer(reader, context),
     connectTimeoutMs: durationMs(reader, 'connect_timeout') ?? CONNECT_TIMEOUT_MS,
-    bufferLimitBytes: reader.number('per_connection_buffer_limit_bytes') ?? BUFFER_LIMIT_BYTES,
+    bufferLimitBytes: translateBufferLimit(reader),
     ...translateCircuitBreakers(reader.message('circuit_breakers')),
     ...translateUpstreamProtocol(reader),
     ...(keepalive && { keepalive }),

@@ -8,6 +8,12 @@ import { requirePlainText } from './transport-socket.ts'
 
 const HTTP = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
 
+/** What Istio puts before its connection managers, which changes nothing but telemetry here: accepted, reported. */
+const HARMLESS: ReadonlySet<string> = new Set([
+  'envoy.tcp.metadataexchange.config.MetadataExchange',
+  'stats.PluginConfig',
+])
+
 /** `config.listener.v3.FilterChain`: for now without conditions, ending in an HTTP connection manager. */
 export function translateFilterChain(reader: FieldReader, context: EnvoyContext): FilterChainConfig | undefined {
   reader.unread('refuse')
@@ -45,6 +51,10 @@ function translateFilters(reader: FieldReader, context: EnvoyContext): HttpConne
       http = translateHttpConnectionManager(extension.fields, context)
       if (index < filters.length - 1)
         filter.error(undefined, `"${name}" ends the filter chain and must be the last filter`)
+      return
+    }
+    if (extension !== undefined && HARMLESS.has(extension.typeUrl)) {
+      filter.ignore('typed_config')
       return
     }
     refused = true

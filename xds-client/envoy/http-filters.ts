@@ -12,7 +12,9 @@ const HARMLESS: ReadonlySet<string> = new Set([
   'istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig',
   'io.istio.http.peer_metadata.Config',
 ])
-const HARMLESS_NAMES: ReadonlySet<string> = new Set(['istio.stats', 'istio.metadata_exchange', 'istio.alpn'])
+/** The same filters as older versions of Istio configure them: Wasm under a name of its own. */
+const WASM = 'envoy.extensions.filters.http.wasm.v3.Wasm'
+const HARMLESS_WASM: ReadonlySet<string> = new Set(['istio.stats', 'istio.metadata_exchange'])
 
 /** The filters of one connection manager. */
 export interface HttpFilters {
@@ -103,7 +105,7 @@ function lacking(
   entry: { readonly name: string; readonly optional: boolean; readonly disabled: boolean },
 ): Found {
   const type = extension?.typeUrl ?? ''
-  const dispensable = entry.optional || HARMLESS.has(type) || HARMLESS_NAMES.has(entry.name)
+  const dispensable = entry.optional || HARMLESS.has(type) || (type === WASM && HARMLESS_WASM.has(entry.name))
   if (extension !== undefined) consume(extension)
   if (dispensable || entry.disabled) {
     // Listed among the ignored paths; a route that switches it on is refused where routes are read.

@@ -3,13 +3,13 @@ import { type Address, formatAddress } from '../../lib/core/address.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import { translateAccessLogs } from './access-log.ts'
 import { translateAddress } from './address.ts'
+import { translateBufferLimit } from './buffer-limit.ts'
 import { type EnvoyContext, runtimeNumber } from './context.ts'
 import { durationMs } from './durations.ts'
 import { translateFilterChain } from './filter-chain.ts'
 import { translateMetadata } from './metadata.ts'
 import { refuseExtension, refuseTrue, WHY } from './refusals.ts'
 
-const BUFFER_LIMIT_BYTES = 1024 * 1024
 const LISTENER_FILTERS_TIMEOUT_MS = 15_000
 
 /** Envoy asks for the system's limit; the kernel cuts a larger number down to it. */
@@ -48,7 +48,7 @@ export function translateListener(reader: FieldReader, context: EnvoyContext): L
   const maxConnections = runtimeNumber(context, `envoy.resource_limits.listener.${name}.connection_limit`)
   const accessLogs = translateAccessLogs(reader, 'access_log', context)
   const statPrefix = reader.string('stat_prefix') || fallback.replaceAll(':', '_')
-  const bufferLimitBytes = reader.number('per_connection_buffer_limit_bytes') ?? BUFFER_LIMIT_BYTES
+  const bufferLimitBytes = translateBufferLimit(reader)
   const listenerFiltersTimeoutMs = durationMs(reader, 'listener_filters_timeout') ?? LISTENER_FILTERS_TIMEOUT_MS
   const backlog = reader.number('tcp_backlog_size') ?? BACKLOG
   if (addresses.length === 0 || filterChain === undefined) return undefined
