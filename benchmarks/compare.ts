@@ -35,8 +35,7 @@ function git(...args: string[]): string {
 }
 
 function variantOf(name: string, root: string): Variant {
-  const variant =
-    values.variant === 'relay' ? nodePeer(name, 'relay.ts', true, root) : headgate(name, ['--workers', '1'], root)
+  const variant = values.variant === 'relay' ? nodePeer(name, 'relay.ts', true, root) : headgate(name, { root })
   const missing = variant.missing()
   if (missing !== undefined) throw new Error(`${name}: ${missing}`)
   return variant

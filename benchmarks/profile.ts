@@ -8,6 +8,7 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { HEADGATE } from './end-to-end/headgate.ts'
 import { startProxy } from './end-to-end/running-proxy.ts'
 import { measureLoaded, SMALL_GET, type SuiteContext } from './end-to-end/suite.ts'
 import { allVariants } from './end-to-end/variants.ts'
@@ -18,7 +19,7 @@ import { type CpuProfile, type SelfTime, selfTimes } from './self-time.ts'
 
 const { values } = parseArgs({
   options: {
-    variant: { type: 'string', default: 'headgate --workers 1' },
+    variant: { type: 'string', default: HEADGATE },
     seconds: { type: 'string', default: '5' },
     'warm-up': { type: 'string', default: '3' },
     top: { type: 'string', default: '30' },

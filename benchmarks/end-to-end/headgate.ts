@@ -4,17 +4,28 @@ import { REPOSITORY } from './node-peer.ts'
 import { routeOf } from './route-set.ts'
 import type { ProxyTask, Variant } from './variant.ts'
 
-/** The reference binary of the checkout `root`, started the way its user starts it; `args` follow `--config FILE`. */
-export function headgate(name: string, args: readonly string[] = [], root = REPOSITORY): Variant {
-  const main = join(root, 'lib', 'cli', 'main.ts')
+/** The variant that the project's bars hold for. */
+export const HEADGATE = 'headgate'
+
+/** What differs between two variants of headgate. */
+export interface HeadgateOptions {
+  /** The checkout to run; default: this one. */
+  readonly root?: string
+  /** Without the two filters before the router. */
+  readonly routerAlone?: boolean
+}
+
+/** The reference binary with one worker, started the way its user starts it. */
+export function headgate(name: string, options: HeadgateOptions = {}): Variant {
+  const main = join(options.root ?? REPOSITORY, 'lib', 'cli', 'main.ts')
   return {
     name,
     missing: () => (existsSync(main) ? undefined : 'lib/cli/main.ts does not exist in this checkout'),
     prepare(task) {
       const file = join(task.folder, 'envoy.json')
-      writeFileSync(file, JSON.stringify(bootstrapOf(task), undefined, 2))
+      writeFileSync(file, JSON.stringify(bootstrapOf(task, options), undefined, 2))
       const env = { ...process.env, NODE_ENV: 'production' }
-      return { command: [process.execPath, '--disable-sigusr1', main, 'run', '--config', file, ...args], env }
+      return { command: [process.execPath, '--disable-sigusr1', main, 'run', '--config', file, '--workers', '1'], env }
     },
   }
 }
@@ -22,7 +33,7 @@ export function headgate(name: string, args: readonly string[] = [], root = REPO
 const TYPE = 'type.googleapis.com/envoy.extensions'
 
 /** An Envoy bootstrap (JSON is YAML): one listener, the connection manager, two filters and the router, a static cluster. */
-export function bootstrapOf(task: ProxyTask): object {
+export function bootstrapOf(task: ProxyTask, options: HeadgateOptions = {}): object {
   return {
     admin: { address: socketAddress(0) },
     static_resources: {
@@ -30,7 +41,7 @@ export function bootstrapOf(task: ProxyTask): object {
         {
           name: 'clients',
           address: socketAddress(task.listenPort),
-          filter_chains: [{ filters: [{ name: 'hcm', typed_config: connectionManager(task) }] }],
+          filter_chains: [{ filters: [{ name: 'hcm', typed_config: connectionManager(task, options) }] }],
         },
       ],
       clusters: [
@@ -48,7 +59,11 @@ export function bootstrapOf(task: ProxyTask): object {
   }
 }
 
-function connectionManager(task: ProxyTask): object {
+function connectionManager(task: ProxyTask, options: HeadgateOptions): object {
+  const filters = [
+    { name: 'cors', typed_config: { '@type': `${TYPE}.filters.http.cors.v3.Cors` } },
+    { name: 'header_mutation', typed_config: headerMutation() },
+  ]
   const log = { '@type': `${TYPE}.access_loggers.file.v3.FileAccessLog`, path: task.logFile }
   return {
     '@type': `${TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
@@ -57,8 +72,7 @@ function connectionManager(task: ProxyTask): object {
     generate_request_id: true,
     ...(task.logFile === undefined ? {} : { access_log: [{ name: 'file', typed_config: log }] }),
     http_filters: [
-      { name: 'cors', typed_config: { '@type': `${TYPE}.filters.http.cors.v3.Cors` } },
-      { name: 'header_mutation', typed_config: headerMutation() },
+      ...(options.routerAlone === true ? [] : filters),
       { name: 'router', typed_config: { '@type': `${TYPE}.filters.http.router.v3.Router` } },
     ],
     route_config: {

@@ -1,5 +1,6 @@
 import { IdleConnections } from '../load/idle-connections.ts'
 import { figure, type Table } from '../report.ts'
+import { HEADGATE } from './headgate.ts'
 import { startProxy } from './running-proxy.ts'
 import { measureLoaded, measureRounds, SMALL_GET, type Suite, type SuiteContext, type Unit } from './suite.ts'
 import type { Variant } from './variant.ts'
@@ -24,7 +25,7 @@ export const idle: Suite = async (context) => {
   ]
   const table: Table = { title: `${CONNECTIONS} idle keep-alive connections`, base: BASE, columns, rows }
   const bars = context.variants.flatMap((variant) => {
-    const value = variant.name.startsWith('headgate') ? figure(table, variant.name, 'perConnection') : undefined
+    const value = variant.name === HEADGATE ? figure(table, variant.name, 'perConnection') : undefined
     return value === undefined ? [] : [{ what: `${variant.name}, per idle connection`, value, limit: 12, unit: 'KiB' }]
   })
   return { suite: 'idle', method: METHOD, tables: [table], bars, skipped: context.skipped }

@@ -1,5 +1,6 @@
 import { Transfer } from '../load/client.ts'
 import { type Bar, figure, type Table } from '../report.ts'
+import { HEADGATE } from './headgate.ts'
 import { type RunningProxy, startProxy } from './running-proxy.ts'
 import { measureLoaded, measureRounds, SMALL_GET, type Suite, type SuiteContext, type Unit } from './suite.ts'
 import type { Variant } from './variant.ts'
@@ -30,7 +31,7 @@ export const memory: Suite = async (context) => {
 }
 
 function barsOf(table: Table, variant: Variant): Bar[] {
-  if (!variant.name.startsWith('headgate')) return []
+  if (variant.name !== HEADGATE) return []
   return COLUMNS.flatMap((column) => {
     const value = figure(table, variant.name, column.key)
     const limit = LIMITS.get(column.key)!

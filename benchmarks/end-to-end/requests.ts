@@ -1,4 +1,5 @@
 import { type Bar, type Column, figure, type Table } from '../report.ts'
+import { HEADGATE } from './headgate.ts'
 import { startProxy } from './running-proxy.ts'
 import { measureLoaded, measureRounds, SMALL_GET, type Suite, type SuiteContext, type Unit } from './suite.ts'
 import type { Variant } from './variant.ts'
@@ -79,7 +80,7 @@ export function perRequest(use: Awaited<ReturnType<typeof measureLoaded>>): Reco
 function barOf(table: Table, variant: Variant): Bar[] {
   const value = figure(table, variant.name, 'cpu')
   const base = figure(table, BASE, 'cpu')
-  if (!variant.name.startsWith('headgate') || value === undefined || base === undefined) return []
+  if (variant.name !== HEADGATE || value === undefined || base === undefined) return []
   const what = `${variant.name}, ${table.title.toLowerCase()}`
   return [
     { what: `${what}: first step`, value: value / base, limit: 1.5, unit: `× ${BASE}` },

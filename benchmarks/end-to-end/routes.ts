@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { fetchOnce } from '../load/client.ts'
 import { type Bar, figure, type SuiteResult, type Table } from '../report.ts'
-import { headgate } from './headgate.ts'
+import { HEADGATE, headgate } from './headgate.ts'
 import { CPU_COLUMNS, perRequest } from './requests.ts'
 import { requestsFor } from './route-set.ts'
 import { startProxy } from './running-proxy.ts'
@@ -20,7 +20,7 @@ printed by benchmarks/micro/routes.ts itself.`
 
 /** What a large route table costs: the lookup alone, then end to end. */
 export const routes: Suite = async (context) => {
-  const missing = headgate('headgate').missing()
+  const missing = headgate(HEADGATE).missing()
   const lookup = await lookupAlone(context)
   const skipped: SuiteResult['skipped'][number][] = [...lookup.skipped]
   if (missing !== undefined) skipped.push({ name: 'headgate with generated routes', reason: missing })

@@ -1,4 +1,4 @@
-import { headgate } from './headgate.ts'
+import { HEADGATE, headgate } from './headgate.ts'
 import { nodePeer } from './node-peer.ts'
 import { haproxy } from './peers/haproxy.ts'
 import { nginx } from './peers/nginx.ts'
@@ -12,8 +12,8 @@ export function allVariants(): Variant[] {
   return [
     haproxy,
     nginx,
-    headgate('headgate'),
-    headgate('headgate --workers 1', ['--workers', '1']),
+    headgate(HEADGATE),
+    headgate('headgate, router alone', { routerAlone: true }),
     nodePeer('relay (floor)', 'relay.ts', true),
     nodePeer('fast-proxy', 'peers/fast-proxy.ts'),
     nodePeer('node:http', 'peers/node-http.ts'),

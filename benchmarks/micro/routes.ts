@@ -114,7 +114,10 @@ class Workload {
     this.#paths = Buffer.from(samples.map((s) => s.path).join(''), 'latin1')
     this.#offsets = new Int32Array(samples.length + 1)
     for (let i = 0; i < samples.length; i++) this.#offsets[i + 1] = this.#offsets[i] + samples[i].path.length
-    this.#versions = samples.map((s) => s.version)
+    // A codec's strings are neither the configuration's own nor cold.
+    const strings = new Map<string, string>()
+    for (const { version } of samples) strings.set(version, Buffer.from(version).latin1Slice())
+    this.#versions = samples.map((s) => strings.get(s.version) ?? '')
     this.#order = new Int32Array(1 << 16)
     let seed = 1
     for (let i = 0; i < this.#order.length; i++) {

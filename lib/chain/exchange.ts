@@ -6,10 +6,9 @@ import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import type { StreamInfo } from '../core/stream-info.ts'
 import { Timed } from '../core/timer-wheel.ts'
-import type { ChainPlan, Hook } from './compile.ts'
+import { type ChainPlan, compileChain, type Hook } from './compile.ts'
 import { type Downstream, type ExchangeOwner, type ExchangeStart, Phase } from './contract.ts'
 import type { FilterState, LocalReply, Metadata, Replied, Route, TerminalExchange, TerminalStream } from './filter.ts'
-import type { Lane } from './lane.ts'
 import { failureReply, renderReply } from './local-reply.ts'
 import { MetadataStore } from './metadata.ts'
 import { REPLIED } from './reply.ts'
@@ -152,9 +151,11 @@ export class Exchange extends Timed implements TerminalExchange {
   }
 
   respond(status: number, headers: Headers): Sink {
-    this.#requestPath.abandon()
-    this.info.details ||= 'filter_response'
-    if (this.phase < Phase.RESPONDING) this.#responsePath.begin(status, headers, false)
+    if (this.phase < Phase.RESPONDING) {
+      this.#requestPath.abandon()
+      this.info.details ||= 'filter_response'
+      this.#responsePath.begin(status, headers, false)
+    } else if (!this.ended) throw new Error('respond() is too late: a response has begun')
     return {
       write: (chunk) => this.ended || this.#responsePath.data(chunk, false),
       end: (trailers) => {
@@ -167,7 +168,7 @@ export class Exchange extends Timed implements TerminalExchange {
   }
 
   async collectRequest(limit: number): Promise<Buffer | Failure> {
-    const body = await this.#gatherRequest(limit, false)
+    const body = await gather(this.#requestPath, limit, false)
     if (body !== undefined) return body
     if (this.phase !== Phase.REQUEST) return FAILURES.clientClosed
     this.reply({ status: 413, body: 'Payload Too Large', details: 'request_payload_too_large' })
@@ -175,7 +176,7 @@ export class Exchange extends Timed implements TerminalExchange {
   }
 
   async collectResponse(limit: number): Promise<Buffer | Failure> {
-    const body = await this.#gatherResponse(limit, false)
+    const body = await gather(this.#responsePath, limit, false)
     if (body !== undefined) return body
     if (this.phase !== Phase.RESPONDING) return FAILURES.clientClosed
     this.reply({ status: 500, body: 'Internal Server Error', details: 'response_payload_too_large' })
@@ -183,21 +184,11 @@ export class Exchange extends Timed implements TerminalExchange {
   }
 
   async peekRequest(limit: number): Promise<Buffer> {
-    return (await this.#gatherRequest(limit, true)) ?? NO_BYTES
+    return (await gather(this.#requestPath, limit, true)) ?? NO_BYTES
   }
 
   async peekResponse(limit: number): Promise<Buffer> {
-    return (await this.#gatherResponse(limit, true)) ?? NO_BYTES
-  }
-
-  #gatherRequest(limit: number, peek: boolean): Promise<Buffer | undefined> {
-    const path = this.#requestPath
-    return path.bodyless ? Promise.resolve(NO_BYTES) : gather(path.lane(), limit, peek)
-  }
-
-  #gatherResponse(limit: number, peek: boolean): Promise<Buffer | undefined> {
-    const path = this.#responsePath
-    return path.bodyless ? Promise.resolve(NO_BYTES) : gather(path.lane(), limit, peek)
+    return (await gather(this.#responsePath, limit, true)) ?? NO_BYTES
   }
 
   writeRequest(chunk: Buffer): boolean {
@@ -233,6 +224,9 @@ export class Exchange extends Timed implements TerminalExchange {
       try {
         this.#states[hook.index] = hook.filter.createState?.(this)
       } catch (error) {
+        // Filters that got no state take no further part.
+        const ready = plan.filters.map((filter, i) => (i < hook.index ? filter : undefined))
+        this.plan = compileChain(ready, plan.names, plan.terminal)
         this.crashed(hook, error)
         return
       }
@@ -293,8 +287,8 @@ export class Exchange extends Timed implements TerminalExchange {
         hook.filter.onInformational!(this, status, headers, this.stateOf(hook))
       } catch (error) {
         this.crashed(hook, error)
-        return
       }
+      if (this.phase !== Phase.FORWARDED) return
     }
     this.downstream.writeInformational(status, headers)
   }
@@ -385,9 +379,11 @@ export class Exchange extends Timed implements TerminalExchange {
   }
 
   /** The one rescue point: what a filter (or the terminal: no hook) threw becomes 500 or a broken-off response. */
-  crashed(hook: Hook | undefined, error: unknown): void {
+  crashed(hook: Hook | undefined, error: unknown, late = false): void {
+    // Whoever gave up because `signal` said so has done no wrong.
+    if (this.ended && error instanceof Error && error.name === 'AbortError') return
     this.owner.onFilterError(this, hook === undefined ? 'terminal' : this.plan.names[hook.index], error)
-    if (this.ended) return
+    if (this.ended || late) return
     this.reply({ status: 500, body: 'Internal Server Error', details: 'filter_error' })
   }
 
@@ -396,8 +392,9 @@ export class Exchange extends Timed implements TerminalExchange {
   }
 }
 
-function gather(lane: Lane, limit: number, peek: boolean): Promise<Buffer | undefined> {
-  return new Promise((resolve) => lane.collect(limit, peek, resolve))
+function gather(path: RequestPath | ResponsePath, limit: number, peek: boolean): Promise<Buffer | undefined> {
+  if (path.bodyless) return Promise.resolve(NO_BYTES)
+  return new Promise((resolve) => path.lane().collect(limit, peek, resolve))
 }
 
 const NO_BYTES: Buffer = Buffer.alloc(0)

@@ -224,6 +224,10 @@ export class Lane {
 
   #wait(entry: Entry, hook: Hook, promise: PromiseLike<unknown>): void {
     entry.waiting = true
+    if (typeof promise.then !== 'function') {
+      this.#owner.hookFailed(hook, wrongAnswer(promise))
+      return
+    }
     promise.then(
       (result) => {
         if (this.#closed) return
@@ -280,14 +284,22 @@ export class Lane {
 
   #watermark(): void {
     const limit = Math.max(this.#bufferLimit, this.#collect?.limit ?? 0)
+    // Whoever collects waits for more: no hysteresis, or a lane that was filled before would never get it.
+    const low = this.#collect === undefined ? limit >> 1 : limit
     if (!this.#full && this.#bytes > limit) {
       this.#full = true
       this.#owner.full(true)
-    } else if (this.#full && this.#bytes <= limit >> 1) {
+    } else if (this.#full && this.#bytes <= low) {
       this.#full = false
       this.#owner.full(false)
     }
   }
+}
+
+/** The error for a hook that returned what no hook may return. */
+export function wrongAnswer(answer: unknown): TypeError {
+  const what = answer === null ? 'null' : typeof answer
+  return new TypeError(`a hook returned ${what}: expected nothing, a reply, or a promise (or a Buffer, for data)`)
 }
 
 const EMPTY: Buffer = Buffer.alloc(0)

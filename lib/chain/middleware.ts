@@ -35,7 +35,8 @@ export class ExchangeEnded extends Error {
  * What the function throws becomes a 500 (an abort once headers have gone down). It must call `next()` or answer: if it
  * returns without either, that is an error too. If it returns without waiting for `next()`, the response passes
  * untouched. When the client goes away `next()` rejects, so `finally` blocks run; that rejection itself is no error. Work
- * of its own that should stop then takes `stream.signal`. Errors between the end and its return have nobody to tell.
+ * of its own that should stop then takes `stream.signal`. What
+ * it throws after an end that it was waiting for has nobody to tell.
  *
  * @param name appears in error messages.
  *

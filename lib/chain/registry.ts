@@ -1,4 +1,4 @@
-import type { HttpFilterConfig } from '../config/listener.ts'
+import type { Json } from '../core/errors.ts'
 import type { FilterOverrideConfig } from '../router/config.ts'
 import type { FilterFactory, HttpFilter, Scope, Terminal } from './filter.ts'
 
@@ -7,6 +7,15 @@ export type AnyFilterFactory = FilterFactory<unknown, unknown>
 
 /** What a filter is for one route: hooks, the end of the chain, or nothing (it is off there). */
 export type CompiledFilter = HttpFilter<unknown> | Terminal | undefined
+
+/** One filter of a configured chain; `HttpFilterConfig` of `lib/config` is one. */
+export interface ChainEntry {
+  readonly name: string
+  readonly typeUrl: string
+  readonly config: Json
+  readonly disabled: boolean
+  readonly instance?: HttpFilter<unknown>
+}
 
 /** What was compiled in one scope; goes away with it. */
 interface Compiled {
@@ -54,7 +63,7 @@ export class FilterRegistry {
    * @returns undefined where the filter is off.
    * @throws Error naming the filter: an unknown type, a configuration that does not compile, settings for an instance.
    */
-  compile(config: HttpFilterConfig, levels: readonly FilterOverrideConfig[], scope: Scope): CompiledFilter {
+  compile(config: ChainEntry, levels: readonly FilterOverrideConfig[], scope: Scope): CompiledFilter {
     if (isOff(config, levels)) return undefined
     let overridden = false
     for (const level of levels) if (level.config !== undefined) overridden = true
@@ -73,7 +82,7 @@ export class FilterRegistry {
   }
 
   #compileMerged(
-    config: HttpFilterConfig,
+    config: ChainEntry,
     levels: readonly FilterOverrideConfig[],
     place: { readonly scope: Scope; readonly compiled: Compiled },
   ): CompiledFilter {
@@ -116,7 +125,7 @@ export function createFilterRegistry(factories: readonly AnyFilterFactory[]): Fi
   return new FilterRegistry(factories)
 }
 
-function isOff(config: HttpFilterConfig, levels: readonly FilterOverrideConfig[]): boolean {
+function isOff(config: ChainEntry, levels: readonly FilterOverrideConfig[]): boolean {
   for (let i = levels.length - 1; i >= 0; i--) {
     const { disabled, config: own } = levels[i]
     if (disabled !== undefined) return disabled
@@ -127,7 +136,7 @@ function isOff(config: HttpFilterConfig, levels: readonly FilterOverrideConfig[]
 
 function merge(
   factory: AnyFilterFactory,
-  config: HttpFilterConfig,
+  config: ChainEntry,
   levels: readonly FilterOverrideConfig[],
 ): unknown | undefined {
   const values: unknown[] = []

@@ -3,7 +3,7 @@ import { type ChainPlan, type Hook, spliceChain } from './compile.ts'
 import { Phase } from './contract.ts'
 import type { Exchange } from './exchange.ts'
 import type { Next, NextChunk, Replied, Route, TerminalStream } from './filter.ts'
-import { Lane, type LaneOwner } from './lane.ts'
+import { Lane, type LaneOwner, wrongAnswer } from './lane.ts'
 import { REPLIED } from './reply.ts'
 
 /**
@@ -43,7 +43,7 @@ export class RequestPath implements LaneOwner {
       this.#lane?.hold(hook.at)
       let result: Next
       try {
-        result = hook.filter.onRequestHeaders!(exchange, exchange.requestComplete, exchange.stateOf(hook))
+        result = hook.filter.onRequestHeaders!(exchange, this.bodyless, exchange.stateOf(hook))
       } catch (error) {
         exchange.crashed(hook, error)
         return
@@ -66,11 +66,15 @@ export class RequestPath implements LaneOwner {
     const exchange = this.#exchange
     // The lane must exist from here on: data that comes meanwhile waits in front of this filter.
     this.lane().hold(hook.at)
+    if (typeof promise?.then !== 'function') {
+      exchange.crashed(hook, wrongAnswer(promise))
+      return
+    }
     promise.then(
       (settled) => {
         if (exchange.phase === Phase.REQUEST && settled !== REPLIED) this.run(behind(exchange.plan, hook))
       },
-      (error: unknown) => exchange.crashed(hook, error),
+      (error: unknown) => this.hookFailed(hook, error),
     )
   }
 
@@ -86,7 +90,11 @@ export class RequestPath implements LaneOwner {
       exchange.crashed(undefined, error)
       return
     }
-    if (exchange.ended || terminal === undefined) return
+    if (terminal === undefined) return
+    if (this.#abandoned) {
+      terminal.cancel(undefined)
+      return
+    }
     this.#terminal = terminal
     this.#open = true
     lane?.open()
@@ -190,8 +198,9 @@ export class RequestPath implements LaneOwner {
     }
   }
 
+  /** Once the request is abandoned, what its hooks still throw must not break the answer that is on its way. */
   hookFailed(hook: Hook, error: unknown): void {
-    this.#exchange.crashed(hook, error)
+    this.#exchange.crashed(hook, error, this.#abandoned)
   }
 
   deliver(chunk: Buffer, end: boolean): boolean {

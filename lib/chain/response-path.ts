@@ -4,7 +4,7 @@ import type { Hook } from './compile.ts'
 import { Phase } from './contract.ts'
 import type { Exchange } from './exchange.ts'
 import type { Next, NextChunk, Replied } from './filter.ts'
-import { Lane, type LaneOwner } from './lane.ts'
+import { Lane, type LaneOwner, wrongAnswer } from './lane.ts'
 import type { RenderedReply } from './local-reply.ts'
 import { REPLIED } from './reply.ts'
 
@@ -79,6 +79,10 @@ export class ResponsePath implements LaneOwner {
   #pause(hook: Hook, i: number, promise: PromiseLike<void | undefined | Replied>): void {
     const exchange = this.#exchange
     this.lane().hold(hook.at)
+    if (typeof promise?.then !== 'function') {
+      exchange.crashed(hook, wrongAnswer(promise))
+      return
+    }
     promise.then(
       (settled) => {
         const live = exchange.phase === Phase.RESPONDING && !this.#bypass
@@ -222,4 +226,4 @@ export class ResponsePath implements LaneOwner {
 }
 
 /** Stands in until the response begins; never written to. */
-export const NO_HEADERS: Headers = Object.freeze(new Headers()) as Headers
+export const NO_HEADERS: Headers = Object.freeze(new Headers(Object.freeze([]) as unknown as string[])) as Headers

@@ -24,6 +24,7 @@ runControl({ process, clock: systemClock, create: (settings) => controlParts(fro
 
 function controlParts(settings: RunSettings): ControlParts {
   const log = createLog({ level: settings.logLevel })
+  process.on('exit', () => log.flush())
   return {
     log,
     load: async () => load(settings),

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { FilterParser } from '../../xds-client/envoy/context.ts'
 import type { EnvoyLoadContext } from '../../xds-client/envoy/load.ts'
 import { loadBootstrap } from '../../xds-client/envoy/load.ts'
-import type { FilterFactory } from '../chain/filter.ts'
+import type { AnyFilterFactory } from '../chain/registry.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { ParsedConfig } from '../config/parse.ts'
 import { parseConfigText, readConfigFile } from '../config/parse.ts'
@@ -11,11 +11,8 @@ import { createProtoRegistry } from '../proto/registry.ts'
 import { RuleChecker } from '../proto/rules.ts'
 import { checkFormat } from '../telemetry/format.ts'
 
-/** Any factory, whatever its configuration's type. */
-export type AnyFactory = FilterFactory<unknown, unknown>
-
 /** Everything that reading Envoy's resources needs, for the filters that this gateway has. About 100 ms of work. */
-export function envoyContext(factories: readonly AnyFactory[]): EnvoyLoadContext {
+export function envoyContext(factories: readonly AnyFilterFactory[]): EnvoyLoadContext {
   const registry = createProtoRegistry()
   const filters = new Map<string, FilterParser>()
   for (const factory of factories) for (const typeUrl of factory.typeUrls) filters.set(typeUrl, factory)

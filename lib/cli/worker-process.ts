@@ -16,6 +16,7 @@ runWorker({
   create({ binder, serving, worker, settings }) {
     process.title = `headgate: worker ${worker}`
     const log = createLog({ level: fromSettings(settings).logLevel })
+    process.on('exit', () => log.flush())
     const registry = createFilterRegistry(standardFilters())
     const engine = createEngine({ registry, binder, serving, log, clock: systemClock, random: Math.random })
     return { engine, log }

@@ -15,6 +15,28 @@ interface Totals {
 }
 
 /**
+ * Gauges that every worker sets for itself to the same thing, by the last part of their names: the number of hosts in a
+ * cluster is not twice as large because two workers know it. They are not added up; the largest counts, so that a
+ * breaker which is open anywhere shows.
+ */
+const SHARED_GAUGES: ReadonlySet<string> = new Set([
+  'membership_total',
+  'membership_healthy',
+  'membership_degraded',
+  'membership_excluded',
+  'max_host_weight',
+  'cx_open',
+  'cx_pool_open',
+  'rq_open',
+  'rq_pending_open',
+  'rq_retry_open',
+  'total_listeners_active',
+  'active_clusters',
+  'warming_clusters',
+  'version',
+])
+
+/**
  * The statistics of all workers as control knows them. Counters and histograms of a worker that is gone stay in the sum
  * (a counter never goes back), its gauges vanish. A name disappears when every worker that lives has dropped it, as a
  * statistic of a removed cluster does.
@@ -48,7 +70,7 @@ export class StatsStore {
     addTotals(sum, this.#retired)
     for (const totals of this.#workers.values()) {
       addTotals(sum, totals)
-      for (const [name, value] of totals.gauges) sum.gauges.set(name, (sum.gauges.get(name) ?? 0) + value)
+      for (const [name, value] of totals.gauges) sum.gauges.set(name, joinGauge(name, sum.gauges.get(name), value))
     }
     return {
       counters: sorted(sum.counters),
@@ -73,6 +95,11 @@ export class StatsStore {
       this.#retired.histograms.delete(name)
     }
   }
+}
+
+function joinGauge(name: string, a: number | undefined, b: number): number {
+  if (a === undefined) return b
+  return SHARED_GAUGES.has(name.slice(name.lastIndexOf('.') + 1)) ? Math.max(a, b) : a + b
 }
 
 function emptyTotals(): Totals {

@@ -4,10 +4,9 @@ import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { Headers } from '../../lib/core/headers.ts'
-import { Timed } from '../../lib/core/timer-wheel.ts'
 import { type BodyHandler, BodyReader } from '../../lib/http1/body-reader.ts'
 import { MessageWriter } from '../../lib/http1/body-writer.ts'
-import { CHUNKED, type Framing, LENGTH, NO_BODY, parseContentLength, UNTIL_CLOSE } from '../../lib/http1/framing.ts'
+import { CHUNKED, type Framing, LENGTH, NO_BODY } from '../../lib/http1/framing.ts'
 import { HeadBuffer } from '../../lib/http1/head-buffer.ts'
 import {
   CLOSE,
@@ -19,6 +18,8 @@ import {
 } from '../../lib/http1/head-parser.ts'
 import { fieldLines, statusLine } from '../../lib/http1/head-writer.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
+import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
+import { responseHead } from './response-head.ts'
 import { splice } from './splice.ts'
 
 /** What a connection needs from the listener that accepted it. */
@@ -30,12 +31,6 @@ export interface ConnectionHost {
   connectionClosed(connection: Http1ServerConnection): void
 }
 
-/** A head that has begun and stalls for this long is closed even where no deadline is configured (edge-safety §1.4). */
-const STALLED_HEAD_MS = 60_000
-/** A body with Content-Length must arrive at this rate once its grace is over. */
-const BODY_GRACE_MS = 5_000
-const BODY_BYTES_PER_MS = 0.24
-
 /**
  * The server side of one HTTP/1 connection: bytes to exchanges and back, one at a time, in order.
  *
@@ -46,7 +41,7 @@ const BODY_BYTES_PER_MS = 0.24
  * Pipelined requests wait unparsed until the response before them is complete. After an answer that closes, input is
  * discarded for `delayed_close_timeout`, so that the client can read the answer before it meets a reset.
  */
-export class Http1ServerConnection extends Timed implements Downstream, BodyHandler {
+export class Http1ServerConnection implements Downstream, BodyHandler {
   readonly info: ConnectionInfo
   readonly #socket: Socket
   readonly #host: ConnectionHost
@@ -54,7 +49,7 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
   readonly #parser: HeadParser
   readonly #body = new BodyReader()
   readonly #writer: MessageWriter
-  readonly openedMs: number
+  readonly #deadlines: ConnectionDeadlines
   #exchange: Exchange | undefined = undefined
   #requestDone = true
   #responseDone = true
@@ -69,15 +64,10 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
   #lingering = false
   #destroyed = false
   #paused = false
-  #idleSinceMs: number
-  #headSinceMs = 0
-  #bodySinceMs = 0
-  #bodyBytes = 0
   #tunnel = false
 
   constructor(socket: Socket, info: ConnectionInfo, host: ConnectionHost) {
-    super()
-    const { config, wheel } = host.manager
+    const { config } = host.manager
     this.#socket = socket
     this.info = info
     this.#host = host
@@ -89,8 +79,10 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
     this.#heads = new HeadBuffer(limits)
     this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: false })
     this.#writer = new MessageWriter(socket)
-    this.openedMs = this.#idleSinceMs = wheel.clock.now()
-    this.#armIdle()
+    this.#deadlines = new ConnectionDeadlines(
+      () => host.manager,
+      (expiry) => this.#expired(expiry),
+    )
     socket.on('data', (chunk: Buffer) => this.#onData(chunk))
     socket.on('end', () => this.#onEnd())
     socket.on('drain', () => this.#exchange?.downstreamDrained())
@@ -101,6 +93,10 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
   /** True where no exchange is in progress and nothing of a request has arrived. */
   get idle(): boolean {
     return this.#exchange === undefined && !this.#heads.started && !this.#lingering
+  }
+
+  get openedMs(): number {
+    return this.#deadlines.openedMs
   }
 
   /** Ends at once, whatever is in progress. */
@@ -138,7 +134,7 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
       } else {
         const text = this.#heads.take(chunk, at)
         if (text === undefined) {
-          this.#waitForHead()
+          if (this.#heads.started) this.#deadlines.headStarted()
           break
         }
         if (typeof text !== 'string') {
@@ -146,7 +142,6 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
           break
         }
         at = this.#heads.next
-        this.#headSinceMs = 0
         this.#beginRequest(this.#parser.parse(text))
       }
     }
@@ -171,10 +166,7 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
     const framing: Framing = head.chunked ? CHUNKED : head.contentLength > 0 ? LENGTH : NO_BODY
     this.#body.start(framing, head.contentLength)
     this.#requestDone = this.#body.done
-    if (!this.#requestDone) {
-      this.#bodySinceMs = manager.wheel.nowMs
-      this.#bodyBytes = 0
-    }
+    this.#deadlines.busy()
     const exchange = manager.open(this, head)
     this.#exchange = exchange
     manager.start(exchange, head, this.#requestDone)
@@ -187,34 +179,31 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
     if ((head.flags & EXPECT_CONTINUE) !== 0 && head.minor === 1 && !proxied && !exchange.headersSent) {
       this.#socket.write('HTTP/1.1 100 Continue\r\n\r\n', 'latin1')
     }
-    this.#armBody()
+    this.#deadlines.bodyStarted(head.contentLength > 0)
   }
 
   onBody(chunk: Buffer, end: boolean): void {
-    this.#bodyBytes += chunk.length
-    if (end) this.#requestDone = true
+    this.#deadlines.bodyBytes(chunk.length)
+    if (end) this.#bodyDone()
     this.#exchange?.requestData(chunk, end)
   }
 
-  onBodyEnd(trailers: Headers | undefined): void {
+  #bodyDone(): void {
     this.#requestDone = true
+    this.#deadlines.busy()
+  }
+
+  onBodyEnd(trailers: Headers | undefined): void {
+    this.#bodyDone()
     if (trailers !== undefined && this.#host.manager.config.http1.enableTrailers)
       this.#exchange?.requestTrailers(trailers)
     else this.#exchange?.requestData(EMPTY, true)
   }
 
-  #waitForHead(): void {
-    if (this.#headSinceMs !== 0 || !this.#heads.started) return
-    const { wheel, config } = this.#host.manager
-    this.#headSinceMs = wheel.clock.now()
-    const limit = config.requestHeadersTimeoutMs
-    wheel.arm(this, limit > 0 ? Math.min(limit, STALLED_HEAD_MS) : STALLED_HEAD_MS)
-  }
-
   /** The head is not HTTP as we accept it: answer, and nothing more on this connection. */
   #refuse(problem: HeadError): void {
     this.#heads.reset()
-    this.#headSinceMs = 0
+    this.#deadlines.busy()
     this.#close = true
     this.#minor = 1
     this.#method = ''
@@ -257,7 +246,7 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
   #onClose(): void {
     if (this.#destroyed) return
     this.#destroyed = true
-    this.#host.manager.wheel.disarm(this)
+    this.#deadlines.close()
     const exchange = this.#exchange
     this.#exchange = undefined
     this.#stash = undefined
@@ -277,39 +266,21 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
   writeHeaders(status: number, headers: Headers, end: boolean): void {
     if (this.#destroyed) return
     const exchange = this.#exchange
-    const bodyless = this.#method === 'HEAD' || status === 204 || status === 304
-    let framing: Framing = NO_BODY
-    let length = -1
-    let extra = ''
-    const declared = headers.get('content-length')
-    if (declared !== undefined) length = parseContentLength(declared)
-    if (status === 204) headers.delete('content-length')
-    if (!bodyless) {
-      if (length >= 0) framing = LENGTH
-      else if (end) {
-        framing = LENGTH
-        length = 0
-        extra = 'content-length: 0\r\n'
-      } else if (this.#minor === 1) {
-        framing = CHUNKED
-        extra = 'transfer-encoding: chunked\r\n'
-      } else {
-        framing = UNTIL_CLOSE
-        this.#close = true
-      }
-    }
     // An answer to a request that is still arriving and goes nowhere: reading on would be for nothing.
     if (!this.#requestDone && (end || exchange?.terminal === undefined)) this.#close = true
-    if (this.#host.draining) this.#close = true
-    if (this.#close) extra += 'connection: close\r\n'
-    else if (this.#minor === 0) extra += 'connection: keep-alive\r\n'
-    const skip = declared !== undefined && framing !== LENGTH && !bodyless
-    const lines = fieldLines(headers, this.#host.manager.config.http1.headerCase, skip)
-    const head = `${statusLine(status)}${lines}${extra}\r\n`
-    if (exchange !== undefined) exchange.info.responseHeaderBytes = head.length
-    this.#writer.start(head, framing, length)
+    const head = responseHead(headers, {
+      status,
+      end,
+      requestMethod: this.#method,
+      minor: this.#minor,
+      close: this.#close || this.#host.draining,
+      spelling: this.#host.manager.config.http1.headerCase,
+    })
+    this.#close = head.close
+    if (exchange !== undefined) exchange.info.responseHeaderBytes = head.text.length
+    this.#writer.start(head.text, head.framing, head.length)
     if (end) {
-      if (!this.#writer.end(undefined, 'lower') && !bodyless) this.#break()
+      if (!this.#writer.end(undefined, 'lower') && !head.bodyless) this.#break()
       else this.#responseDone = true
     } else if (!this.#flushScheduled) {
       // The body's first bytes usually come in the same turn and share the write.
@@ -368,8 +339,7 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
   resumeRequest(): void {
     this.#paused = false
     if (this.#stash === undefined) this.#socket.resume()
-    this.#bodySinceMs = this.#host.manager.wheel.nowMs
-    this.#bodyBytes = 0
+    this.#deadlines.restartBody()
   }
 
   upgrade(status: number, headers: Headers, upstream: Socket, early: Buffer): void {
@@ -400,7 +370,7 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
       this.#linger()
       return
     }
-    this.#idleSinceMs = this.#host.manager.wheel.nowMs
+    this.#deadlines.idle()
     const stash = this.#stash
     if (stash === undefined) {
       if (this.#paused) this.resumeRequest()
@@ -422,66 +392,41 @@ export class Http1ServerConnection extends Timed implements Downstream, BodyHand
     this.#lingering = true
     this.#stash = undefined
     this.#socket.resume()
-    const { config, wheel } = this.#host.manager
+    const { config } = this.#host.manager
     if (config.delayedCloseTimeoutMs === 0) {
       this.#socket.destroySoon()
       return
     }
     this.#socket.end()
-    wheel.arm(this, config.delayedCloseTimeoutMs)
+    this.#deadlines.linger()
   }
 
-  // --- deadlines --------------------------------------------------------------------------------------------------
-
-  #armIdle(): void {
-    const { config, wheel } = this.#host.manager
-    const { idleTimeoutMs: idle, maxConnectionDurationMs: max } = config
-    let due = idle > 0 ? this.#idleSinceMs + idle : Number.POSITIVE_INFINITY
-    if (max > 0) due = Math.min(due, this.openedMs + max)
-    if (due === Number.POSITIVE_INFINITY) return
-    wheel.armAt(this, Math.max(due, wheel.nowMs + 1))
-  }
-
-  #armBody(): void {
-    if (this.#requestDone) return
-    const { wheel } = this.#host.manager
-    wheel.arm(this, BODY_GRACE_MS)
-  }
-
-  override onDue(nowMs: number): void {
+  #expired(expiry: Expiry): void {
     if (this.#destroyed) return
-    const { stats, config } = this.#host.manager
-    if (this.#lingering) {
-      this.#socket.destroy()
-    } else if (this.#headSinceMs !== 0) {
+    const { stats } = this.#host.manager
+    if (expiry === 'head') {
       stats.headerTimeouts.v++
       this.#refuse({ status: 408, reason: 'request_header_timeout' })
-    } else if (!this.#requestDone && this.#exchange !== undefined) {
-      this.#checkBodyRate(nowMs)
-    } else if (this.#exchange !== undefined) {
-      this.#host.manager.wheel.arm(this, Math.max(config.idleTimeoutMs, 1000))
-    } else if (config.maxConnectionDurationMs > 0 && nowMs >= this.openedMs + config.maxConnectionDurationMs) {
-      stats.maxDuration.v++
+    } else if (expiry === 'body') this.#tooSlow()
+    else if (expiry === 'linger') this.#socket.destroy()
+    else {
+      if (expiry === 'idle') stats.idleTimeouts.v++
+      else stats.maxDuration.v++
       this.#socket.destroySoon()
-    } else if (config.idleTimeoutMs > 0 && nowMs >= this.#idleSinceMs + config.idleTimeoutMs) {
-      stats.idleTimeouts.v++
-      this.#socket.destroySoon()
-    } else this.#armIdle()
+    }
   }
 
-  /** Only bodies of announced length: a stream may be as slow as it likes (edge-safety §1.4). */
-  #checkBodyRate(nowMs: number): void {
-    const elapsed = nowMs - this.#bodySinceMs
-    const slow =
-      !this.#paused && this.#body.byLength && elapsed >= BODY_GRACE_MS && this.#bodyBytes < elapsed * BODY_BYTES_PER_MS
-    if (!slow) {
-      this.#armBody()
+  #tooSlow(): void {
+    if (this.#paused) {
+      // It is we who keep the client from sending.
+      this.#deadlines.bodyStarted(true)
       return
     }
     this.#close = true
     this.#host.manager.stats.slowBodies.v++
-    this.#exchange?.reply({ status: 408, body: 'Request Timeout', details: 'request_body_too_slow' })
-    if (this.#exchange?.headersSent) this.#exchange.abort(FAILURES.clientIdle)
+    const exchange = this.#exchange
+    if (exchange?.headersSent) exchange.abort(FAILURES.clientIdle)
+    else exchange?.reply({ status: 408, body: 'Request Timeout', details: 'request_body_too_slow' })
   }
 }
 

@@ -144,7 +144,7 @@ t.test('a substitution replaces every occurrence and knows groups', async (t) =>
 
 t.test('a URI template matches segments and gives its variables to the rewrite', async (t) => {
   const matches: [string, string, boolean][] = [
-    ['/videos/*/*/*.m4s', '/videos/123414/hls/1080p5000_00001.m4s', false],
+    ['/videos/*/*/*.m4s', '/videos/123414/hls/1080p5000_00001.m4s', true],
     ['/videos/{file}', '/videos/1080p5000_00001.m4s', true],
     ['/videos/{file}', '/videos/a/b', false],
     ['/videos/{file}', '/videos/', false],
@@ -160,10 +160,6 @@ t.test('a URI template matches segments and gives its variables to the rewrite',
     ['/*', '/a b', false],
   ]
   for (const [template, path, expected] of matches) {
-    if (template === '/videos/*/*/*.m4s') {
-      t.equal(compileRegex(templateToRegex(template)).matches('/videos/123414/hls/1080p5000_00001.m4s'), true)
-      continue
-    }
     t.equal(compileRegex(templateToRegex(template)).matches(path), expected, `${template} on ${path}`)
   }
   const rewrite = compileTemplateRewrite('/{country}/{format}/{suffix=**}', '/content/{format}/{country}/{suffix}')

@@ -173,6 +173,33 @@ t.test('while the only worker is dead and restarting, connections queue and none
   }
 })
 
+t.test('SIGTERM to a worker lets its requests end, and another takes its place', async (t) => {
+  const g = await serving(await start(t))
+  const [pid] = g.supervisor.pids.workers
+  const slow = g.get('/slow')
+  await until(
+    () => g.stats(),
+    (stats) => stats.get('fake.active') === 1,
+  )
+  // Opened before the worker drains, so it is that worker which answers on it.
+  const kept = net.connect(g.port, '127.0.0.1').on('error', () => {})
+  kept.write('GET /slow HTTP/1.1\r\nhost: a\r\n\r\n')
+  await until(
+    () => g.stats(),
+    (stats) => stats.get('fake.active') === 2,
+  )
+  process.kill(pid, 'SIGTERM')
+  // It accepts no more once its listener is gone from the status; control may have lost it altogether by then.
+  await until(
+    async () => ((await g.panel('status')) as EngineStatus).listeners.length,
+    (listeners) => listeners === 0,
+  )
+  kept.resume()
+  kept.write('GET /release HTTP/1.1\r\nhost: a\r\n\r\n')
+  t.equal((await slow).pid, pid)
+  t.not((await g.get()).pid, pid)
+})
+
 t.test('Unix sockets are shared by the workers and outlive them; their files go with the gateway', async (t) => {
   const dir = mkdtempSync(`${tmpdir()}/hg-`)
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
@@ -284,8 +311,6 @@ t.test('stop: no new connections, what is in flight is answered, then everything
   // The same connection can still let the slow ones go.
   kept.write('GET /release HTTP/1.1\r\nhost: a\r\n\r\n')
   slow.on('error', t.fail)
-  const release = request(g.port, '/release')
-  release.on('error', () => {})
   const [res] = (await once(slow, 'response')) as [IncomingMessage]
   t.equal(res.headers.connection, 'close')
   res.resume()

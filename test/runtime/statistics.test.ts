@@ -73,6 +73,16 @@ t.test('a statistic is gone when the last worker has dropped it, and not before'
   t.strictSame(store.snapshot().counters, [['other', 2]])
 })
 
+t.test('what every worker knows for itself is not added up', async (t) => {
+  const store = new StatsStore()
+  store.add(0, new StatsDelta().next(snapshot({}, { 'cluster.x.membership_total': 3, 'cluster.x.cx_active': 3 }), true))
+  store.add(1, new StatsDelta().next(snapshot({}, { 'cluster.x.membership_total': 3, 'cluster.x.cx_active': 1 }), true))
+  t.strictSame(store.snapshot().gauges, [
+    ['cluster.x.cx_active', 4],
+    ['cluster.x.membership_total', 3],
+  ])
+})
+
 t.test('the server as a whole has its own gauges, once', async (t) => {
   const memory = { rss: 30, heapUsed: 10, heapTotal: 20, external: 1 }
   const merged = withServerGauges(snapshot({}, { 'server.live': 7, a: 1 }), {

@@ -1,0 +1,118 @@
+import { Timed } from '../../lib/core/timer-wheel.ts'
+import type { ConnectionManager } from '../http/connection-manager.ts'
+
+/** A head that has begun and stalls for this long is closed even where no deadline is configured (edge-safety §1.4). */
+const STALLED_HEAD_MS = 60_000
+/** A body with Content-Length must arrive at this rate once its grace is over. */
+const BODY_GRACE_MS = 5_000
+const BODY_BYTES_PER_MS = 0.24
+/** How often a connection that is busy is looked at where no idle timeout says otherwise. */
+const BUSY_CHECK_MS = 60_000
+
+const IDLE = 0
+const HEAD = 1
+const BODY = 2
+const BUSY = 3
+const LINGER = 4
+
+/** Which deadline of a connection has passed. */
+export type Expiry = 'idle' | 'age' | 'head' | 'body' | 'linger'
+
+/**
+ * All deadlines of one downstream connection on one timer. Beginning and ending an exchange only note the time: what is
+ * armed is looked at again when it fires.
+ */
+export class ConnectionDeadlines extends Timed {
+  readonly openedMs: number
+  readonly #manager: () => ConnectionManager
+  readonly #expired: (expiry: Expiry) => void
+  #phase = IDLE
+  #idleSinceMs: number
+  #bodySinceMs = 0
+  #bodyBytes = 0
+  #bodyMeasured = false
+
+  constructor(manager: () => ConnectionManager, expired: (expiry: Expiry) => void) {
+    super()
+    this.#manager = manager
+    this.#expired = expired
+    this.openedMs = this.#idleSinceMs = manager().wheel.clock.now()
+    this.#armIdle()
+  }
+
+  /** Nothing is in progress. */
+  idle(): void {
+    this.#phase = IDLE
+    this.#idleSinceMs = this.#manager().wheel.nowMs
+  }
+
+  /** Part of a head has arrived; counts from its first byte. */
+  headStarted(): void {
+    if (this.#phase === HEAD) return
+    this.#phase = HEAD
+    const { wheel, config } = this.#manager()
+    const limit = config.requestHeadersTimeoutMs
+    wheel.arm(this, limit > 0 ? Math.min(limit, STALLED_HEAD_MS) : STALLED_HEAD_MS)
+  }
+
+  /** A request is complete, or as good as: only the exchange's own deadlines count. */
+  busy(): void {
+    this.#phase = BUSY
+  }
+
+  /** A body is on its way. Only one of announced length is measured: a stream may be as slow as it likes. */
+  bodyStarted(measured: boolean): void {
+    this.#phase = BODY
+    this.#bodyMeasured = measured
+    this.restartBody()
+    this.#manager().wheel.arm(this, BODY_GRACE_MS)
+  }
+
+  bodyBytes(count: number): void {
+    this.#bodyBytes += count
+  }
+
+  /** The client could not send meanwhile: measuring begins anew. */
+  restartBody(): void {
+    this.#bodySinceMs = this.#manager().wheel.nowMs
+    this.#bodyBytes = 0
+  }
+
+  /** The last answer is written; the client may read it for so long. */
+  linger(): void {
+    this.#phase = LINGER
+    const { wheel, config } = this.#manager()
+    wheel.arm(this, config.delayedCloseTimeoutMs)
+  }
+
+  close(): void {
+    this.#manager().wheel.disarm(this)
+  }
+
+  #armIdle(): void {
+    const { config, wheel } = this.#manager()
+    const { idleTimeoutMs: idle, maxConnectionDurationMs: age } = config
+    let due = idle > 0 ? this.#idleSinceMs + idle : Number.POSITIVE_INFINITY
+    if (age > 0) due = Math.min(due, this.openedMs + age)
+    if (due !== Number.POSITIVE_INFINITY) wheel.armAt(this, Math.max(due, wheel.nowMs + 1))
+  }
+
+  override onDue(nowMs: number): void {
+    const { config, wheel } = this.#manager()
+    if (this.#phase === LINGER) this.#expired('linger')
+    else if (this.#phase === HEAD) this.#expired('head')
+    else if (this.#phase === BODY) {
+      if (this.#tooSlow(nowMs)) this.#expired('body')
+      else wheel.arm(this, BODY_GRACE_MS)
+    } else if (this.#phase === BUSY) wheel.arm(this, Math.max(config.idleTimeoutMs || BUSY_CHECK_MS, wheel.tickMs))
+    else if (config.maxConnectionDurationMs > 0 && nowMs >= this.openedMs + config.maxConnectionDurationMs)
+      this.#expired('age')
+    else if (config.idleTimeoutMs > 0 && nowMs >= this.#idleSinceMs + config.idleTimeoutMs) this.#expired('idle')
+    else this.#armIdle()
+  }
+
+  #tooSlow(nowMs: number): boolean {
+    const elapsed = nowMs - this.#bodySinceMs
+    return this.#bodyMeasured && elapsed >= BODY_GRACE_MS && this.#bodyBytes < elapsed * BODY_BYTES_PER_MS
+  }
+}
