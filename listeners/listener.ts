@@ -2,9 +2,11 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { ListenerConfig } from '../lib/config/listener.ts'
 import { type Address, canonicalIp, formatAddress } from '../lib/core/address.ts'
 import type { ConnectionInfo } from '../lib/core/connection.ts'
-import { ConfigError, ConfigRefused } from '../lib/core/errors.ts'
+import { ConfigRefused } from '../lib/core/errors.ts'
 import type { Counter, Gauge, Metrics } from '../lib/core/metrics.ts'
+import { bindRefusal } from '../lib/runtime/bind-refusal.ts'
 import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
+import { applySocketMode } from '../lib/runtime/local-binder.ts'
 import type { ConnectionManager } from './http/connection-manager.ts'
 import { type ConnectionHost, Http1ServerConnection } from './http1/connection.ts'
 
@@ -64,27 +66,39 @@ export class Listener implements ConnectionHost {
       for (const address of this.#config.addresses) await this.#listen(address)
     } catch (error) {
       this.#stopAccepting()
-      throw error instanceof ConfigRefused ? error : refused(this.#config, error)
+      throw error
     }
   }
 
   async #listen(address: Address): Promise<void> {
-    const { backlog } = this.#config
-    const target = await this.#deps.binder.bind(address, backlog)
+    const { binder } = this.#deps
+    const { backlog, name } = this.#config
+    let bound = false
+    try {
+      const target = await binder.bind(address, backlog)
+      bound = true
+      this.#servers.push({ server: await this.#serve(target as object, backlog), address })
+      await applySocketMode(address)
+    } catch (error) {
+      if (bound) binder.release(address)
+      throw error instanceof ConfigRefused ? error : new ConfigRefused([bindRefusal(name, address, error)])
+    }
+  }
+
+  #serve(target: object, backlog: number): Promise<Server> {
     const server = createServer({ allowHalfOpen: true, noDelay: true })
     server.on('connection', (socket) => this.#accept(socket))
-    await new Promise<void>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       server.once('error', reject)
-      server.listen(target as object, () => {
+      server.listen(target, backlog, () => {
         server.off('error', reject)
         // EMFILE and the like: Node goes on accepting when descriptors are free again.
         server.on('error', () => {
           this.#cells.overflow.v++
         })
-        resolve()
+        resolve(server)
       })
     })
-    this.#servers.push({ server, address })
   }
 
   #accept(socket: Socket): void {
@@ -195,11 +209,4 @@ export class Listener implements ConnectionHost {
       }),
     }
   }
-}
-
-function refused(config: ListenerConfig, error: unknown): ConfigRefused {
-  const { code, message } = error as NodeJS.ErrnoException
-  const where = config.addresses.map(formatAddress).join(', ')
-  const why = code === 'EADDRINUSE' ? 'address already in use' : code === 'EACCES' ? 'permission denied' : message
-  return new ConfigRefused([new ConfigError('', `listener "${config.name}" cannot listen on ${where}: ${why}`)])
 }

@@ -70,7 +70,7 @@ function allowedCores(): number[] {
 }
 
 function describe(cores: number): string {
-  const kernel = readFileSync('/proc/sys/kernel/osrelease', 'utf8').trim()
+  const kernel = readFileSync('/proc/sys/kernel/osrelease', 'utf8').split('-')[0].trim()
   const load = loadavg()[0].toFixed(2)
   return `${cpus()[0].model.trim()}, ${cores} cores, Linux ${kernel}, Node ${process.version}, load average ${load} at the start`
 }

@@ -46,9 +46,9 @@ export async function run(options: RunOptions, self: NodeJS.Process): Promise<nu
   })
   const signals = handleSignals(self, supervisor, log)
   const status = await supervisor.ended
-  signals[Symbol.dispose]()
   await demo?.close()
   log.flush()
+  signals[Symbol.dispose]()
   return status
 }
 

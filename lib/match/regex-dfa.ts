@@ -6,6 +6,7 @@ import {
   CAPTURE,
   EMPTY_WIDTH,
   END_TEXT,
+  FAIL,
   FOLD_CASE,
   foldedLetter,
   type Instruction,
@@ -21,13 +22,13 @@ import {
 
 /** Characters that the table knows; others are left to the engine. */
 const ASCII = 128
-/** State 0 is dead. One byte names a state. */
+/** State 0 is dead, matching begins in state 1. One byte names a state. */
 const MAX_STATES = 256
 const MAX_TABLE_BYTES = 16_384
 const MAX_INSTRUCTIONS = 500
 const NEWLINE = 0x0a
 
-/** What a table says of a text. */
+/** What an automaton says of a text. */
 export const NO = 0
 export const YES = 1
 /** It has a character beyond ASCII: ask the engine. */
@@ -38,121 +39,156 @@ export const UNKNOWN = 2
  * character, a few hundred bytes per pattern. The engine's own automaton is made lazily and spreads over many objects,
  * which a thousand patterns can't all keep in the cache.
  */
-export class RegexDfa {
-  /** Per ASCII character its class, per state whether it accepts, then per state and class the next state. */
-  readonly #table: Uint8Array
-  readonly #next: number
-  readonly #width: number
-  readonly #skip: number
+export interface RegexDfa {
+  /** Per ASCII character its class. */
+  readonly classes: Uint8Array
+  /** Per state a row: whether it accepts, then the next state for each class. */
+  readonly rows: Uint8Array
+  readonly rowLength: number
+  /** Where in a text it begins: behind the prefix, which has been compared. */
+  readonly from: number
+}
 
-  private constructor(table: Uint8Array, states: number, width: number, skip: number) {
-    this.#table = table
-    this.#next = ASCII + states
-    this.#width = width
-    this.#skip = skip
+/**
+ * The automaton for texts of which it is known that they begin with `prefix` (ASCII), which every match does. Undefined
+ * where it would be too large, or the pattern asks what stands around a place.
+ */
+export function compileDfa(pattern: RE2JS, prefix: string): RegexDfa | undefined {
+  const program = programOf(pattern)
+  return program.inst.length > MAX_INSTRUCTIONS ? undefined : new DfaBuilder(program, prefix).build()
+}
+
+/** Automata in common tables: what a run reads of one is a few lines of the cache, and equal ones share them. */
+export class DfaTables {
+  readonly #classes: Uint8Array
+  readonly #rows: Uint8Array
+  /** Four words per automaton: where its classes and its rows begin, the length of a row, where in a text it begins. */
+  readonly #places: Int32Array
+
+  /** Automata by number; equal tables are stored once. */
+  constructor(automata: readonly RegexDfa[]) {
+    const classes = new Arena()
+    const rows = new Arena()
+    this.#places = Int32Array.from(
+      automata.flatMap((dfa) => [classes.add(dfa.classes), rows.add(dfa.rows), dfa.rowLength, dfa.from]),
+    )
+    this.#classes = classes.bytes()
+    this.#rows = rows.bytes()
   }
 
-  /**
-   * The automaton for texts of which it is known that they begin with `prefix` (ASCII), which every match does.
-   * Undefined where it would be too large, or the pattern asks what stands around a place.
-   */
-  static of(this: void, pattern: RE2JS, prefix: string): RegexDfa | undefined {
-    const program = programOf(pattern)
-    if (program.inst.length > MAX_INSTRUCTIONS) return undefined
-    const builder = new DfaBuilder(program)
-    const built = builder.build(prefix)
-    return built === undefined ? undefined : new RegexDfa(built.table, built.states, built.width, prefix.length)
-  }
-
-  /** Of the whole text, whose prefix has been compared. */
-  test(text: string): number {
-    const table = this.#table
-    const next = this.#next
-    const width = this.#width
-    let state = 1
-    for (let i = this.#skip; i < text.length; i++) {
+  /** Whether the first `end` characters of the text match automaton `number`: NO, YES or UNKNOWN. */
+  run(number: number, text: string, end: number): number {
+    const at = number << 2
+    const classes = this.#classes
+    const rows = this.#rows
+    const classesAt = this.#places[at]
+    const rowsAt = this.#places[at + 1]
+    const rowLength = this.#places[at + 2]
+    let row = rowsAt + rowLength
+    for (let i = this.#places[at + 3]; i < end; i++) {
       const code = text.charCodeAt(i)
       if (code >= ASCII) return UNKNOWN
-      state = table[next + state * width + table[code]]
+      const state = rows[row + 1 + classes[classesAt + code]]
       if (state === 0) return NO
+      row = rowsAt + state * rowLength
     }
-    return table[ASCII + state]
+    return rows[row]
   }
 }
 
-interface Built {
-  readonly table: Uint8Array
-  readonly states: number
-  readonly width: number
+/** Byte strings one behind the other, each distinct one once. */
+class Arena {
+  readonly #known = new Map<string, number>()
+  readonly #parts: Uint8Array[] = []
+  #length = 0
+
+  add(part: Uint8Array): number {
+    const key = Buffer.from(part.buffer, part.byteOffset, part.byteLength).latin1Slice()
+    const known = this.#known.get(key)
+    if (known !== undefined) return known
+    const at = this.#length
+    this.#known.set(key, at)
+    this.#parts.push(part)
+    this.#length += part.length
+    return at
+  }
+
+  bytes(): Uint8Array {
+    return new Uint8Array(Buffer.concat(this.#parts))
+  }
 }
 
 class DfaBuilder {
   readonly #program: Program
+  readonly #prefix: string
   readonly #classOf = new Uint8Array(ASCII)
   /** One character of each class. */
   readonly #samples: number[] = []
   #impossible = false
 
-  constructor(program: Program) {
+  constructor(program: Program, prefix: string) {
     this.#program = program
-    this.#classify()
+    this.#prefix = prefix
   }
 
-  build(prefix: string): Built | undefined {
+  build(): RegexDfa | undefined {
     let start = this.#closure([this.#program.start], BEGIN_TEXT)
-    for (let i = 0; i < prefix.length; i++) start = this.#step(start, prefix.charCodeAt(i))
+    for (let i = 0; i < this.#prefix.length; i++) start = this.#step(start, this.#prefix.charCodeAt(i))
+    this.#classify(this.#reachable(start))
     const states: number[][] = [[], start]
     const numbers = new Map<string, number>([
       ['', 0],
       [start.join(), 1],
     ])
-    const width = this.#samples.length
-    const rows: number[][] = [new Array<number>(width).fill(0)]
+    const rowLength = this.#samples.length + 1
+    const rows: number[] = new Array<number>(rowLength).fill(0)
     for (let s = 1; s < states.length; s++) {
-      const row: number[] = []
-      for (const sample of this.#samples) {
-        const next = this.#step(states[s], sample)
-        const key = next.join()
-        let number = numbers.get(key)
-        if (number === undefined) {
-          number = states.push(next) - 1
-          numbers.set(key, number)
-        }
-        row.push(number)
-      }
-      rows.push(row)
-      if (this.#impossible || states.length > MAX_STATES || states.length * width > MAX_TABLE_BYTES) return undefined
+      rows.push(this.#accepts(states[s]) ? YES : NO)
+      for (const sample of this.#samples) rows.push(this.#number(this.#step(states[s], sample), states, numbers))
+      if (this.#impossible || states.length > MAX_STATES || rows.length > MAX_TABLE_BYTES) return undefined
     }
-    const table = this.#table(states, rows)
-    return this.#impossible ? undefined : { table, states: states.length, width }
+    return { classes: this.#classOf, rows: Uint8Array.from(rows), rowLength, from: this.#prefix.length }
   }
 
-  #table(states: readonly (readonly number[])[], rows: readonly (readonly number[])[]): Uint8Array {
-    const width = this.#samples.length
-    const table = new Uint8Array(ASCII + states.length * (1 + width))
-    table.set(this.#classOf)
-    for (const [s, row] of rows.entries()) {
-      table[ASCII + s] = this.#accepts(states[s]) ? YES : NO
-      table.set(row, ASCII + states.length + s * width)
+  #number(state: number[], states: number[][], numbers: Map<string, number>): number {
+    const key = state.join()
+    let number = numbers.get(key)
+    if (number === undefined) {
+      number = states.push(state) - 1
+      numbers.set(key, number)
     }
-    return table
+    return number
+  }
+
+  #reachable(start: readonly number[]): Instruction[] {
+    const seen = new Set<number>()
+    const pending = [...start]
+    for (let at = pending.pop(); at !== undefined; at = pending.pop()) {
+      if (seen.has(at)) continue
+      seen.add(at)
+      const i = this.#program.inst[at]
+      if (i.op === ALT || i.op === ALT_MATCH) pending.push(i.out, i.arg)
+      else if (i.op !== MATCH && i.op !== FAIL) pending.push(i.out)
+    }
+    return [...seen].sort((a, b) => a - b).map((at) => this.#program.inst[at])
   }
 
   /** Characters that no instruction tells apart share a class. */
-  #classify(): void {
+  #classify(instructions: readonly Instruction[]): void {
+    const takers = instructions.filter((i) => i.op >= RUNE)
+    if (takers.some(foldsBeyondAscii)) this.#impossible = true
     const classes = new Map<string, number>()
-    const takers = this.#program.inst.map((i, at) => ({ i, at })).filter(({ i }) => i.op >= RUNE)
-    for (let code = 0; code < ASCII; code++) {
-      let key = ''
-      for (const { i, at } of takers) if (takes(i, code)) key += `${at},`
+    const starts = boundaries(takers)
+    for (let b = 0; b < starts.length - 1; b++) {
+      const sample = starts[b]
+      const key = takers.map((i) => (takes(i, sample) ? '1' : '0')).join('')
       let number = classes.get(key)
       if (number === undefined) {
-        number = this.#samples.push(code) - 1
+        number = this.#samples.push(sample) - 1
         classes.set(key, number)
       }
-      this.#classOf[code] = number
+      this.#classOf.fill(number, sample, starts[b + 1])
     }
-    for (const { i } of takers) if (foldsBeyondAscii(i)) this.#impossible = true
   }
 
   /** The instructions that take a character or end the match, reached from these; `END_TEXT` conditions are kept. */
@@ -194,6 +230,24 @@ class DfaBuilder {
     const ends = state.filter((at) => this.#program.inst[at].op === EMPTY_WIDTH).map((at) => this.#program.inst[at].out)
     return [...state, ...this.#closure(ends, END_TEXT)].some((at) => this.#program.inst[at].op === MATCH)
   }
+}
+
+/** Where ranges of characters begin that no instruction splits, ascending, and the end of ASCII. */
+function boundaries(takers: readonly Instruction[]): number[] {
+  const out = new Set([0, NEWLINE, NEWLINE + 1, ASCII])
+  const add = (first: number, last: number): void => {
+    if (first < ASCII) out.add(first)
+    if (last + 1 < ASCII) out.add(last + 1)
+  }
+  for (const i of takers) {
+    const letter = foldedLetter(i)
+    if (letter !== 0) {
+      add(letter, letter)
+      add(letter - 0x20, letter - 0x20)
+    } else if (i.runes.length === 1) add(i.runes[0], i.runes[0])
+    else for (let r = 0; r < i.runes.length; r += 2) add(i.runes[r], i.runes[r + 1])
+  }
+  return [...out].sort((a, b) => a - b)
 }
 
 function takes(i: Instruction, code: number): boolean {

@@ -1,6 +1,6 @@
 import { RE2JS } from 're2js'
 import { foldAscii } from './fold.ts'
-import { RegexDfa, UNKNOWN, YES } from './regex-dfa.ts'
+import { compileDfa, DfaTables, type RegexDfa, UNKNOWN, YES } from './regex-dfa.ts'
 import { type Alternative, type RegexShape, shapeOf } from './regex-program.ts'
 
 /** A compiled RE2 pattern. Immutable to its users; safe to share between requests. */
@@ -12,6 +12,8 @@ export interface CompiledRegex {
   readonly matches: (text: string) => boolean
   /** As `matches`, for texts that are known to begin with `shape.prefix` (folded, where the shape is). */
   readonly matchesPrefixed: (text: string) => boolean
+  /** What `matchesPrefixed` runs, for tables of many; undefined where it runs something else. */
+  readonly dfa: RegexDfa | undefined
   /** Some part of the text matches. */
   readonly test: (text: string) => boolean
   /** Number of capture groups, the whole match not counted. */
@@ -113,10 +115,7 @@ function captures(re2: RE2JS, text: string): ReadonlyMap<string, string> | undef
   return out
 }
 
-interface Tests {
-  readonly matches: (text: string) => boolean
-  readonly matchesPrefixed: (text: string) => boolean
-}
+type Tests = Pick<CompiledRegex, 'matches' | 'matchesPrefixed' | 'dfa'>
 
 /**
  * The quickest exact tests for a whole match. Most patterns of route tables are literals, `literal.*`, `.*literal` or a
@@ -132,21 +131,22 @@ function fullMatch(re2: RE2JS, shape: RegexShape): Tests {
   let matches = test
   if (shape.folded) matches = (text) => (text.includes('\n') ? engine.matches(text) : test(foldAscii(text)))
   else if (!plain) matches = (text) => (text.includes('\n') ? engine.matches(text) : test(text))
-  return { matches, matchesPrefixed: matches }
+  return { matches, matchesPrefixed: matches, dfa: undefined }
 }
 
 function engineTests(re2: RE2JS, shape: RegexShape): Tests {
   // A folded prefix is not one that the text itself begins with.
   const prefix = shape.folded ? '' : shape.prefix
-  const dfa = RegexDfa.of(re2, prefix)
+  const dfa = compileDfa(re2, prefix)
   const matchesPrefixed = dfa === undefined ? (text: string) => re2.testExact(text) : dfaTest(re2, dfa)
   const matches = prefix === '' ? matchesPrefixed : (text: string) => text.startsWith(prefix) && matchesPrefixed(text)
-  return { matches, matchesPrefixed }
+  return { matches, matchesPrefixed, dfa }
 }
 
 function dfaTest(re2: RE2JS, dfa: RegexDfa): (text: string) => boolean {
+  const tables = new DfaTables([dfa])
   return (text) => {
-    const answer = dfa.test(text)
+    const answer = tables.run(0, text, text.length)
     return answer === UNKNOWN ? re2.testExact(text) : answer === YES
   }
 }

@@ -1,5 +1,6 @@
 import { foldAscii } from '../match/fold.ts'
 import { joined } from '../match/header.ts'
+import { DfaTables, NO, type RegexDfa, UNKNOWN, YES } from '../match/regex-dfa.ts'
 import type { Criteria, Criterion, ExactHeader } from './criteria.ts'
 import type { RouteRequest } from './request.ts'
 
@@ -36,6 +37,15 @@ export class PathView {
     return this.#bare
   }
 
+  /** The whole path and the length of its bare part. */
+  get path(): string {
+    return this.#path
+  }
+
+  get end(): number {
+    return this.#end
+  }
+
   /** What prefixes and literals of this part of the index are looked up in. */
   get text(): string {
     if (!this.#folded) return this.bare
@@ -56,6 +66,8 @@ export interface Candidate<T> {
 
 export interface PathCheck {
   readonly test: (path: string) => boolean
+  /** Decides instead of `test` where it can. */
+  readonly dfa: RegexDfa | undefined
   /** Literals that the path must contain where the test is to hold. */
   readonly literals: readonly string[]
 }
@@ -68,6 +80,8 @@ interface Guard {
 }
 
 interface Test {
+  /** Number of its automaton, -1 for none. */
+  readonly automaton: number
   readonly path: ((path: string) => boolean) | undefined
   readonly more: Criterion | undefined
 }
@@ -76,33 +90,39 @@ interface Test {
 const ORDER = 0
 const GUARD = 1
 const TEST = 2
+const AUTOMATON = 3
 const SHIFT = 2
 
 /**
- * All candidates of an index, by number. What requests read of them is four words each and guards that many share: ten
- * thousand candidates stay in the processor's cache, where as many objects would not.
+ * All candidates of an index, by number. What requests read of them is four words each, and guards and automata that
+ * many share: ten thousand candidates stay in the processor's cache, where as many objects would not.
  */
 export class CandidateStore<T> {
   readonly #words: Int32Array
   readonly #guards: readonly Guard[]
   readonly #tests: readonly Test[]
+  readonly #automata: DfaTables
   readonly #targets: readonly T[]
 
   constructor(candidates: readonly Candidate<T>[]) {
     const guards = new Map<string, number>()
     const list: Guard[] = []
     const tests: Test[] = []
+    const automata: RegexDfa[] = []
     this.#words = new Int32Array(candidates.length << SHIFT)
     for (const [number, { order, criteria, path }] of candidates.entries()) {
       const at = number << SHIFT
-      this.#words[at + ORDER] = order
-      this.#words[at + GUARD] = guardOf(criteria, guards, list)
+      const automaton = path?.dfa === undefined ? -1 : automata.push(path.dfa) - 1
       const more = moreOf(criteria)
       const plain = more === undefined && path === undefined
-      this.#words[at + TEST] = plain ? -1 : tests.push({ path: path?.test, more }) - 1
+      this.#words[at + ORDER] = order
+      this.#words[at + GUARD] = guardOf(criteria, guards, list)
+      this.#words[at + TEST] = plain ? -1 : tests.push({ automaton, path: path?.test, more }) - 1
+      this.#words[at + AUTOMATON] = more === undefined ? automaton : -1
     }
     this.#guards = list
     this.#tests = tests
+    this.#automata = new DfaTables(automata)
     this.#targets = candidates.map((c) => c.target)
   }
 
@@ -117,18 +137,28 @@ export class CandidateStore<T> {
   accepts(candidate: number, request: RouteRequest, path: PathView): boolean {
     const at = candidate << SHIFT
     const guard = this.#words[at + GUARD]
-    if (guard >= 0 && !passes(this.#guards[guard], request)) return false
-    const number = this.#words[at + TEST]
-    if (number < 0) return true
-    const test = this.#tests[number]
-    if (test.path !== undefined && !test.path(path.bare)) return false
+    if (guard >= 0 && !this.#passes(guard, request)) return false
+    // The usual regex route has no criteria but its path: its test need not be looked at.
+    const automaton = this.#words[at + AUTOMATON]
+    const answer = automaton < 0 ? UNKNOWN : this.#automata.run(automaton, path.path, path.end)
+    if (answer !== UNKNOWN) return answer === YES
+    const test = this.#words[at + TEST]
+    return test < 0 || this.#holds(this.#tests[test], request, path)
+  }
+
+  #passes(number: number, request: RouteRequest): boolean {
+    const guard = this.#guards[number]
+    if (guard.method !== '' && guard.method !== request.head.method) return false
+    return guard.name === '' || joined(request.request, guard.name) === guard.value
+  }
+
+  #holds(test: Test, request: RouteRequest, path: PathView): boolean {
+    if (test.path !== undefined) {
+      const answer = test.automaton < 0 ? UNKNOWN : this.#automata.run(test.automaton, path.path, path.end)
+      if (answer === NO || (answer === UNKNOWN && !test.path(path.bare))) return false
+    }
     return test.more === undefined || test.more(request)
   }
-}
-
-function passes(guard: Guard, request: RouteRequest): boolean {
-  if (guard.method !== '' && guard.method !== request.head.method) return false
-  return guard.name === '' || joined(request.request, guard.name) === guard.value
 }
 
 /** Number of the guard, -1 where none is needed. */

@@ -16,9 +16,8 @@ import { httpsLocation } from './redirect.ts'
 import type { CompiledAction, CompiledRoute, RouteTableDeps } from './route.ts'
 
 /** A route as the index holds it: finished, or with its cluster still to be chosen by the request. */
-export interface RouteTarget<P> {
-  readonly route: CompiledRoute<P>
-  readonly choose: ClusterChoice<P> | undefined
+export interface IndexedRoute<P> extends CompiledRoute<P> {
+  choose: ClusterChoice<P> | undefined
 }
 
 /** Compiles the routes of one virtual host. */
@@ -57,19 +56,22 @@ export class RouteCompiler<P> {
   }
 
   /** @throws Error where something in it can't be compiled. */
-  compile(route: RouteConfig): RouteTarget<P> {
+  compile(route: RouteConfig): IndexedRoute<P> {
     const action = compileAction(route, this.#mirrors(route), this.#deps)
-    const parts = { name: route.name, action, metadata: route.metadata, statPrefix: route.statPrefix ?? '' }
-    if (route.action.kind !== 'route') return fixed(this.#route({ ...parts, cluster: '', own: route }))
+    const parts = { name: route.name, action, metadata: route.metadata, statPrefix: route.statPrefix ?? '', own: route }
+    if (route.action.kind !== 'route') return this.#route({ ...parts, cluster: '' })
     const { cluster } = route.action
-    if (cluster.kind === 'cluster') return fixed(this.#route({ ...parts, cluster: cluster.name, own: route }))
-    const unresolved = this.#route({ ...parts, cluster: '', own: route })
-    if (cluster.kind === 'header') return { route: unresolved, choose: chooseByHeader(cluster.name, unresolved) }
-    const choices = cluster.clusters.map((weighted) => ({
-      weight: weighted.weight,
-      choose: this.#weighted({ ...parts, cluster: weighted.name ?? '', own: route, weighted }),
-    }))
-    return { route: unresolved, choose: chooseByWeight(choices, cluster.randomHeader) }
+    if (cluster.kind === 'cluster') return this.#route({ ...parts, cluster: cluster.name })
+    const compiled = this.#route({ ...parts, cluster: '' })
+    if (cluster.kind === 'header') compiled.choose = chooseByHeader(cluster.name, compiled)
+    else {
+      const choices = cluster.clusters.map((weighted) => ({
+        weight: weighted.weight,
+        choose: this.#weighted({ ...parts, cluster: weighted.name ?? '', weighted }),
+      }))
+      compiled.choose = chooseByWeight(choices, cluster.randomHeader)
+    }
+    return compiled
   }
 
   #weighted(parts: RouteParts & { readonly weighted: WeightedClusterConfig }): ClusterChoice<P> {
@@ -82,7 +84,7 @@ export class RouteCompiler<P> {
   }
 
   /** The one place where these objects are born, so that they all have one shape. */
-  #route(parts: RouteParts): CompiledRoute<P> {
+  #route(parts: RouteParts): IndexedRoute<P> {
     const { own, weighted } = parts
     return {
       name: parts.name,
@@ -96,6 +98,7 @@ export class RouteCompiler<P> {
       includeAttemptCount: this.#host.includeAttemptCount === true,
       includeAttemptCountInResponse: this.#host.includeAttemptCountInResponse === true,
       statPrefix: parts.statPrefix,
+      choose: undefined,
     }
   }
 
@@ -138,8 +141,4 @@ interface RouteParts {
   readonly statPrefix: string
   readonly own?: RouteConfig
   readonly weighted?: WeightedClusterConfig
-}
-
-function fixed<P>(route: CompiledRoute<P>): RouteTarget<P> {
-  return { route, choose: undefined }
 }

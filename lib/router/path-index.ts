@@ -126,7 +126,7 @@ export class PathIndexBuilder<T> {
     const { alternatives, anyStart, prefix, literals, folded } = regex.shape
     const space = folded ? this.#folded : this.#exactCase
     if (alternatives === undefined || anyStart) {
-      space.addPrefix(prefix, candidate({ test: regex.matchesPrefixed, literals }))
+      space.addPrefix(prefix, candidate({ test: regex.matchesPrefixed, dfa: regex.dfa, literals }))
       return
     }
     const seen = new Set<string>()
@@ -134,7 +134,10 @@ export class PathIndexBuilder<T> {
       if (seen.has(`${rest} ${text}`)) continue
       seen.add(`${rest} ${text}`)
       if (rest === 'none') space.addExact(text, candidate())
-      else space.addPrefix(text, candidate({ test: rest === 'any' ? isOneLine : regex.matchesPrefixed, literals: [] }))
+      else {
+        const test = rest === 'any' ? isOneLine : regex.matchesPrefixed
+        space.addPrefix(text, candidate({ test, dfa: undefined, literals: [] }))
+      }
     }
   }
 }
@@ -169,7 +172,7 @@ function push<T>(map: Map<string, T[]>, key: string, value: T): void {
   else known.push(value)
 }
 
-/** Words of a bucket: parent, smallest order on the way to the root, first candidate, and how many (or ~set). */
+/** Words of a bucket: its parent, the smallest order on the way to the root, its first candidate and how many (or ~set). */
 const PARENT = 0
 const MIN_ORDER = 1
 const FIRST = 2

@@ -1,7 +1,6 @@
 import type { Counter, Gauge, Histogram, Metrics } from '../core/metrics.ts'
 import type { HistogramSnapshot, MetricsSnapshot } from '../core/status.ts'
 
-export { MetricsTotals, mergeSnapshots } from './merge.ts'
 export type { HistogramSnapshot, MetricsSnapshot }
 
 /** Envoy's default histogram bounds (upper, inclusive), in the unit of the histogram, which is milliseconds mostly. */
@@ -10,10 +9,9 @@ export const HISTOGRAM_BOUNDS: readonly number[] = Object.freeze([
   3_600_000,
 ])
 
-/** A counter or gauge: `v` is what callers see, `taken` what the last `takeDeltas` reported. */
+/** A counter or gauge. */
 class Cell {
   v = 0
-  taken = 0
 }
 
 /** Values up to here find their bucket in a table. */
@@ -28,10 +26,8 @@ function bucketTable(): Uint8Array {
 class BucketHistogram implements Histogram {
   /** One more than there are bounds: the last holds what exceeds them all. */
   readonly counts = new Float64Array(HISTOGRAM_BOUNDS.length + 1)
-  readonly takenCounts = new Float64Array(HISTOGRAM_BOUNDS.length + 1)
   readonly #table: Uint8Array
   sum = 0
-  takenSum = 0
 
   constructor(table: Uint8Array) {
     this.#table = table
@@ -86,31 +82,6 @@ export class MetricsStore implements Metrics {
     for (const [name, h] of this.#histograms) histograms.push(histogramSnapshot(name, h.counts, h.sum))
     return { counters: valuesOf(this.#counters), gauges: valuesOf(this.#gauges), histograms }
   }
-
-  /**
-   * What changed since the last call: increments of counters and histograms, present values of gauges. Names that did not
-   * change are left out. One consumer only (`MetricsTotals` in the control process): taking resets the mark.
-   */
-  takeDeltas(): MetricsSnapshot {
-    const counters: [string, number][] = []
-    for (const [name, cell] of this.#counters) {
-      if (cell.v === cell.taken) continue
-      counters.push([name, cell.v - cell.taken])
-      cell.taken = cell.v
-    }
-    const gauges: [string, number][] = []
-    for (const [name, cell] of this.#gauges) {
-      if (cell.v === cell.taken) continue
-      gauges.push([name, cell.v])
-      cell.taken = cell.v
-    }
-    const histograms: HistogramSnapshot[] = []
-    for (const [name, h] of this.#histograms) {
-      const delta = takeHistogram(name, h)
-      if (delta.count > 0) histograms.push(delta)
-    }
-    return { counters, gauges, histograms }
-  }
 }
 
 function cellOf(cells: Map<string, Cell>, name: string): Cell {
@@ -137,13 +108,4 @@ function histogramSnapshot(name: string, counts: Float64Array, sum: number): His
   }
   count += counts[HISTOGRAM_BOUNDS.length]
   return { name, count, sum, bounds: HISTOGRAM_BOUNDS, cumulative }
-}
-
-function takeHistogram(name: string, h: BucketHistogram): HistogramSnapshot {
-  const counts = new Float64Array(h.counts.length)
-  for (let i = 0; i < counts.length; i++) counts[i] = h.counts[i] - h.takenCounts[i]
-  const delta = histogramSnapshot(name, counts, h.sum - h.takenSum)
-  h.takenCounts.set(h.counts)
-  h.takenSum = h.sum
-  return delta
 }

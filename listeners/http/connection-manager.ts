@@ -12,6 +12,7 @@ import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { EXPECT_CONTINUE, EXPECT_OTHER, type Head, UNDERSCORE } from '../../lib/http1/head-parser.ts'
 import { isAuthority } from '../../lib/http1/tokens.ts'
 import type { CompiledRoute } from '../../lib/router/route.ts'
+import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import type { Http1ServerConnection } from '../http1/connection.ts'
 import { resolveTarget, stripAuthority } from './authority.ts'
 import type { CallerRules } from './forwarded.ts'
@@ -131,6 +132,11 @@ export class ConnectionManager implements ExchangeOwner {
   start(exchange: Exchange, head: Head, end: boolean): void {
     if (!this.#admit(exchange, head, end)) return
     const route = this.#parts.routes.match(exchange)
+    if (!this.#mayUpgrade(exchange, route)) {
+      // Bytes of the tunnel that was not granted may follow a CONNECT: they are no requests.
+      this.#refuse(exchange, 403, { details: 'upgrade_failed', end, close: head.method === 'CONNECT' })
+      return
+    }
     this.#arm(exchange, route)
     if (exchange.ended) return
     if (route !== undefined) {
@@ -142,15 +148,22 @@ export class ConnectionManager implements ExchangeOwner {
 
   /** Answers what is no request; the codec closes the connection afterwards. */
   refuse(exchange: Exchange, status: number, details: string): void {
-    exchange.start(undefined, this.#parts.emptyPlan, true)
+    exchange.plan = this.#parts.emptyPlan
     exchange.reply({ status, details, ...(status === 408 ? {} : { flag: 'DPE' as const }) })
+  }
+
+  /** Not started: no filter and no terminal ever sees what is refused here. */
+  #refuse(exchange: Exchange, status: number, how: { details: string; end: boolean; close: boolean }): void {
+    exchange.plan = this.#parts.emptyPlan
+    exchange.requestComplete = how.end
+    if (how.close) (exchange.downstream as Http1ServerConnection).closeAfterResponse()
+    exchange.reply({ status, details: how.details })
   }
 
   /** Everything between a parsed head and its route. False where it has been answered. */
   #admit(exchange: Exchange, head: Head, end: boolean): boolean {
     const refuse = (status: number, details: string): false => {
-      exchange.start(undefined, this.#parts.emptyPlan, end)
-      exchange.reply({ status, details })
+      this.#refuse(exchange, status, { details, end, close: status === 400 })
       return false
     }
     const { config } = this
@@ -196,7 +209,7 @@ export class ConnectionManager implements ExchangeOwner {
     if (outcome.kind === 'refuse') return refuse(400, outcome.details)
     exchange.head.path = outcome.path
     if (outcome.kind === 'redirect') {
-      exchange.start(undefined, this.#parts.emptyPlan, exchange.requestComplete)
+      exchange.plan = this.#parts.emptyPlan
       exchange.reply({ status: 307, headers: ['location', outcome.path], details: 'path_normalization_redirect' })
       return false
     }
@@ -217,21 +230,19 @@ export class ConnectionManager implements ExchangeOwner {
     if (config.via !== '') request.append('via', config.via)
     if (config.addUserAgent && !request.has('user-agent')) request.append('user-agent', config.serverName)
     const protocol = exchange.head.protocol
-    if (protocol !== undefined) return this.#upgrade(exchange, protocol, refuse)
+    // `Upgrade: h2c` is answered in HTTP/1.
+    if (protocol === 'h2c') exchange.head.protocol = undefined
+    else if (protocol !== undefined) request.set('upgrade', protocol)
     return true
   }
 
-  /** `Upgrade: h2c` is answered in HTTP/1; upgrades that nobody allowed are refused. */
-  #upgrade(exchange: Exchange, protocol: string, refuse: (status: number, details: string) => false): boolean {
-    if (protocol === 'h2c') {
-      exchange.head.protocol = undefined
-      return true
-    }
-    if (protocol.includes(',') || !this.config.upgrades.some((u) => u.type === protocol)) {
-      return refuse(403, 'upgrade_failed')
-    }
-    exchange.request.set('upgrade', protocol)
-    return true
+  /** Route and connection manager decide together; what neither lists is refused. */
+  #mayUpgrade(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): boolean {
+    const { head } = exchange
+    const type = head.method === 'CONNECT' ? 'connect' : head.protocol
+    if (type === undefined) return true
+    const action = route?.action
+    return upgradeAllowed(type, this.config.upgrades, action?.kind === 'route' ? action.upgrades : undefined)
   }
 
   route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan } {

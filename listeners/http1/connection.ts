@@ -99,6 +99,11 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     return this.#deadlines.openedMs
   }
 
+  /** The answer to come is the last one: what follows the request cannot be trusted to be another. */
+  closeAfterResponse(): void {
+    this.#close = true
+  }
+
   /** Ends at once, whatever is in progress. */
   destroy(): void {
     this.#socket.destroy()

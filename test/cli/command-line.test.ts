@@ -7,6 +7,7 @@ import { runCommandLine } from '../../lib/cli/command-line.ts'
 import { defaultConfig } from '../../lib/cli/default-config.ts'
 import { readLines } from '../../lib/cli/read-lines.ts'
 import { parseAddress } from '../../lib/cli/settings.ts'
+import { standardFilters } from '../../lib/cli/standard-filters.ts'
 
 interface Outcome {
   readonly status: number
@@ -90,6 +91,19 @@ t.test('validate --config: OK, and a warning for what has no effect', async (t) 
     out: 'configuration OK\n',
     err: `warning: ${dir}/ignored.yaml:${lines}:1: stats_flush_interval: is set and has no effect here\n`,
   })
+})
+
+t.test('the reference binary has the standard filters', async (t) => {
+  t.strictSame(
+    standardFilters().map((filter) => filter.name),
+    [
+      'envoy.filters.http.buffer',
+      'envoy.filters.http.cors',
+      'envoy.filters.http.header_mutation',
+      'envoy.filters.http.health_check',
+      'envoy.filters.http.router',
+    ],
+  )
 })
 
 t.test('validate --config: every mistake with its place, on a line of its own', async (t) => {

@@ -1,12 +1,6 @@
 import t from 'tap'
 import { ConfigError } from '../../lib/core/errors.ts'
-import {
-  HISTOGRAM_BOUNDS,
-  type MetricsSnapshot,
-  MetricsStore,
-  MetricsTotals,
-  mergeSnapshots,
-} from '../../lib/telemetry/metrics.ts'
+import { HISTOGRAM_BOUNDS, type MetricsSnapshot, MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { PERCENTILES, percentile } from '../../lib/telemetry/percentiles.ts'
 import { PrometheusRenderer } from '../../lib/telemetry/prometheus.ts'
 import { compileStatFilter, type StatSelection } from '../../lib/telemetry/stat-filter.ts'
@@ -64,66 +58,6 @@ t.test('histogram bounds are inclusive, and every value falls into its bucket', 
   for (const value of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) histogram.record(value)
   t.equal(store.snapshot().histograms[0].count, 1, 'only 0 counts')
   t.equal(store.snapshot().histograms[0].sum, 0)
-})
-
-t.test('deltas carry what changed since they were last taken, and add up to the totals', async (t) => {
-  const [one, two] = [new MetricsStore(), new MetricsStore()]
-  const totals = new MetricsTotals()
-  one.counter('c').v = 3
-  one.counter('idle')
-  one.gauge('g').v = 2
-  one.histogram('h').record(7)
-  two.counter('c').v = 10
-  two.gauge('g').v = 5
-  totals.add(1, one.takeDeltas())
-  totals.add(2, two.takeDeltas())
-  t.same(one.takeDeltas(), { counters: [], gauges: [], histograms: [] })
-  one.counter('c').v++
-  one.gauge('g').v = 0
-  one.histogram('h').record(8)
-  one.histogram('h').record(1)
-  const delta = one.takeDeltas()
-  t.same(delta.counters, [['c', 1]])
-  t.same(delta.gauges, [['g', 0]], 'gauges as they are')
-  t.equal(delta.histograms[0].count, 2)
-  t.equal(delta.histograms[0].sum, 9)
-  totals.add(1, delta)
-  t.same(totals.snapshot().counters, [['c', 14]])
-  t.same(totals.snapshot().gauges, [['g', 5]])
-  t.same(totals.snapshot().histograms, one.snapshot().histograms)
-
-  totals.forget(2)
-  t.same(totals.snapshot().counters, [['c', 14]], 'counters of a dead worker stay')
-  t.same(totals.snapshot().gauges, [['g', 0]], 'its gauges vanish')
-})
-
-t.test('snapshots of several workers merge into one', async (t) => {
-  const [one, two] = [new MetricsStore(), new MetricsStore()]
-  one.counter('both').v = 1
-  two.counter('both').v = 2
-  two.counter('second').v = 4
-  one.gauge('g').v = 1
-  two.gauge('g').v = 1
-  one.histogram('h').record(3)
-  two.histogram('h').record(30)
-  two.histogram('h').record(4_000_000)
-  const before = JSON.stringify([one.snapshot(), two.snapshot()])
-  const merged = mergeSnapshots([one.snapshot(), two.snapshot()])
-  t.same(merged.counters, [
-    ['both', 3],
-    ['second', 4],
-  ])
-  t.same(merged.gauges, [['g', 2]])
-  t.equal(merged.histograms.length, 1)
-  t.equal(merged.histograms[0].count, 3)
-  t.equal(merged.histograms[0].sum, 4_000_033)
-  t.equal(merged.histograms[0].cumulative[HISTOGRAM_BOUNDS.indexOf(25)], 1)
-  t.equal(merged.histograms[0].cumulative[HISTOGRAM_BOUNDS.indexOf(50)], 2)
-  t.equal(merged.histograms[0].cumulative.at(-1), 2, 'what exceeds every bound is in the count only')
-  t.equal(JSON.stringify([one.snapshot(), two.snapshot()]), before, 'the inputs are untouched')
-  t.same(mergeSnapshots([]), { counters: [], gauges: [], histograms: [] })
-  const odd = { name: 'h', count: 0, sum: 0, bounds: [1], cumulative: [0] }
-  t.throws(() => mergeSnapshots([merged, { counters: [], gauges: [], histograms: [odd] }]), /different bounds/)
 })
 
 t.test('percentiles are interpolated within their bucket', async (t) => {

@@ -1,0 +1,116 @@
+import type { Address } from '../../core/address.ts'
+import type { BalancerConfig, EndpointConfig, LocalityConfig, ThresholdsConfig } from '../../upstream/config.ts'
+import type { NativeMetadata } from './matches.ts'
+
+/**
+ * `127.0.0.1:8080`, `[::1]:8080`, the path of a Unix socket (`/run/app.sock`, or `@name` for an abstract one), or the
+ * same in parts. Endpoints may have a name for a host: `api.example.com:80`.
+ */
+export type NativeAddress =
+  | string
+  | { readonly host: string; readonly port: number }
+  /** `mode`: permissions of the socket file, for listeners. */
+  | { readonly path: string; readonly mode?: number }
+  | Address
+
+/** One endpoint: its address, or that and more. */
+export type NativeEndpoint =
+  | string
+  | {
+      readonly address: NativeAddress
+      /** For `hostRewrite: { auto: true }`. Default: the name in the address, if it is one. */
+      readonly hostname?: string
+      /** Against the other endpoints of the locality; 1 or more. Default: 1. */
+      readonly weight?: number
+      /** Default: `healthy`. */
+      readonly health?: EndpointConfig['health']
+      readonly metadata?: NativeMetadata
+    }
+
+/** Endpoints that stand together. */
+export interface NativeLocality {
+  readonly locality?: Partial<LocalityConfig>
+  /** 0 is used first; the next only where too few of it are healthy. Default: 0. */
+  readonly priority?: number
+  readonly weight?: number
+  readonly endpoints: readonly NativeEndpoint[]
+}
+
+/** How names are resolved. Times in ms. */
+export interface NativeDns {
+  /** Default: 5,000. */
+  readonly refreshMs?: number
+  /** After a failure, doubling from this. Default: `refreshMs`. */
+  readonly failureRefreshMs?: number
+  /** Default: ten times `failureRefreshMs`. */
+  readonly failureRefreshMaxMs?: number
+  /** Added to each refresh by chance. Default: 0. */
+  readonly jitterMs?: number
+  /** The time to live of the answer replaces `refreshMs`. Default: true. */
+  readonly respectTtl?: boolean
+  /** Default: `auto`, IPv6 and only where there is none IPv4. */
+  readonly family?: 'auto' | 'v4-only' | 'v6-only' | 'v4-preferred' | 'all'
+  /** Name servers as `host:port`. Default: those of the machine. */
+  readonly resolvers?: readonly string[]
+}
+
+/**
+ * A group of endpoints that requests are balanced over. Exactly one of `endpoints` and `localities`. Limits count per
+ * worker; an embedded gateway is one.
+ */
+export interface NativeCluster {
+  readonly name: string
+  /** Name in statistics. Default: `name`. */
+  readonly statName?: string
+  /**
+   * `static`: addresses; `strict-dns`: every address of every name is an endpoint; `logical-dns`: one name, whose current
+   * address is used for new connections. Default: `strict-dns` where an endpoint has a name, otherwise `static`.
+   */
+  readonly type?: 'static' | 'strict-dns' | 'logical-dns'
+  /** Short for one locality. */
+  readonly endpoints?: readonly NativeEndpoint[]
+  readonly localities?: readonly NativeLocality[]
+  readonly dns?: NativeDns
+  /** Default: `least-request`, the better of two chosen by chance. */
+  readonly balancer?: BalancerConfig['kind'] | NativeLeastRequest
+  /** Default: 5,000. */
+  readonly connectTimeoutMs?: number
+  /** How much of a response waits for a slow client. Default: 32 KiB. */
+  readonly bufferLimitBytes?: number
+  /** Circuit breakers. Default of each: 1,024 connections, 1,024 pending requests, 1,024 requests, 3 retries. */
+  readonly thresholds?: { readonly default?: Partial<ThresholdsConfig>; readonly high?: Partial<ThresholdsConfig> }
+  /** Connections per endpoint. Default: no limit. */
+  readonly maxConnectionsPerHost?: number
+  /** A connection closes after so many requests. Default: no limit. */
+  readonly maxRequestsPerConnection?: number
+  /** Pooled connections idle for longer are closed; 0: never. Default: 3,600,000. */
+  readonly idleTimeoutMs?: number
+  /** Default: none. */
+  readonly maxConnectionDurationMs?: number
+  /** Default: none. */
+  readonly maxStreamDurationMs?: number
+  /** Default: 60 KiB. */
+  readonly maxResponseHeaderBytes?: number
+  /** Default: 100. */
+  readonly maxResponseHeaders?: number
+  readonly http1?: {
+    /** How header names are spelt. Default: `lower`. */
+    readonly headerCase?: 'lower' | 'proper' | 'preserve'
+    /** Default: false, trailers are dropped. */
+    readonly enableTrailers?: boolean
+  }
+  /** TCP keep-alive probes after so many idle seconds. Default: none. */
+  readonly keepalive?: { readonly idleS: number }
+  /** The local IP address of connections. Default: the system's choice. */
+  readonly bindAddress?: string
+  readonly metadata?: NativeMetadata
+}
+
+/** Least request with its numbers. */
+export interface NativeLeastRequest {
+  readonly kind: 'least-request'
+  /** How many endpoints are compared. Default: 2. */
+  readonly choiceCount?: number
+  /** How much active requests take off an endpoint's weight. Default: 1. */
+  readonly activeRequestBias?: number
+}
