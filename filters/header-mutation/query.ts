@@ -13,17 +13,20 @@ export type QueryEdit = (path: string, stream: HttpStream) => string
  */
 export function compileQueryStep(step: QueryStep): QueryEdit {
   const { key } = step
-  if (step.kind === 'remove') return (path) => withParameters(path, (all) => all.filter((one) => nameOf(one) !== key))
+  const isMeant = (parameter: string): boolean => nameOf(parameter) === key
+  if (step.kind === 'remove') {
+    return (path) => withParameters(path, (all) => (all.some(isMeant) ? all.filter((one) => !isMeant(one)) : all))
+  }
   const { action } = step
   const format = compileFormat(step.value, { missing: '', output: 'body' })
   const name = encode(key)
   return (path, stream) =>
     withParameters(path, (all) => {
       const written = `${name}=${encode(format(stream))}`
-      const first = action === 'append' ? -1 : all.findIndex((one) => nameOf(one) === key)
+      const first = action === 'append' ? -1 : all.findIndex(isMeant)
       if (first < 0) return action === 'overwrite-if-exists' ? all : [...all, written]
       if (action === 'add-if-absent') return all
-      return all.flatMap((one, i) => (i === first ? [written] : nameOf(one) === key ? [] : [one]))
+      return all.flatMap((one, i) => (i === first ? [written] : isMeant(one) ? [] : [one]))
     })
 }
 

@@ -4,7 +4,7 @@ import type { Json, JsonObject } from '../core/errors.ts'
 import type { ClusterStatus, EngineStatus, HostStatus } from '../runtime/engine.ts'
 
 /** Statistics of a host that are gauges; all others are counters. */
-const HOST_GAUGES = new Set(['cx_active', 'rq_active'])
+const HOST_GAUGES: ReadonlySet<string> = new Set(['cx_active', 'rq_active'])
 
 /** Envoy's `/clusters`: one `cluster::...::value` per line. */
 export function clustersText(status: EngineStatus): string {

@@ -17,7 +17,10 @@ export interface HeaderMatchConfig {
 
 export interface QueryParameterMatchConfig {
   readonly name: string
-  readonly match: { readonly kind: 'string'; readonly string: StringMatchConfig } | { readonly kind: 'present' }
+  /** `present: false` asks for its absence; unset means true. */
+  readonly match:
+    | { readonly kind: 'string'; readonly string: StringMatchConfig }
+    | { readonly kind: 'present'; readonly present?: boolean }
 }
 
 export interface CookieMatchConfig {

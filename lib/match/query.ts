@@ -28,7 +28,10 @@ export function queryParameter(path: string, name: string): string | undefined {
 /** Compiles a matcher over the whole path (query included). @throws Error for a pattern that RE2 refuses. */
 export function compileQueryParameter(config: QueryParameterMatchConfig): (path: string) => boolean {
   const name = config.name
-  if (config.match.kind === 'present') return (path) => queryParameter(path, name) !== undefined
+  if (config.match.kind === 'present') {
+    const present = config.match.present !== false
+    return (path) => (queryParameter(path, name) !== undefined) === present
+  }
   const test = compileString(config.match.string)
   return (path) => {
     const value = queryParameter(path, name)

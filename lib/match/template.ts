@@ -14,11 +14,9 @@ const MAX_NAME = 16
  * Translates Envoy's uri_template pattern to RE2, variables as named groups.
  *
  * ```
- * pattern  = "/" [ segment *( "/" segment ) [ "/" ] [ suffix ] ]
- * segment  = literal / glob / "{" name [ "=" part *( "/" part ) ] "}"
- * part     = literal / glob
+ * pattern  = "/" *( "/" / literal / glob / variable )      no two slashes in a row
+ * variable = "{" name [ "=" 1*( "/" / literal / glob ) ] "}"      within it a slash must follow a glob
  * glob     = "*" (one segment) / "**" (any number of segments; the last glob)
- * suffix   = literal, directly behind a glob or variable
  * ```
  *
  * @throws Error that says what is wrong with the pattern.
@@ -40,25 +38,34 @@ class TemplateReader {
 
   constructor(pattern: string) {
     this.#pattern = pattern
-    this.#rest = pattern.slice(1)
+    this.#rest = pattern
   }
 
   read(): string {
-    let out = '/'
+    let out = ''
+    let slash = false
     while (this.#rest !== '') {
+      const startsWithSlash = this.#startsWithSlash()
+      if (slash && startsWithSlash) throw this.#error('two slashes in a row')
+      slash = startsWithSlash
       out += this.#rest.startsWith('{') ? this.#variable() : this.#part()
-      if (this.#rest === '') break
-      if (!this.#rest.startsWith('/')) return out + this.#suffix()
-      out += '/'
-      this.#rest = this.#rest.slice(1)
     }
     return out
   }
 
+  /** As Envoy judges it: of a variable, its pattern's first character counts. */
+  #startsWithSlash(): boolean {
+    return this.#rest.startsWith('/') || /^\{[^}=]*=\//.test(this.#rest)
+  }
+
   #part(): string {
     if (this.#rest.startsWith('*')) return this.#glob()
-    const slash = this.#rest.indexOf('/')
-    return this.#literal(slash < 0 ? this.#rest.length : slash)
+    if (this.#rest.startsWith('/')) {
+      this.#rest = this.#rest.slice(1)
+      return '/'
+    }
+    const end = this.#rest.search(/[/{]/)
+    return this.#literal(end < 0 ? this.#rest.length : end)
   }
 
   #literal(length: number): string {
@@ -85,11 +92,12 @@ class TemplateReader {
     this.#declare(name)
     this.#rest = equals < 0 ? '*' : inner.slice(equals + 1)
     if (this.#rest === '') throw this.#error(`variable "${name}" has an empty pattern`)
-    let out = this.#part()
+    let out = ''
+    let glob = false
     while (this.#rest !== '') {
-      if (!this.#rest.startsWith('/') || this.#rest.length === 1) throw this.#error(`variable "${name}" is malformed`)
-      this.#rest = this.#rest.slice(1)
-      out += `/${this.#part()}`
+      if (glob && !this.#rest.startsWith('/')) throw this.#error(`variable "${name}": only "/" may follow a glob`)
+      glob = this.#rest.startsWith('*')
+      out += this.#part()
     }
     this.#rest = after
     return `(?P<${name}>${out})`
@@ -100,12 +108,6 @@ class TemplateReader {
     if (this.#names.has(name)) throw this.#error(`variable "${name}" stands twice`)
     if (this.#names.size >= MAX_VARIABLES) throw this.#error(`more than ${MAX_VARIABLES} variables`)
     this.#names.add(name)
-  }
-
-  #suffix(): string {
-    const suffix = this.#rest
-    if (suffix.includes('/')) throw this.#error(`nothing but a literal may follow a glob, "${suffix}" does`)
-    return this.#literal(suffix.length)
   }
 
   #error(reason: string): Error {

@@ -41,8 +41,8 @@ const instants: Ordering = {
   },
 }
 
-const RANGE_RULES = ['const', 'lt', 'lte', 'gt', 'gte', 'in', 'notIn', 'ignoreEmpty', 'required']
-const STRING_RULES = [
+const RANGE_RULES: readonly string[] = ['const', 'lt', 'lte', 'gt', 'gte', 'in', 'notIn', 'ignoreEmpty', 'required']
+const STRING_RULES: readonly string[] = [
   ...['const', 'len', 'minLen', 'maxLen', 'lenBytes', 'minBytes', 'maxBytes', 'pattern', 'prefix', 'suffix'],
   ...['contains', 'notContains', 'in', 'notIn', 'ignoreEmpty', 'strict', 'wellKnown'],
 ]

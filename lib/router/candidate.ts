@@ -59,6 +59,8 @@ export interface Candidate<T> {
   /** Position among the routes: the smallest that matches wins. */
   readonly order: number
   readonly target: T
+  /** Answers the target where each request has its own. */
+  readonly choose: ((request: RouteRequest) => T) | undefined
   readonly criteria: Criteria
   /** What the path must pass beyond its place in the index. */
   readonly path: PathCheck | undefined
@@ -86,7 +88,7 @@ interface Test {
   readonly more: Criterion | undefined
 }
 
-/** Words of a candidate. */
+/** Words of a candidate; the order is the first. */
 const ORDER = 0
 const GUARD = 1
 const TEST = 2
@@ -103,6 +105,9 @@ export class CandidateStore<T> {
   readonly #tests: readonly Test[]
   readonly #automata: DfaTables
   readonly #targets: readonly T[]
+  /** Those whose target each request chooses: 1 in `#chosen`, so that no target is read to find out. */
+  readonly #chosen: Uint8Array
+  readonly #choices = new Map<number, (request: RouteRequest) => T>()
 
   constructor(candidates: readonly Candidate<T>[]) {
     const guards = new Map<string, number>()
@@ -124,25 +129,37 @@ export class CandidateStore<T> {
     this.#tests = tests
     this.#automata = new DfaTables(automata)
     this.#targets = candidates.map((c) => c.target)
+    this.#chosen = Uint8Array.from(candidates, (c) => (c.choose === undefined ? 0 : 1))
+    for (const [number, { choose }] of candidates.entries()) if (choose !== undefined) this.#choices.set(number, choose)
   }
 
   order(candidate: number): number {
     return this.#words[(candidate << SHIFT) + ORDER]
   }
 
-  target(candidate: number): T {
-    return this.#targets[candidate]
+  target(candidate: number, request: RouteRequest): T {
+    if (this.#chosen[candidate] === 0) return this.#targets[candidate]
+    return this.#choices.get(candidate)?.(request) ?? this.#targets[candidate]
+  }
+
+  /** Copies what `accepts` reads of a candidate to a place where it is found with something else. */
+  copyWords(candidate: number, into: Int32Array, at: number): void {
+    for (let i = 0; i < 1 << SHIFT; i++) into[at + i] = this.#words[(candidate << SHIFT) + i]
   }
 
   accepts(candidate: number, request: RouteRequest, path: PathView): boolean {
-    const at = candidate << SHIFT
-    const guard = this.#words[at + GUARD]
+    return this.acceptsAt(this.#words, candidate << SHIFT, request, path)
+  }
+
+  /** As `accepts`, over words that `copyWords` has written. */
+  acceptsAt(words: Int32Array, at: number, request: RouteRequest, path: PathView): boolean {
+    const guard = words[at + GUARD]
     if (guard >= 0 && !this.#passes(guard, request)) return false
     // The usual regex route has no criteria but its path: its test need not be looked at.
-    const automaton = this.#words[at + AUTOMATON]
+    const automaton = words[at + AUTOMATON]
     const answer = automaton < 0 ? UNKNOWN : this.#automata.run(automaton, path.path, path.end)
     if (answer !== UNKNOWN) return answer === YES
-    const test = this.#words[at + TEST]
+    const test = words[at + TEST]
     return test < 0 || this.#holds(this.#tests[test], request, path)
   }
 

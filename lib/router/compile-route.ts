@@ -15,9 +15,10 @@ import type { PlanCache } from './plan-cache.ts'
 import { httpsLocation } from './redirect.ts'
 import type { CompiledAction, CompiledRoute, RouteTableDeps } from './route.ts'
 
-/** A route as the index holds it: finished, or with its cluster still to be chosen by the request. */
-export interface IndexedRoute<P> extends CompiledRoute<P> {
-  choose: ClusterChoice<P> | undefined
+/** A compiled route, and what chooses its cluster where each request does. */
+export interface RouteTarget<P> {
+  readonly route: CompiledRoute<P>
+  readonly choose: ClusterChoice<P> | undefined
 }
 
 /** Compiles the routes of one virtual host. */
@@ -56,22 +57,18 @@ export class RouteCompiler<P> {
   }
 
   /** @throws Error where something in it can't be compiled. */
-  compile(route: RouteConfig): IndexedRoute<P> {
+  compile(route: RouteConfig): RouteTarget<P> {
     const action = compileAction(route, this.#mirrors(route), this.#deps)
     const parts = { name: route.name, action, metadata: route.metadata, statPrefix: route.statPrefix ?? '', own: route }
-    if (route.action.kind !== 'route') return this.#route({ ...parts, cluster: '' })
-    const { cluster } = route.action
-    if (cluster.kind === 'cluster') return this.#route({ ...parts, cluster: cluster.name })
-    const compiled = this.#route({ ...parts, cluster: '' })
-    if (cluster.kind === 'header') compiled.choose = chooseByHeader(cluster.name, compiled)
-    else {
-      const choices = cluster.clusters.map((weighted) => ({
-        weight: weighted.weight,
-        choose: this.#weighted({ ...parts, cluster: weighted.name ?? '', weighted }),
-      }))
-      compiled.choose = chooseByWeight(choices, cluster.randomHeader)
-    }
-    return compiled
+    const cluster = route.action.kind === 'route' ? route.action.cluster : undefined
+    const compiled = this.#route({ ...parts, cluster: cluster?.kind === 'cluster' ? cluster.name : '' })
+    if (cluster?.kind === 'header') return { route: compiled, choose: chooseByHeader(cluster.name, compiled) }
+    if (cluster?.kind !== 'weighted') return { route: compiled, choose: undefined }
+    const choices = cluster.clusters.map((weighted) => ({
+      weight: weighted.weight,
+      choose: this.#weighted({ ...parts, cluster: weighted.name ?? '', weighted }),
+    }))
+    return { route: compiled, choose: chooseByWeight(choices, cluster.randomHeader) }
   }
 
   #weighted(parts: RouteParts & { readonly weighted: WeightedClusterConfig }): ClusterChoice<P> {
@@ -84,7 +81,7 @@ export class RouteCompiler<P> {
   }
 
   /** The one place where these objects are born, so that they all have one shape. */
-  #route(parts: RouteParts): IndexedRoute<P> {
+  #route(parts: RouteParts): CompiledRoute<P> {
     const { own, weighted } = parts
     return {
       name: parts.name,
@@ -98,7 +95,6 @@ export class RouteCompiler<P> {
       includeAttemptCount: this.#host.includeAttemptCount === true,
       includeAttemptCountInResponse: this.#host.includeAttemptCountInResponse === true,
       statPrefix: parts.statPrefix,
-      choose: undefined,
     }
   }
 

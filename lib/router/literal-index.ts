@@ -6,6 +6,7 @@ import type { RouteRequest } from './request.ts'
 const GRAM = 4
 /** One record: gram, number of the first entry + 1 (0: free), entries. */
 const RECORD = 3
+const FEW = 2
 
 interface Entry {
   /** Number of the candidate. */
@@ -25,6 +26,8 @@ export class LiteralIndex<T> {
   readonly #table: Int32Array
   readonly #mask: number
   readonly #entries: Entry[] = []
+  /** The candidates of the entries. */
+  readonly #candidates: Int32Array
 
   /** True for candidates that can be filed. */
   static takes(this: void, numbered: Numbered<unknown>): boolean {
@@ -54,6 +57,7 @@ export class LiteralIndex<T> {
       this.#table[slot * RECORD + 2] = entries.length
       this.#entries.push(...entries)
     }
+    this.#candidates = Int32Array.from(this.#entries, (entry) => entry.candidate)
   }
 
   /** Number of the first that accepts the request, if its order is below `limit`; otherwise -1. */
@@ -67,11 +71,13 @@ export class LiteralIndex<T> {
       if (i < GRAM - 1) continue
       const record = this.#find(gram)
       if (record < 0) continue
-      const last = this.#table[record + 1] + this.#table[record + 2] - 1
-      for (let e = this.#table[record + 1] - 1; e < last; e++) {
-        const { candidate, literal, offset } = this.#entries[e]
+      const first = this.#table[record + 1] - 1
+      const last = first + this.#table[record + 2]
+      for (let e = first; e < last; e++) {
+        const candidate = this.#candidates[e]
         if (store.order(candidate) >= limit) break
-        if (!text.startsWith(literal, i - (GRAM - 1) - offset)) continue
+        // One alone is as quickly tried; of many, most are told apart by the rest of the literal.
+        if (last - first > FEW && !this.#literalStands(e, text, i)) continue
         if (!store.accepts(candidate, request, path)) continue
         found = candidate
         limit = store.order(candidate)
@@ -79,6 +85,12 @@ export class LiteralIndex<T> {
       }
     }
     return found
+  }
+
+  /** The whole literal of entry `e` stands where its gram ends at `at`. */
+  #literalStands(e: number, text: string, at: number): boolean {
+    const { literal, offset } = this.#entries[e]
+    return text.startsWith(literal, at - (GRAM - 1) - offset)
   }
 
   /** Where the record of that gram begins, or -1. */

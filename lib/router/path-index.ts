@@ -13,6 +13,8 @@ export interface IndexEntry<T> {
   readonly path: PathPattern
   readonly criteria: Criteria
   readonly target: T
+  /** Answers the target where each request has its own. */
+  readonly choose?: ((request: RouteRequest) => T) | undefined
 }
 
 const NONE = 0x7fffffff
@@ -47,32 +49,34 @@ export class PathIndex<T> {
     // No path: a CONNECT request. Path matchers have nothing to say about it.
     if (path === '') return undefined
     const best = this.#exactCase.best(request, path, NONE)
-    if (this.#folded === undefined) return best < 0 ? undefined : this.#exactCase.store.target(best)
+    if (this.#folded === undefined) return best < 0 ? undefined : this.#exactCase.store.target(best, request)
     return this.#findInBoth(this.#folded, request, best)
   }
 
   #findInBoth(folded: PathSpace<T>, request: RouteRequest, exact: number): T | undefined {
     const limit = exact < 0 ? NONE : this.#exactCase.store.order(exact)
     const best = folded.best(request, request.head.path, limit)
-    if (best >= 0) return folded.store.target(best)
-    return exact < 0 ? undefined : this.#exactCase.store.target(exact)
+    if (best >= 0) return folded.store.target(best, request)
+    return exact < 0 ? undefined : this.#exactCase.store.target(exact, request)
   }
 
   #findConnect(connect: CandidateStore<T>, request: RouteRequest): T | undefined {
     const path = request.head.path
-    let found: T | undefined
+    let store: CandidateStore<T> = connect
+    let found = -1
     let limit = NONE
     for (const space of [this.#exactCase, this.#folded]) {
       const best = space === undefined || path === '' ? -1 : space.best(request, path, limit)
       if (space === undefined || best < 0) continue
-      found = space.store.target(best)
-      limit = space.store.order(best)
+      found = best
+      store = space.store
+      limit = store.order(best)
     }
     const view = new PathView(false)
     for (let i = 0; i < this.#connectCount && connect.order(i) < limit; i++) {
-      if (connect.accepts(i, request, view)) return connect.target(i)
+      if (connect.accepts(i, request, view)) return connect.target(i, request)
     }
-    return found
+    return found < 0 ? undefined : store.target(found, request)
   }
 }
 
@@ -91,9 +95,9 @@ export class PathIndexBuilder<T> {
 
   /** @throws Error for a bad regex or template. */
   add(entry: IndexEntry<T>): void {
-    const { path, criteria, target } = entry
+    const { path, criteria, target, choose } = entry
     const order = this.#order++
-    const candidate = (check?: PathCheck): Candidate<T> => ({ order, target, criteria, path: check })
+    const candidate = (check?: PathCheck): Candidate<T> => ({ order, target, choose, criteria, path: check })
     switch (path.kind) {
       case 'connect':
         this.#connect.push(candidate())
@@ -172,12 +176,16 @@ function push<T>(map: Map<string, T[]>, key: string, value: T): void {
   else known.push(value)
 }
 
-/** Words of a bucket: its parent, the smallest order on the way to the root, its first candidate and how many (or ~set). */
+/**
+ * Words of a bucket: its parent, the smallest order on the way to the root, its first candidate and how many (or ~set);
+ * then the words of its first candidate, so that the usual bucket, which has one, is read in one line of the cache.
+ */
 const PARENT = 0
 const MIN_ORDER = 1
 const FIRST = 2
 const COUNT = 3
-const SHIFT = 2
+const ORDER = 4
+const SHIFT = 3
 
 /** Candidates of one place up to which they are simply tried in order. */
 const INLINE = 8
@@ -223,6 +231,7 @@ class PathSpace<T> {
     this.#buckets[at + MIN_ORDER] = candidates[0]?.order ?? NONE
     this.#buckets[at + FIRST] = number
     this.#buckets[at + COUNT] = candidates.length
+    if (candidates.length > 0) this.store.copyWords(number, this.#buckets, at + ORDER)
     if (candidates.length <= INLINE) return
     const numbered = candidates.map((candidate, i): Numbered<T> => ({ number: number + i, candidate }))
     this.#buckets[at + COUNT] = ~(this.#sets.push(new CandidateSet(this.store, numbered)) - 1)
@@ -279,7 +288,9 @@ class PathSpace<T> {
     if (count < 0) return this.#sets[~count].best(request, this.#view, limit)
     const first = this.#buckets[at + FIRST]
     const store = this.store
-    for (let candidate = first; candidate < first + count; candidate++) {
+    if (count === 0 || this.#buckets[at + ORDER] >= limit) return -1
+    if (store.acceptsAt(this.#buckets, at + ORDER, request, this.#view)) return first
+    for (let candidate = first + 1; candidate < first + count; candidate++) {
       if (store.order(candidate) >= limit) return -1
       if (store.accepts(candidate, request, this.#view)) return candidate
     }

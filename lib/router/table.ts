@@ -1,7 +1,7 @@
 import type { MatcherTreeConfig, OnMatchConfig } from '../match/config.ts'
 import { compileHeaderValue } from '../match/header.ts'
 import { compileMatcherTree } from '../match/tree.ts'
-import { type IndexedRoute, RouteCompiler } from './compile-route.ts'
+import { RouteCompiler } from './compile-route.ts'
 import type { RouteConfig, RouteTableConfig, VirtualHostConfig } from './config.ts'
 import { compileCriteria } from './criteria.ts'
 import { type IndexEntry, type PathIndex, PathIndexBuilder } from './path-index.ts'
@@ -55,7 +55,7 @@ export function* routeTableSteps<P>(
 interface CompiledHost<P> {
   readonly requireTls: VirtualHostConfig['requireTls']
   readonly httpsRedirect: CompiledRoute<P>
-  readonly find: (request: RouteRequest) => IndexedRoute<P> | undefined
+  readonly find: (request: RouteRequest) => CompiledRoute<P> | undefined
 }
 
 function* compileHost<P>(
@@ -64,11 +64,10 @@ function* compileHost<P>(
   deps: RouteTableDeps<P>,
 ): Generator<undefined, CompiledHost<P>> {
   const common = { requireTls: host.requireTls, httpsRedirect: compiler.httpsRedirect() }
-  const file = (route: RouteConfig): IndexEntry<IndexedRoute<P>> => ({
-    path: route.match.path,
-    criteria: compileCriteria(route.match, deps.runtime),
-    target: compiler.compile(route),
-  })
+  const file = (route: RouteConfig): IndexEntry<CompiledRoute<P>> => {
+    const { route: target, choose } = compiler.compile(route)
+    return { path: route.match.path, criteria: compileCriteria(route.match, deps.runtime), target, choose }
+  }
   if (host.matcher !== undefined) {
     const tree = compileMatcherTree(
       mapActions(host.matcher, (route) => compiler.blame(route, () => indexOf(file(route)))),
@@ -76,7 +75,7 @@ function* compileHost<P>(
     // The tree answers a route, which must then match the request by itself.
     return { ...common, find: (request) => tree(request)?.find(request) }
   }
-  const builder = new PathIndexBuilder<IndexedRoute<P>>()
+  const builder = new PathIndexBuilder<CompiledRoute<P>>()
   for (const [number, route] of host.routes.entries()) {
     compiler.blame(route, () => builder.add(file(route)))
     if (number % SLICE === SLICE - 1) yield
@@ -125,8 +124,7 @@ class HashedRouteTable<P> implements RouteTable<P> {
     const host = this.#hosts.find(authority ?? '')
     if (host === undefined) return undefined
     if (host.requireTls !== 'none' && mustRedirect(host.requireTls, request)) return host.httpsRedirect
-    const route = host.find(request)
-    return route?.choose === undefined ? route : route.choose(request)
+    return host.find(request)
   }
 }
 

@@ -5,7 +5,6 @@ import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { Headers } from '../../lib/core/headers.ts'
 import { type BodyHandler, BodyReader } from '../../lib/http1/body-reader.ts'
-import { MessageWriter } from '../../lib/http1/body-writer.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY } from '../../lib/http1/framing.ts'
 import { HeadBuffer } from '../../lib/http1/head-buffer.ts'
 import {
@@ -19,7 +18,7 @@ import {
 import { fieldLines, statusLine } from '../../lib/http1/head-writer.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
-import { responseHead } from './response-head.ts'
+import { ResponseWriter } from './response-writer.ts'
 import { splice } from './splice.ts'
 
 /** What a connection needs from the listener that accepted it. */
@@ -48,15 +47,10 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   readonly #heads: HeadBuffer
   readonly #parser: HeadParser
   readonly #body = new BodyReader()
-  readonly #writer: MessageWriter
+  readonly #out: ResponseWriter
   readonly #deadlines: ConnectionDeadlines
   #exchange: Exchange | undefined = undefined
   #requestDone = true
-  #responseDone = true
-  /** The client, or we, want the connection closed after this response. */
-  #close = false
-  #minor = 1
-  #method = ''
   #requests = 0
   /** Pipelined bytes that wait for their turn. */
   #stash: Buffer | undefined = undefined
@@ -78,7 +72,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     }
     this.#heads = new HeadBuffer(limits)
     this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: false })
-    this.#writer = new MessageWriter(socket)
+    this.#out = new ResponseWriter(socket)
     this.#deadlines = new ConnectionDeadlines(
       () => host.manager,
       (expiry) => this.#expired(expiry),
@@ -101,7 +95,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   /** The answer to come is the last one: what follows the request cannot be trusted to be another. */
   closeAfterResponse(): void {
-    this.#close = true
+    this.#out.close = true
   }
 
   /** Ends at once, whatever is in progress. */
@@ -156,14 +150,12 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   #beginRequest(head: Head | HeadError): void {
     const manager = this.#host.manager
     this.#requests++
-    this.#responseDone = false
     if (!('raw' in head)) {
       this.#refuse(head)
       return
     }
-    this.#minor = head.minor
-    this.#method = head.method
-    this.#close =
+    this.#out.begin(head.method, head.minor, manager.config.http1.headerCase)
+    this.#out.close =
       (head.flags & CLOSE) !== 0 ||
       (head.minor === 0 && (head.flags & KEEP_ALIVE) === 0) ||
       this.#host.draining ||
@@ -209,10 +201,8 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   #refuse(problem: HeadError): void {
     this.#heads.reset()
     this.#deadlines.busy()
-    this.#close = true
-    this.#minor = 1
-    this.#method = ''
-    this.#responseDone = false
+    this.#out.close = true
+    this.#out.begin('', 1, 'lower')
     this.#requestDone = true
     this.#host.manager.stats.protocolErrors.v++
     const exchange = this.#host.manager.openRefused(this)
@@ -222,7 +212,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   #refuseBody(): void {
     this.#host.manager.stats.protocolErrors.v++
-    this.#close = true
+    this.#out.close = true
     const exchange = this.#exchange
     if (exchange === undefined) {
       this.destroy()
@@ -262,78 +252,30 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   // --- writing ----------------------------------------------------------------------------------------------------
 
   writeInformational(status: number, headers: Headers): void {
-    // HTTP/1.0 clients know no interim responses (RFC 9110 §15.2).
-    if (this.#minor === 0 || this.#destroyed) return
-    const spelling = this.#host.manager.config.http1.headerCase
-    this.#socket.write(`${statusLine(status)}${fieldLines(headers, spelling, true)}\r\n`, 'latin1')
+    if (!this.#destroyed) this.#out.informational(status, headers)
   }
 
   writeHeaders(status: number, headers: Headers, end: boolean): void {
     if (this.#destroyed) return
+    const out = this.#out
     const exchange = this.#exchange
     // An answer to a request that is still arriving and goes nowhere: reading on would be for nothing.
-    if (!this.#requestDone && (end || exchange?.terminal === undefined)) this.#close = true
-    const head = responseHead(headers, {
-      status,
-      end,
-      requestMethod: this.#method,
-      minor: this.#minor,
-      close: this.#close || this.#host.draining,
-      spelling: this.#host.manager.config.http1.headerCase,
-    })
-    this.#close = head.close
-    if (exchange !== undefined) exchange.info.responseHeaderBytes = head.text.length
-    this.#writer.start(head.text, head.framing, head.length)
-    if (end) {
-      if (!this.#writer.end(undefined, 'lower') && !head.bodyless) this.#break()
-      else this.#responseDone = true
-    } else if (!this.#flushScheduled) {
-      // The body's first bytes usually come in the same turn and share the write.
-      this.#flushScheduled = true
-      process.nextTick(flushHead, this)
-    }
-  }
-
-  #flushScheduled = false
-
-  /** @internal Sends a head whose body did not come in the same turn. */
-  flush(): void {
-    this.#flushScheduled = false
-    if (!this.#destroyed && this.#writer.held) this.#writer.flush()
+    if (!this.#requestDone && (end || exchange?.terminal === undefined)) out.close = true
+    if (this.#host.draining) out.close = true
+    const bytes = out.headers(status, headers, end)
+    if (exchange !== undefined) exchange.info.responseHeaderBytes = bytes
   }
 
   write(chunk: Buffer, end: boolean): boolean {
-    if (this.#destroyed) return true
-    const more = this.#writer.write(chunk, end)
-    if (more === undefined) {
-      this.#break()
-      return true
-    }
-    if (end) this.#responseDone = true
-    return more
+    return this.#destroyed || this.#out.write(chunk, end)
   }
 
   writeTrailers(trailers: Headers): void {
-    if (this.#destroyed) return
-    const { http1 } = this.#host.manager.config
-    const kept = http1.enableTrailers ? trailers : undefined
-    if (this.#writer.end(kept, http1.headerCase)) this.#responseDone = true
-    else this.#break()
+    if (!this.#destroyed) this.#out.trailers(this.#host.manager.config.http1.enableTrailers ? trailers : undefined)
   }
 
-  /** The response cannot be completed as announced. */
-  #break(): void {
-    this.#close = true
-    this.#socket.resetAndDestroy()
-  }
-
-  /** Nothing more of this response: the client must not take it for complete. */
   reset(_why: Failure): void {
-    this.#close = true
-    if (this.#destroyed) return
-    // RST and not FIN: a body that ends by close must not look finished.
-    this.#writer.flush()
-    this.#socket.resetAndDestroy()
+    if (!this.#destroyed) this.#out.break()
   }
 
   pauseRequest(): void {
@@ -351,13 +293,13 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     const { config } = this.#host.manager
     const lines = fieldLines(headers, config.http1.headerCase, true)
     this.#tunnel = true
-    this.#close = true
+    this.#out.close = true
     this.#socket.write(`${statusLine(status)}${lines}\r\n`, 'latin1')
     const held = this.#stash
     this.#stash = undefined
     this.#requestDone = true
     splice(this.#socket, upstream, { toUpstream: held, toDownstream: early }, () => {
-      this.#responseDone = true
+      this.#out.done = true
       this.#exchange?.tunnelEnded()
     })
   }
@@ -370,27 +312,28 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
       this.#socket.destroy()
       return
     }
-    if (!this.#responseDone) return
-    if (this.#close || !this.#requestDone) {
+    if (!this.#out.done) return
+    if (this.#out.close || !this.#requestDone) {
       this.#linger()
       return
     }
     this.#deadlines.idle()
-    const stash = this.#stash
-    if (stash === undefined) {
+    if (this.#stash === undefined) {
       if (this.#paused) this.resumeRequest()
-      return
+    } else if (!this.#reading) {
+      // Not from within the upstream's callback: its own work for this chunk comes first. The socket stays paused until
+      // then, or later bytes would overtake those that wait.
+      setImmediate(continueReading, this)
     }
-    if (this.#reading) return
-    this.#stash = undefined
-    this.#socket.resume()
-    // Not from within the upstream's callback: its own work for this chunk comes first.
-    setImmediate(continueReading, this, stash)
   }
 
-  /** @internal */
-  readStash(stash: Buffer): void {
-    if (!this.#destroyed) this.#read(stash, 0)
+  /** @internal The request that waited behind the last response. */
+  readStash(): void {
+    const stash = this.#stash
+    if (stash === undefined || this.#destroyed || this.#exchange !== undefined || this.#lingering) return
+    this.#stash = undefined
+    this.#read(stash, 0)
+    if (this.#stash === undefined && !this.#paused && !this.#lingering) this.#socket.resume()
   }
 
   #linger(): void {
@@ -427,7 +370,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
       this.#deadlines.bodyStarted(true)
       return
     }
-    this.#close = true
+    this.#out.close = true
     this.#host.manager.stats.slowBodies.v++
     const exchange = this.#exchange
     if (exchange?.headersSent) exchange.abort(FAILURES.clientIdle)
@@ -435,12 +378,8 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   }
 }
 
-function flushHead(connection: Http1ServerConnection): void {
-  connection.flush()
-}
-
-function continueReading(connection: Http1ServerConnection, stash: Buffer): void {
-  connection.readStash(stash)
+function continueReading(connection: Http1ServerConnection): void {
+  connection.readStash()
 }
 
 const EMPTY: Buffer = Buffer.alloc(0)

@@ -4,14 +4,14 @@ import { fieldLines, type HeaderCase, statusLine } from '../../lib/http1/head-wr
 
 /** What decides how a response is framed, beside its own headers. */
 export interface ResponseFacts {
-  readonly status: number
+  status: number
   /** Nothing follows the headers. */
-  readonly end: boolean
-  readonly requestMethod: string
+  end: boolean
+  requestMethod: string
   /** Of the client: 0 or 1. */
-  readonly minor: number
-  readonly close: boolean
-  readonly spelling: HeaderCase
+  minor: number
+  close: boolean
+  spelling: HeaderCase
 }
 
 /** A response head as it goes on the wire. */

@@ -56,7 +56,7 @@ export function translateQueryParameterMatch(reader: FieldReader): QueryParamete
     return { name, match: { kind: 'string', string: translateStringMatch(reader.message('string_match')) } }
   }
   if (reader.has('present_match') && !reader.bool('present_match')) {
-    reader.error('present_match', 'matching an absent query parameter is not available')
+    return { name, match: { kind: 'present', present: false } }
   }
   return { name, match: { kind: 'present' } }
 }

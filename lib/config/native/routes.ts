@@ -113,7 +113,7 @@ export interface NativeForward {
   readonly cluster: NativeClusterChoice
   /** Status where the cluster does not exist. Default: 503. */
   readonly clusterNotFoundStatus?: number
-  /** From the end of the request to the end of the response. Default: 15,000; off where the route allows upgrades. */
+  /** From the end of the request to the end of the response. Default: 15,000. */
   readonly timeoutMs?: number
   /** Without a byte in either direction. Default: the connection manager's `streamIdleTimeoutMs`. */
   readonly idleTimeoutMs?: number
@@ -130,7 +130,7 @@ export interface NativeForward {
   readonly mirrors?: readonly NativeMirror[]
   /** Which circuit breakers count. Default: `default`. */
   readonly priority?: 'default' | 'high'
-  /** Over those of the connection manager. */
+  /** Switches upgrades that the connection manager lists on or off for this route. */
   readonly upgrades?: readonly NativeUpgrade[]
   readonly metadataMatch?: JsonObject
   /** How much of a request body is kept for mirrors. Default: the listener's `bufferLimitBytes`. */

@@ -1,0 +1,72 @@
+import type { FilterRegistry } from '../../chain/registry.ts'
+import { ConfigError, ConfigRefused, Findings, type JsonObject } from '../../core/errors.ts'
+import { indexPath } from '../../proto/path.ts'
+import type { GatewayConfig, NodeConfig } from '../model.ts'
+import { validateConfig } from '../validate.ts'
+import type { NativeConfig } from './config.ts'
+import { Origins } from './origins.ts'
+import { readAddress } from './resolve/addresses.ts'
+import { fullLocality, readCluster } from './resolve/clusters.ts'
+import { readListener } from './resolve/listeners.ts'
+import type { Reading } from './resolve/reading.ts'
+import { checkShape } from './shape.ts'
+
+/** What reading needs to know of the gateway. */
+export interface NativeReadOptions {
+  /** The filters that may be named. */
+  readonly registry: FilterRegistry
+}
+
+/**
+ * Makes the IR of a native configuration: judges its shape, fills in defaults, reads filters by their own parsers and
+ * checks what it all comes to. The result shares nothing with `config` but filter objects.
+ *
+ * @param config usually a `NativeConfig`; anything else is refused field by field
+ * @throws ConfigRefused with every mistake. Where fields have the wrong shape, the rest is judged as if they were not set,
+ *   as far as that still makes a configuration.
+ */
+export function readNativeConfig(config: unknown, options: NativeReadOptions): GatewayConfig {
+  const shape = checkShape(config)
+  const errors = [...shape.errors]
+  let result: GatewayConfig | undefined
+  if (shape.readable !== undefined) {
+    const findings = new Findings()
+    const reading: Reading = { findings, origins: new Origins(), registry: options.registry }
+    result = { ...readConfig(shape.readable, reading), ignored: findings.ignored }
+    const { registry } = options
+    const isTerminal = (typeUrl: string): boolean => registry.byType.get(typeUrl)?.terminal === true
+    const checks = validateConfig(result, { origins: reading.origins, isTerminal })
+    errors.push(...withoutEchoes([...findings.errors, ...checks], shape.errors))
+  }
+  if (result === undefined || errors.length > 0) throw new ConfigRefused(errors)
+  return result
+}
+
+function readConfig(config: NativeConfig, reading: Reading): GatewayConfig {
+  const { admin, clusters = [], listeners, runtime = {} } = config
+  const address = admin && readAddress(admin.address, 'admin.address', reading)
+  return {
+    node: readNode(config.node ?? {}),
+    ...(address && { admin: { address } }),
+    listeners: listeners.map((listener, i) => readListener(listener, indexPath('listeners', i), reading)),
+    clusters: clusters.map((cluster, i) => readCluster(cluster, indexPath('clusters', i), reading)),
+    runtime: structuredClone(runtime) as JsonObject,
+    ignored: [],
+  }
+}
+
+function readNode({ id = '', cluster = '', locality, metadata }: NonNullable<NativeConfig['node']>): NodeConfig {
+  return {
+    id,
+    cluster,
+    ...(locality && { locality: fullLocality(locality) }),
+    ...(metadata && { metadata: structuredClone(metadata) }),
+  }
+}
+
+/** What is said about a field, or about what holds it, that has been refused for its shape already is no news. */
+function withoutEchoes(errors: readonly ConfigError[], shape: readonly ConfigError[]): ConfigError[] {
+  const holds = (outer: string, inner: string): boolean =>
+    outer === '' || inner === outer || inner.startsWith(`${outer}.`) || inner.startsWith(`${outer}[`)
+  return errors.filter(({ path }) => !shape.some((known) => holds(path, known.path) || holds(known.path, path)))
+}

@@ -1,0 +1,131 @@
+import { isIP } from 'node:net'
+import { indexPath } from '../../../proto/path.ts'
+import type {
+  BalancerConfig,
+  ClusterConfig,
+  DnsConfig,
+  EndpointConfig,
+  LocalityConfig,
+  LocalityEndpointsConfig,
+  ThresholdsConfig,
+} from '../../../upstream/config.ts'
+import type { NativeCluster, NativeDns, NativeEndpoint, NativeLocality } from '../clusters.ts'
+import { readAddress } from './addresses.ts'
+import { defined, type Reading } from './reading.ts'
+
+const CONNECT_MS = 5_000
+const IDLE_MS = 3_600_000
+const BUFFER_BYTES = 32 * 1024
+const RESPONSE_HEADER_BYTES = 60 * 1024
+const RESPONSE_HEADERS = 100
+const DNS_REFRESH_MS = 5_000
+const THRESHOLDS: ThresholdsConfig = Object.freeze({
+  maxConnections: 1024,
+  maxPendingRequests: 1024,
+  maxRequests: 1024,
+  maxRetries: 3,
+})
+
+export function readCluster(cluster: NativeCluster, path: string, reading: Reading): ClusterConfig {
+  const localities = readLocalities(cluster, path, reading)
+  const type = cluster.type ?? (localities.some(hasNames) ? 'strict-dns' : 'static')
+  const { keepalive, bindAddress, metadata } = cluster
+  return reading.origins.at(path, {
+    name: cluster.name,
+    statName: cluster.statName ?? cluster.name,
+    type,
+    localities,
+    ...(type !== 'static' || cluster.dns !== undefined ? { dns: readDns(cluster.dns ?? {}) } : {}),
+    balancer: readBalancer(cluster.balancer ?? 'least-request'),
+    connectTimeoutMs: cluster.connectTimeoutMs ?? CONNECT_MS,
+    bufferLimitBytes: cluster.bufferLimitBytes ?? BUFFER_BYTES,
+    thresholds: {
+      default: { ...THRESHOLDS, ...defined(cluster.thresholds?.default ?? {}) },
+      high: { ...THRESHOLDS, ...defined(cluster.thresholds?.high ?? {}) },
+    },
+    idleTimeoutMs: cluster.idleTimeoutMs ?? IDLE_MS,
+    maxResponseHeaderBytes: cluster.maxResponseHeaderBytes ?? RESPONSE_HEADER_BYTES,
+    maxResponseHeaders: cluster.maxResponseHeaders ?? RESPONSE_HEADERS,
+    protocol: 'http1',
+    http1: {
+      headerCase: cluster.http1?.headerCase ?? 'lower',
+      enableTrailers: cluster.http1?.enableTrailers ?? false,
+    },
+    ...defined({
+      maxConnectionsPerHost: cluster.maxConnectionsPerHost,
+      maxRequestsPerConnection: cluster.maxRequestsPerConnection,
+      maxConnectionDurationMs: cluster.maxConnectionDurationMs,
+      maxStreamDurationMs: cluster.maxStreamDurationMs,
+    }),
+    ...(keepalive && { keepalive }),
+    ...(bindAddress !== undefined && { bindAddress }),
+    ...(metadata && { metadata: structuredClone(metadata) }),
+  })
+}
+
+function readLocalities(cluster: NativeCluster, path: string, reading: Reading): LocalityEndpointsConfig[] {
+  if (cluster.localities === undefined) {
+    return [reading.origins.at(path, readLocality({ endpoints: cluster.endpoints ?? [] }, path, reading))]
+  }
+  return cluster.localities.map((locality, i) => {
+    const at = indexPath(`${path}.localities`, i)
+    return reading.origins.at(at, readLocality(locality, at, reading))
+  })
+}
+
+function readLocality(group: NativeLocality, path: string, reading: Reading): LocalityEndpointsConfig {
+  const endpoints = group.endpoints
+    .map((endpoint, i) => readEndpoint(endpoint, indexPath(`${path}.endpoints`, i), reading))
+    .filter((endpoint) => endpoint !== undefined)
+  return {
+    ...(group.locality && { locality: fullLocality(group.locality) }),
+    priority: group.priority ?? 0,
+    ...(group.weight !== undefined && { weight: group.weight }),
+    endpoints,
+  }
+}
+
+export function fullLocality({ region = '', zone = '', subZone = '' }: Partial<LocalityConfig>): LocalityConfig {
+  return { region, zone, subZone }
+}
+
+function readEndpoint(value: NativeEndpoint, path: string, reading: Reading): EndpointConfig | undefined {
+  if (typeof value === 'string') {
+    const address = readAddress(value, path, reading)
+    return address && reading.origins.whole(path, { address, weight: 1, health: 'healthy' })
+  }
+  const address = readAddress(value.address, `${path}.address`, reading)
+  if (address === undefined) return undefined
+  return reading.origins.at(path, {
+    address,
+    ...(value.hostname !== undefined && { hostname: value.hostname }),
+    weight: value.weight ?? 1,
+    health: value.health ?? 'healthy',
+    ...(value.metadata && { metadata: structuredClone(value.metadata) }),
+  })
+}
+
+function hasNames({ endpoints }: LocalityEndpointsConfig): boolean {
+  return endpoints.some(({ address }) => address.kind === 'ip' && isIP(address.host) === 0)
+}
+
+function readDns(dns: NativeDns): DnsConfig {
+  const refreshMs = dns.refreshMs ?? DNS_REFRESH_MS
+  const failureRefreshMs = dns.failureRefreshMs ?? refreshMs
+  return {
+    refreshMs,
+    failureRefreshMs,
+    failureRefreshMaxMs: dns.failureRefreshMaxMs ?? failureRefreshMs * 10,
+    jitterMs: dns.jitterMs ?? 0,
+    respectTtl: dns.respectTtl ?? true,
+    family: dns.family ?? 'auto',
+    resolvers: dns.resolvers ?? [],
+  }
+}
+
+function readBalancer(value: NonNullable<NativeCluster['balancer']>): BalancerConfig {
+  const kind = typeof value === 'string' ? value : value.kind
+  if (kind !== 'least-request') return { kind }
+  const { choiceCount = 2, activeRequestBias = 1 } = typeof value === 'string' ? {} : value
+  return { kind, choiceCount, activeRequestBias }
+}

@@ -1,0 +1,54 @@
+import { type Address, formatAddress } from '../../../core/address.ts'
+import { indexPath } from '../../../proto/path.ts'
+import type { ListenerConfig } from '../../listener.ts'
+import type { NativeAddress } from '../clusters.ts'
+import type { NativeListener } from '../config.ts'
+import { readAddress } from './addresses.ts'
+import { readHttp } from './http.ts'
+import type { Reading } from './reading.ts'
+
+const MAX_CONNECTIONS = 10_000
+const BUFFER_BYTES = 32 * 1024
+/** The kernel cuts a larger number down to its own limit. */
+const BACKLOG = 65_535
+const LISTENER_FILTERS_MS = 5_000
+const HANDSHAKE_MS = 10_000
+
+export function readListener(listener: NativeListener, path: string, reading: Reading): ListenerConfig {
+  const addresses = readAddresses(listener.address, `${path}.address`, reading)
+  const first = addresses.length === 0 ? '' : formatAddress(addresses[0])
+  const name = listener.name ?? first
+  const { metadata } = listener
+  return reading.origins.at(path, {
+    name,
+    statPrefix: listener.statPrefix ?? first.replaceAll(':', '_'),
+    addresses,
+    bufferLimitBytes: listener.bufferLimitBytes ?? BUFFER_BYTES,
+    filterChain: reading.origins.at(path, {
+      name: '',
+      networkFilters: [],
+      http: readHttp(listener.http, name, { path: `${path}.http`, reading }),
+      transportConnectTimeoutMs: HANDSHAKE_MS,
+    }),
+    listenerFilters: [],
+    listenerFiltersTimeoutMs: LISTENER_FILTERS_MS,
+    backlog: listener.backlog ?? BACKLOG,
+    maxConnections: listener.maxConnections ?? MAX_CONNECTIONS,
+    accessLogs: [],
+    ...(metadata && { metadata: structuredClone(metadata) }),
+  })
+}
+
+function readAddresses(value: NativeListener['address'], path: string, reading: Reading): Address[] {
+  if (!isList(value)) {
+    const address = readAddress(value, path, reading)
+    return address === undefined ? [] : [address]
+  }
+  return value
+    .map((address, i) => readAddress(address, indexPath(path, i), reading))
+    .filter((address) => address !== undefined)
+}
+
+function isList(value: NativeListener['address']): value is readonly NativeAddress[] {
+  return Array.isArray(value)
+}

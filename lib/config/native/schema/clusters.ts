@@ -1,0 +1,123 @@
+import { z } from 'zod'
+import { isObject } from '../../../proto/describe.ts'
+import type { LocalityConfig, ThresholdsConfig } from '../../../upstream/config.ts'
+import type {
+  NativeAddress,
+  NativeCluster,
+  NativeDns,
+  NativeEndpoint,
+  NativeLeastRequest,
+  NativeLocality,
+} from '../clusters.ts'
+import { metadata } from './matches.ts'
+import { byKind, choose, count, ms, name, object, oneOf, port } from './pieces.ts'
+
+export function address(): z.ZodType<NativeAddress> {
+  const mode = z.number().int().min(0).max(0o777).optional()
+  const ip = object<{ host: string; port: number }>({ host: name(), port: port() })
+  const pipe = object<{ path: string; mode?: number }>({ path: name(), mode })
+  const long = byKind<NativeAddress>({
+    ip: () => object({ kind: z.literal('ip'), host: name(), port: port() }),
+    pipe: () => object({ kind: z.literal('pipe'), path: name(), mode }),
+  })
+  return choose('an address such as "127.0.0.1:8080"', (value) => {
+    if (typeof value === 'string') return z.string()
+    if (!isObject(value)) return undefined
+    if (value.kind !== undefined) return long
+    return value.path === undefined ? ip : pipe
+  })
+}
+
+function endpoint(): z.ZodType<NativeEndpoint> {
+  const long = object<Exclude<NativeEndpoint, string>>({
+    address: address(),
+    hostname: name().optional(),
+    weight: count(1).optional(),
+    health: z.enum(['healthy', 'unhealthy', 'degraded', 'draining', 'timeout']).optional(),
+    metadata: metadata().optional(),
+  })
+  return choose('an endpoint: an address, or an object with address', (value) =>
+    typeof value === 'string' ? z.string() : isObject(value) ? long : undefined,
+  )
+}
+
+export function locality(): z.ZodType<Partial<LocalityConfig>> {
+  const field = z.string().optional()
+  return object<Partial<LocalityConfig>>({ region: field, zone: field, subZone: field })
+}
+
+function localityEndpoints(): z.ZodType<NativeLocality> {
+  return object<NativeLocality>({
+    locality: locality().optional(),
+    priority: count().optional(),
+    weight: count().optional(),
+    endpoints: z.array(endpoint()),
+  })
+}
+
+function dns(): z.ZodType<NativeDns> {
+  return object<NativeDns>({
+    refreshMs: ms().optional(),
+    failureRefreshMs: ms().optional(),
+    failureRefreshMaxMs: ms().optional(),
+    jitterMs: ms().optional(),
+    respectTtl: z.boolean().optional(),
+    family: z.enum(['auto', 'v4-only', 'v6-only', 'v4-preferred', 'all']).optional(),
+    resolvers: z.array(name()).optional(),
+  })
+}
+
+function thresholds(): z.ZodType<Partial<ThresholdsConfig>> {
+  const limit = count().optional()
+  return object<Partial<ThresholdsConfig>>({
+    maxConnections: limit,
+    maxPendingRequests: limit,
+    maxRequests: limit,
+    maxRetries: limit,
+  })
+}
+
+function balancer(): z.ZodType<NonNullable<NativeCluster['balancer']>> {
+  const leastRequest = object<NativeLeastRequest>({
+    kind: z.literal('least-request'),
+    choiceCount: count(2).optional(),
+    activeRequestBias: z.number().min(0).optional(),
+  })
+  return choose('round-robin, random, least-request or an object with kind least-request', (value) => {
+    if (isObject(value)) return leastRequest
+    return typeof value === 'string' ? z.enum(['round-robin', 'random', 'least-request']) : undefined
+  })
+}
+
+export function cluster(): z.ZodType<NativeCluster> {
+  const schema = object<NativeCluster>({
+    name: name(),
+    statName: name().optional(),
+    type: z.enum(['static', 'strict-dns', 'logical-dns']).optional(),
+    endpoints: z.array(endpoint()).optional(),
+    localities: z.array(localityEndpoints()).optional(),
+    dns: dns().optional(),
+    balancer: balancer().optional(),
+    connectTimeoutMs: ms().optional(),
+    bufferLimitBytes: count(1).optional(),
+    thresholds: object<NonNullable<NativeCluster['thresholds']>>({
+      default: thresholds().optional(),
+      high: thresholds().optional(),
+    }).optional(),
+    maxConnectionsPerHost: count(1).optional(),
+    maxRequestsPerConnection: count(1).optional(),
+    idleTimeoutMs: ms().optional(),
+    maxConnectionDurationMs: ms().optional(),
+    maxStreamDurationMs: ms().optional(),
+    maxResponseHeaderBytes: count(1).optional(),
+    maxResponseHeaders: count(1).optional(),
+    http1: object<NonNullable<NativeCluster['http1']>>({
+      headerCase: z.enum(['lower', 'proper', 'preserve']).optional(),
+      enableTrailers: z.boolean().optional(),
+    }).optional(),
+    keepalive: object({ idleS: count(1) }).optional(),
+    bindAddress: name().optional(),
+    metadata: metadata().optional(),
+  })
+  return oneOf(schema, ['endpoints', 'localities'])
+}

@@ -1,0 +1,101 @@
+import type { Socket } from 'node:net'
+import type { Headers } from '../../lib/core/headers.ts'
+import { MessageWriter } from '../../lib/http1/body-writer.ts'
+import { fieldLines, type HeaderCase, statusLine } from '../../lib/http1/head-writer.ts'
+import { type ResponseFacts, responseHead } from './response-head.ts'
+
+/**
+ * Writes the responses of one connection, one after another: heads are held back until their first body bytes, framing
+ * is decided here, and a body that does not keep what its head announced breaks the connection.
+ */
+export class ResponseWriter {
+  readonly #socket: Socket
+  readonly #writer: MessageWriter
+  /** Of the response at hand; one object for all of them. */
+  readonly #facts: ResponseFacts = {
+    status: 0,
+    end: false,
+    requestMethod: '',
+    minor: 1,
+    close: false,
+    spelling: 'lower',
+  }
+  #flushScheduled = false
+  /** The response is complete; true before the first. */
+  done = true
+  /** The connection ends with this response. Once set it stays. */
+  close = false
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    this.#writer = new MessageWriter(socket)
+  }
+
+  /** A request has come; its response is next. */
+  begin(requestMethod: string, minor: number, spelling: HeaderCase): void {
+    const facts = this.#facts
+    facts.requestMethod = requestMethod
+    facts.minor = minor
+    facts.spelling = spelling
+    this.done = false
+  }
+
+  informational(status: number, headers: Headers): void {
+    // HTTP/1.0 clients know no interim responses (RFC 9110 §15.2).
+    if (this.#facts.minor === 0) return
+    this.#socket.write(`${statusLine(status)}${fieldLines(headers, this.#facts.spelling, true)}\r\n`, 'latin1')
+  }
+
+  /** The head; answers its size in bytes. */
+  headers(status: number, headers: Headers, end: boolean): number {
+    const facts = this.#facts
+    facts.status = status
+    facts.end = end
+    facts.close = this.close
+    const head = responseHead(headers, facts)
+    this.close = head.close
+    this.#writer.start(head.text, head.framing, head.length)
+    if (end) {
+      if (!this.#writer.end(undefined, 'lower') && !head.bodyless) this.break()
+      else this.done = true
+    } else if (!this.#flushScheduled) {
+      // The body's first bytes usually come in the same turn and share the write.
+      this.#flushScheduled = true
+      process.nextTick(flushHead, this)
+    }
+    return head.text.length
+  }
+
+  /** @internal Sends a head whose body did not come in the same turn. */
+  flush(): void {
+    this.#flushScheduled = false
+    if (!this.#socket.destroyed && this.#writer.held) this.#writer.flush()
+  }
+
+  /** False: wait for the socket's drain. */
+  write(chunk: Buffer, end: boolean): boolean {
+    const more = this.#writer.write(chunk, end)
+    if (more === undefined) {
+      this.break()
+      return true
+    }
+    if (end) this.done = true
+    return more
+  }
+
+  trailers(trailers: Headers | undefined): void {
+    if (this.#writer.end(trailers, this.#facts.spelling)) this.done = true
+    else this.break()
+  }
+
+  /** The response cannot be completed: RST and not FIN, so that a body which ends by close does not look finished. */
+  break(): void {
+    this.close = true
+    this.#writer.flush()
+    this.#socket.resetAndDestroy()
+  }
+}
+
+function flushHead(writer: ResponseWriter): void {
+  writer.flush()
+}
