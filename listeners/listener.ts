@@ -9,6 +9,7 @@ import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
 import { applySocketMode } from '../lib/runtime/local-binder.ts'
 import type { ConnectionManager } from './http/connection-manager.ts'
 import { type ConnectionHost, Http1ServerConnection } from './http1/connection.ts'
+import { resetSocket } from './http1/reset.ts'
 
 /** What listeners share within a gateway. */
 export interface ListenerDeps {
@@ -105,7 +106,7 @@ export class Listener implements ConnectionHost {
     const { maxConnections } = this.#config
     if (maxConnections !== undefined && this.#connections.size >= maxConnections) {
       this.#cells.overflow.v++
-      socket.resetAndDestroy()
+      resetSocket(socket)
       return
     }
     const info = this.#describe(socket)

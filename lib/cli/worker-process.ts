@@ -1,5 +1,6 @@
 import { createFilterRegistry } from '../chain/registry.ts'
 import { systemClock } from '../core/clock.ts'
+import { BufferGarbage, type Collect } from '../runtime/buffer-garbage.ts'
 import { ignoreBrokenPipes } from '../runtime/shutdown.ts'
 import { runWorker } from '../runtime/worker.ts'
 import { createLog } from '../telemetry/log.ts'
@@ -14,6 +15,8 @@ runWorker({
   process,
   clock: systemClock,
   create({ binder, serving, worker, settings }) {
+    // Lives as long as the process.
+    new BufferGarbage((globalThis as { gc?: Collect }).gc)
     process.title = `headgate: worker ${worker}`
     const log = createLog({ level: fromSettings(settings).logLevel })
     process.on('exit', () => log.flush())

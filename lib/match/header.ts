@@ -8,29 +8,64 @@ export type HeaderMatcher = (headers: Headers, head: RequestHead) => boolean
 const INTEGER = /^[+-]?[0-9]+$/
 
 /**
- * Compiles Envoy's HeaderMatcher. Several values count as one, joined with `,`. A missing header fails even where the
- * match is inverted, unless it is treated as empty or the question is presence itself.
+ * Compiles Envoy's HeaderMatcher. Of several values of a name one is enough, and an inverted match wants none. A missing
+ * header fails even where the match is inverted, unless it is treated as empty or the question is presence itself.
  *
  * @throws Error for a pattern that RE2 refuses.
  */
 export function compileHeader(config: HeaderMatchConfig): HeaderMatcher {
-  const read = compileHeaderValue(config.name)
+  const name = config.name.toLowerCase()
   const invert = config.invert === true
   const match = config.match
+  const emptyWhenMissing = config.treatMissingAsEmpty === true
   if (match.kind === 'present') {
     const wanted = match.present !== invert
+    if (emptyWhenMissing) return () => wanted
+    const read = compileHeaderValue(name)
     return (headers, head) => (read(headers, head) !== undefined) === wanted
   }
-  const whenMissing = config.treatMissingAsEmpty === true ? '' : undefined
-  if (match.kind === 'string' && match.string.kind === 'exact' && match.string.ignoreCase !== true && !invert) {
+  const exact = match.kind === 'string' && match.string.kind === 'exact' && match.string.ignoreCase !== true
+  if (exact && !invert && !emptyWhenMissing && !isPseudo(name)) {
     const expected = match.string.value
-    return (headers, head) => (read(headers, head) ?? whenMissing) === expected
+    return (headers) => hasValue(headers, name, expected)
   }
   const test = match.kind === 'string' ? compileString(match.string) : compileRange(match.start, match.end)
+  if (isPseudo(name)) return compilePseudo(name, test, invert, emptyWhenMissing)
+  const whenMissing = emptyWhenMissing && test('') !== invert
+  return (headers) => {
+    const raw = headers.raw
+    let missing = true
+    for (let i = 0; i < raw.length; i += 2) {
+      if (raw[i] !== name) continue
+      if (test(raw[i + 1])) return !invert
+      missing = false
+    }
+    return missing ? whenMissing : invert
+  }
+}
+
+function compilePseudo(
+  name: string,
+  test: (value: string) => boolean,
+  invert: boolean,
+  emptyWhenMissing: boolean,
+): HeaderMatcher {
+  const read = compileHeaderValue(name)
   return (headers, head) => {
-    const value = read(headers, head) ?? whenMissing
+    const value = read(headers, head) ?? (emptyWhenMissing ? '' : undefined)
     return value !== undefined && test(value) !== invert
   }
+}
+
+function isPseudo(name: string): boolean {
+  return name.startsWith(':') || name === 'host'
+}
+
+/** True where a field of this name (lower-case) has exactly this value. */
+export function hasValue(headers: Headers, name: string, value: string): boolean {
+  const raw = headers.raw
+  for (let i = 0; i < raw.length; i += 2) if (raw[i] === name && raw[i + 1] === value) return true
+  return false
 }
 
 /**

@@ -117,7 +117,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
         headers: exchange.request,
         end: this.#bodyless,
         priority: this.#action.priority,
-        upgrade: exchange.head.protocol !== undefined,
+        upgrade: exchange.head.protocol !== undefined || exchange.head.method === 'CONNECT',
         forwardContinue: exchange.request.has('expect'),
       },
       this,

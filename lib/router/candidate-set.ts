@@ -1,4 +1,3 @@
-import { joined } from '../match/header.ts'
 import type { Candidate, CandidateStore, PathView } from './candidate.ts'
 import { LiteralIndex } from './literal-index.ts'
 import type { RouteRequest } from './request.ts'
@@ -66,6 +65,7 @@ export class CandidateSet<T> {
 
 /** Candidates by the value that they want of one header. */
 class HeaderIndex<T> {
+  readonly #store: CandidateStore<T>
   readonly #name: string
   readonly #byValue = new Map<string, CandidateSet<T>>()
 
@@ -75,6 +75,7 @@ class HeaderIndex<T> {
     candidates: readonly Numbered<T>[],
     usedHeaders: readonly string[],
   ) {
+    this.#store = store
     this.#name = name
     const groups = new Map<string, Numbered<T>[]>()
     for (const candidate of candidates) {
@@ -88,9 +89,18 @@ class HeaderIndex<T> {
     for (const [value, group] of groups) this.#byValue.set(value, new CandidateSet(store, group, used))
   }
 
+  /** Each value of a repeated header counts by itself. */
   best(request: RouteRequest, path: PathView, limit: number): number {
-    const value = joined(request.request, this.#name)
-    return value === undefined ? -1 : (this.#byValue.get(value)?.best(request, path, limit) ?? -1)
+    const raw = request.request.raw
+    let found = -1
+    for (let i = 0; i < raw.length; i += 2) {
+      if (raw[i] !== this.#name) continue
+      const candidate = this.#byValue.get(raw[i + 1])?.best(request, path, limit) ?? -1
+      if (candidate < 0) continue
+      found = candidate
+      limit = this.#store.order(candidate)
+    }
+    return found
   }
 }
 

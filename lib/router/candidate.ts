@@ -1,5 +1,5 @@
 import { foldAscii } from '../match/fold.ts'
-import { joined } from '../match/header.ts'
+import { hasValue } from '../match/header.ts'
 import { DfaTables, NO, type RegexDfa, UNKNOWN, YES } from '../match/regex-dfa.ts'
 import type { Criteria, Criterion, ExactHeader } from './criteria.ts'
 import type { RouteRequest } from './request.ts'
@@ -166,7 +166,7 @@ export class CandidateStore<T> {
   #passes(number: number, request: RouteRequest): boolean {
     const guard = this.#guards[number]
     if (guard.method !== '' && guard.method !== request.head.method) return false
-    return guard.name === '' || joined(request.request, guard.name) === guard.value
+    return guard.name === '' || hasValue(request.request, guard.name, guard.value)
   }
 
   #holds(test: Test, request: RouteRequest, path: PathView): boolean {
@@ -196,7 +196,7 @@ function moreOf(criteria: Criteria): Criterion | undefined {
   const others = criteria.exactHeaders.slice(1)
   if (others.length === 0) return rest
   return (request) => {
-    for (const { name, value } of others) if (joined(request.request, name) !== value) return false
+    for (const { name, value } of others) if (!hasValue(request.request, name, value)) return false
     return rest === undefined || rest(request)
   }
 }

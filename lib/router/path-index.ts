@@ -113,9 +113,10 @@ export class PathIndexBuilder<T> {
     }
   }
 
-  build(): PathIndex<T> {
-    const folded = this.#folded.empty ? undefined : new PathSpace(this.#folded, true)
-    return new PathIndex(new PathSpace(this.#exactCase, false), folded, this.#connect)
+  /** Makes the index in steps of some milliseconds; nothing may be added afterwards. */
+  *steps(): Generator<undefined, PathIndex<T>> {
+    const folded = this.#folded.empty ? undefined : yield* PathSpace.steps(this.#folded, true)
+    return new PathIndex(yield* PathSpace.steps(this.#exactCase, false), folded, this.#connect)
   }
 
   #addText(path: TextPattern, candidate: Candidate<T>): void {
@@ -190,6 +191,15 @@ const SHIFT = 3
 /** Candidates of one place up to which they are simply tried in order. */
 const INLINE = 8
 
+interface SpaceParts<T> {
+  readonly folded: boolean
+  readonly prefixes: readonly string[]
+  /** What lies at each prefix, then at each whole path, last at the empty prefix. */
+  readonly places: readonly (readonly Candidate<T>[])[]
+  readonly store: CandidateStore<T>
+  readonly table: PathTable
+}
+
 /** All candidates whose paths are compared in one way: as they are, or folded. */
 class PathSpace<T> {
   readonly store: CandidateStore<T>
@@ -202,18 +212,12 @@ class PathSpace<T> {
   readonly #root: number
   readonly #folded: boolean
 
-  constructor(builder: SpaceBuilder<T>, folded: boolean) {
-    this.#folded = folded
-    this.#view = new PathView(folded)
-    const prefixes = [...builder.prefixes.keys()].filter((text) => text !== '')
-    const exact = [...builder.exact.keys()]
-    const places = [
-      ...prefixes.map((text) => builder.prefixes.get(text) ?? []),
-      ...exact.map((text) => builder.exact.get(text) ?? []),
-      builder.prefixes.get('') ?? [],
-    ]
-    this.store = new CandidateStore(places.flat())
-    this.#table = new PathTable(prefixes, exact)
+  private constructor(parts: SpaceParts<T>) {
+    const { prefixes, places } = parts
+    this.#folded = parts.folded
+    this.#view = new PathView(parts.folded)
+    this.store = parts.store
+    this.#table = parts.table
     this.#prefixCount = prefixes.length
     this.#root = places.length - 1
     this.#buckets = new Int32Array(places.length << SHIFT)
@@ -223,6 +227,22 @@ class PathSpace<T> {
       number += candidates.length
     }
     this.#link(prefixes)
+  }
+
+  static *steps<T>(builder: SpaceBuilder<T>, folded: boolean): Generator<undefined, PathSpace<T>> {
+    const prefixes = [...builder.prefixes.keys()].filter((text) => text !== '')
+    const exact = [...builder.exact.keys()]
+    const places = [
+      ...prefixes.map((text) => builder.prefixes.get(text) ?? []),
+      ...exact.map((text) => builder.exact.get(text) ?? []),
+      builder.prefixes.get('') ?? [],
+    ]
+    yield
+    const store = new CandidateStore(places.flat())
+    yield
+    const table = yield* PathTable.steps(prefixes, exact)
+    yield
+    return new PathSpace({ folded, prefixes, places, store, table })
   }
 
   #fill(bucket: number, number: number, candidates: readonly Candidate<T>[]): void {

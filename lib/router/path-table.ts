@@ -23,17 +23,26 @@ export class PathTable {
   /** For each prefix in the order given: the number of the longest other prefix that it begins with, or -1. */
   readonly parents: Int32Array
 
-  /** Both lists without duplicates. */
-  constructor(prefixes: readonly string[], exact: readonly string[]) {
-    this.#lengths = Int32Array.from(new Set(prefixes.map((p) => p.length))).sort()
-    this.#maxPrefix = this.#lengths.at(-1) ?? 0
-    this.#maxExact = exact.reduce((max, text) => Math.max(max, text.length), 0)
-    this.#hashes = new Int32Array(Math.max(this.#maxPrefix, this.#maxExact) + 1)
+  private constructor(lengths: Int32Array, prefixes: Marked, exact: HashSlots, maxExact: number) {
+    this.#lengths = lengths
+    this.#maxPrefix = lengths.at(-1) ?? 0
+    this.#maxExact = maxExact
+    this.#hashes = new Int32Array(Math.max(this.#maxPrefix, maxExact) + 1)
     this.#hashes[0] = SEED
-    this.#exact = new HashSlots(exact.map((text, id) => ({ text, id })).sort(byText))
-    const { nodes, parents } = withMarkers(prefixes, this.#lengths)
-    this.#prefixes = new HashSlots(nodes)
-    this.parents = parents
+    this.#exact = exact
+    this.#prefixes = prefixes.slots
+    this.parents = prefixes.parents
+  }
+
+  /** Makes a table in steps of some milliseconds. Both lists are without duplicates. */
+  static *steps(prefixes: readonly string[], exact: readonly string[]): Generator<undefined, PathTable> {
+    const lengths = Int32Array.from(new Set(prefixes.map((p) => p.length))).sort()
+    const maxExact = exact.reduce((max, text) => Math.max(max, text.length), 0)
+    const nodes = exact.map((text, id) => ({ text, id })).sort(byText)
+    yield
+    const slots = new HashSlots(nodes)
+    yield
+    return new PathTable(lengths, yield* markedSteps(prefixes, lengths), slots, maxExact)
   }
 
   /**
@@ -207,17 +216,25 @@ class HashSlots {
   }
 }
 
+interface Marked {
+  readonly slots: HashSlots
+  readonly parents: Int32Array
+}
+
 /** The prefixes and the markers that the search by halves meets on its way to them. */
-function withMarkers(prefixes: readonly string[], lengths: Int32Array): { nodes: Node[]; parents: Int32Array } {
+function* markedSteps(prefixes: readonly string[], lengths: Int32Array): Generator<undefined, Marked> {
   const numbers = new Map<string, number>()
   for (const [id, text] of prefixes.entries()) numbers.set(text, id)
   const texts = new Set<string>()
   for (const text of prefixes) addMarkers(text, lengths, texts)
+  yield
+  const sorted = [...texts].sort()
+  yield
   const nodes: Node[] = []
   const parents = new Int32Array(prefixes.length).fill(-1)
   // In this order every text follows the prefixes it begins with, the longest of them last: a stack finds it.
   const open: string[] = []
-  for (const text of [...texts].sort()) {
+  for (const text of sorted) {
     while (open.length > 0 && !text.startsWith(open[open.length - 1])) open.pop()
     const above = open.length === 0 ? -1 : (numbers.get(open[open.length - 1]) ?? -1)
     const own = numbers.get(text)
@@ -226,7 +243,8 @@ function withMarkers(prefixes: readonly string[], lengths: Int32Array): { nodes:
     parents[own] = above
     open.push(text)
   }
-  return { nodes, parents }
+  yield
+  return { slots: new HashSlots(nodes), parents }
 }
 
 function addMarkers(text: string, lengths: Int32Array, into: Set<string>): void {

@@ -8,6 +8,9 @@ const LAST_DELAY_MS = 5000
 /** A child that lived that long has not failed at the start: the next delay is the first one again. */
 const STABLE_MS = 10_000
 
+/** No inspector by signal; `gc` for `BufferGarbage`. */
+const CHILD_FLAGS: readonly string[] = ['--disable-sigusr1', '--expose-gc']
+
 export interface SlotOptions {
   /** For logs: `control`, `worker 0`. */
   readonly name: string
@@ -62,7 +65,7 @@ export class ChildSlot {
     this.#cancelStart = undefined
     if (this.#retired) return
     this.#startedMs = this.#options.clock.now()
-    const child = fork(this.#options.entry, [], { execPath: process.execPath, execArgv: ['--disable-sigusr1'] })
+    const child = fork(this.#options.entry, [], { execPath: process.execPath, execArgv: [...CHILD_FLAGS] })
     this.#child = child
     child.on('message', (message) => {
       if (this.#child === child) this.#options.message(message)

@@ -18,6 +18,7 @@ import {
 import { fieldLines, statusLine } from '../../lib/http1/head-writer.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
+import { resetSocket } from './reset.ts'
 import { ResponseWriter } from './response-writer.ts'
 import { splice } from './splice.ts'
 
@@ -29,6 +30,9 @@ export interface ConnectionHost {
   readonly draining: boolean
   connectionClosed(connection: Http1ServerConnection): void
 }
+
+/** A client that reads this much per `delayed_close_timeout` gets all of its last response. */
+const LINGER_BYTES = 64 * 1024
 
 /**
  * The server side of one HTTP/1 connection: bytes to exchanges and back, one at a time, in order.
@@ -59,6 +63,10 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   #destroyed = false
   #paused = false
   #tunnel = false
+  /** Bytes that the client had not taken when the linger began or was last looked at. */
+  #unsent = 0
+  /** Periods that the client has left for them. */
+  #patience = 0
 
   constructor(socket: Socket, info: ConnectionInfo, host: ConnectionHost) {
     const { config } = host.manager
@@ -86,7 +94,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   /** True where no exchange is in progress and nothing of a request has arrived. */
   get idle(): boolean {
-    return this.#exchange === undefined && !this.#heads.started && !this.#lingering
+    return this.#exchange === undefined && this.#stash === undefined && !this.#heads.started && !this.#lingering
   }
 
   get openedMs(): number {
@@ -233,9 +241,15 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   /** The client's FIN. Before its response is complete that is an abort (DESIGN §8). */
   #onEnd(): void {
+    if (this.#tunnel || this.#lingering) return
     const exchange = this.#exchange
-    if (exchange !== undefined && !this.#tunnel) exchange.downstreamFailed(FAILURES.clientClosed)
-    if (!this.#tunnel) this.#socket.destroy()
+    if (exchange === undefined) {
+      // What is left of the last response still goes out.
+      this.#linger()
+      return
+    }
+    exchange.downstreamFailed(FAILURES.clientClosed)
+    resetSocket(this.#socket)
   }
 
   #onClose(): void {
@@ -298,10 +312,25 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     const held = this.#stash
     this.#stash = undefined
     this.#requestDone = true
-    splice(this.#socket, upstream, { toUpstream: held, toDownstream: early }, () => {
-      this.#out.done = true
-      this.#exchange?.tunnelEnded()
-    })
+    splice(this.#socket, upstream, { toUpstream: held, toDownstream: early }, this)
+  }
+
+  /** @internal Bytes of a tunnel, by direction: they count, and they keep it alive. */
+  tunnelBytes(sent: number, received: number): void {
+    const exchange = this.#exchange
+    if (exchange === undefined) return
+    const { info } = exchange
+    info.bytesSent += sent
+    info.upstreamBytesReceived += sent
+    info.bytesReceived += received
+    info.upstreamBytesSent += received
+    exchange.lastActivityMs = this.#host.manager.wheel.nowMs
+  }
+
+  /** @internal */
+  tunnelEnded(): void {
+    this.#out.done = true
+    this.#exchange?.tunnelEnded()
   }
 
   /** The manager has logged and released the exchange: on to the next request, or to the end. */
@@ -332,6 +361,8 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     const stash = this.#stash
     if (stash === undefined || this.#destroyed || this.#exchange !== undefined || this.#lingering) return
     this.#stash = undefined
+    // Whatever held up the request before is over with it.
+    this.#paused = false
     this.#read(stash, 0)
     if (this.#stash === undefined && !this.#paused && !this.#lingering) this.#socket.resume()
   }
@@ -346,7 +377,27 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
       return
     }
     this.#socket.end()
+    this.#noteUnsent(this.#socket.writableLength)
     this.#deadlines.linger()
+  }
+
+  #noteUnsent(bytes: number): void {
+    this.#unsent = bytes
+    this.#patience = Math.ceil(bytes / LINGER_BYTES)
+  }
+
+  /**
+   * As Envoy's delayed close, it counts from the last progress: a slow reader gets its whole response. What was written
+   * at once shows no progress before its end, so that it has a period for each piece of it.
+   */
+  #lingered(): void {
+    const left = this.#socket.writableLength
+    if (left === 0) this.#socket.destroy()
+    else if (left === this.#unsent && --this.#patience <= 0) resetSocket(this.#socket)
+    else {
+      if (left !== this.#unsent) this.#noteUnsent(left)
+      this.#deadlines.linger()
+    }
   }
 
   #expired(expiry: Expiry): void {
@@ -356,7 +407,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
       stats.headerTimeouts.v++
       this.#refuse({ status: 408, reason: 'request_header_timeout' })
     } else if (expiry === 'body') this.#tooSlow()
-    else if (expiry === 'linger') this.#socket.destroy()
+    else if (expiry === 'linger') this.#lingered()
     else {
       if (expiry === 'idle') stats.idleTimeouts.v++
       else stats.maxDuration.v++

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { Headers } from '../../lib/core/headers.ts'
 import { MessageWriter } from '../../lib/http1/body-writer.ts'
 import { fieldLines, type HeaderCase, statusLine } from '../../lib/http1/head-writer.ts'
+import { resetSocket } from './reset.ts'
 import { type ResponseFacts, responseHead } from './response-head.ts'
 
 /**
@@ -92,7 +93,7 @@ export class ResponseWriter {
   break(): void {
     this.close = true
     this.#writer.flush()
-    this.#socket.resetAndDestroy()
+    resetSocket(this.#socket)
   }
 }
 

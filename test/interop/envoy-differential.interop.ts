@@ -1,15 +1,15 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Origin } from '../support/origin.ts'
 import { WireClient } from '../support/wire.ts'
 import { bootstrap } from './envoy/bootstrap.ts'
-import { type Bench, compareGroup } from './envoy/compare-group.ts'
 import { matching } from './envoy/cases/matching.ts'
 import { redirecting } from './envoy/cases/redirects.ts'
+import { type Bench, compareGroup } from './envoy/compare-group.ts'
 import type { Group } from './envoy/group.ts'
 import { script } from './envoy/observe.ts'
 import { startEnvoy, startHeadgate } from './envoy/processes.ts'
@@ -34,7 +34,7 @@ for (const [name, groups] of Object.entries(SETS)) {
   })
 }
 
-async function start(t: Tap, groups: readonly Group[]): Promise<Bench> {
+async function start(t: Test, groups: readonly Group[]): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), 'headgate-envoy-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const origin = await Origin.start(script)
@@ -48,8 +48,6 @@ async function start(t: Tap, groups: readonly Group[]): Promise<Bench> {
   t.teardown(() => envoy.stop())
   return { envoy, headgate, origin, client }
 }
-
-type Tap = Parameters<NonNullable<Parameters<typeof t.test>[2]>>[0]
 
 /** A port that was free a moment ago, so that connecting to it is refused. */
 async function closedPort(): Promise<number> {

@@ -72,13 +72,18 @@ t.test('a header matcher follows Envoy on missing, repeated, inverted and pseudo
     [exact('a', '2'), false],
     [exact('A', '1'), true],
     [exact('a', '2', { invert: true }), true],
-    [exact('b', 'x,y'), true],
-    [exact('b', 'x'), false],
+    [exact('b', 'x,y'), false],
+    [exact('b', 'x'), true],
+    [exact('b', 'y'), true],
+    [exact('b', 'y', { invert: true }), false],
+    [exact('b', 'z', { invert: true }), true],
+    [exact('b', '', { treatMissingAsEmpty: true }), false],
     [{ name: 'b', match: { kind: 'string', string: string('prefix', 'X', true) } }, true],
     [exact('none', '1'), false],
     [exact('none', '1', { invert: true }), false],
     [exact('none', '1', { invert: true, treatMissingAsEmpty: true }), true],
     [exact('none', '', { treatMissingAsEmpty: true }), true],
+    [exact('none', '', { treatMissingAsEmpty: true, invert: true }), false],
     [exact('none', ''), false],
     [exact('empty', ''), true],
     [present('a', true), true],
@@ -86,6 +91,8 @@ t.test('a header matcher follows Envoy on missing, repeated, inverted and pseudo
     [present('none', false), true],
     [present('none', true), false],
     [present('none', true, true), true],
+    [{ ...present('none', true), treatMissingAsEmpty: true }, true],
+    [{ ...present('none', false), treatMissingAsEmpty: true }, false],
     [present('empty', true), true],
     [range('n', -43, -41), true],
     [range('n', -42, -41), true],
@@ -131,6 +138,8 @@ t.test('a query parameter is the first of its name, as it stands', async (t) => 
   t.same([exact('/p?a=1'), exact('/p?a=2'), exact('/p')], [true, false, false])
   const present = compileQueryParameter({ name: 'a', match: { kind: 'present' } })
   t.same([present('/p?a'), present('/p?b')], [true, false])
+  const absent = compileQueryParameter({ name: 'a', match: { kind: 'present', present: false } })
+  t.same([absent('/p?a'), absent('/p?b')], [false, true])
 })
 
 t.test('a cookie is found over all fields and unquoted; an absent one matches only inverted', async (t) => {

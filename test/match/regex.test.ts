@@ -162,7 +162,15 @@ t.test('a URI template matches segments and gives its variables to the rewrite',
     ['/{a}/{b=x/*}/**', '/1/y/2/3/4', false],
     ['/a$b(c)+.d', '/a$b(c)+.d', true],
     ['/a.d', '/axd', false],
+    ['/*.m/x', '/z.m/x', true],
+    ['/{a}.m', '/z.m', true],
+    ['/{a=b/*}', '/b/c', true],
     ['/*', '/a b', false],
+    ['/*.m/x', '/a.m/x', true],
+    ['/x/end.{ext}', '/x/end.html', true],
+    ['/x/end.{ext}', '/x/end.', false],
+    ['/{a}-{b}', '/1-2', true],
+    ['/{a=b/}c', '/b/c', true],
   ]
   for (const [template, path, expected] of matches) {
     t.equal(compileRegex(templateToRegex(template)).matches(path), expected, `${template} on ${path}`)
@@ -177,7 +185,8 @@ t.test('a bad URI template or rewrite is refused by reason', async (t) => {
   const bad: [string, RegExp][] = [
     ['a', /must begin with "\/"/],
     ['/a b', /printable/],
-    ['/a//b', /not a literal segment/],
+    ['/a//b', /two slashes/],
+    ['/a/{b=/c}', /two slashes/],
     ['/a*', /not a literal segment/],
     ['/**/*', /last glob/],
     ['/**/{a}', /last glob/],
@@ -186,9 +195,10 @@ t.test('a bad URI template or rewrite is refused by reason', async (t) => {
     ['/{abcdefghijklmnopq}', /not a variable name/],
     ['/{a}/{a}', /stands twice/],
     ['/{a=}', /empty pattern/],
-    ['/{a=b/}', /malformed/],
+    ['/{a=*b}', /only "\/" may follow a glob/],
+    ['/{a=b{}', /not a literal segment/],
     ['/{a}/{b}/{c}/{d}/{e}/{f}', /more than 5/],
-    ['/*.m/x', /nothing but a literal/],
+    ['/x*.m', /not a literal segment/],
   ]
   for (const [template, reason] of bad) t.throws(() => templateToRegex(template), reason, template)
   t.throws(() => compileTemplateRewrite('/{a}', 'x'), /must begin/)

@@ -45,7 +45,14 @@ function indexOf(matches: readonly RouteMatchConfig[]): PathIndex<number> {
   for (const [target, match] of matches.entries()) {
     builder.add({ path: match.path, criteria: compileCriteria(match, noRuntime), target })
   }
-  return builder.build()
+  return made(builder.steps())
+}
+
+function made<T>(steps: Generator<undefined, T>): T {
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
 }
 
 /** The rule itself: one route after the other, the first whose criteria all hold. */
@@ -232,7 +239,7 @@ t.test('a path that collides with a marker does not hide the prefix it has', asy
   }
   assert(pair !== undefined)
   const [one, other] = pair
-  const table = new PathTable(['/x', `${one}/long`, one], [`${one}=`])
+  const table = made(PathTable.steps(['/x', `${one}/long`, one], [`${one}=`]))
   const longest = (path: string): number => table.longestPrefix(path, table.begin(path))
   t.equal(longest(other), 0)
   t.equal(longest(`${other}/long`), 0)

@@ -17,7 +17,7 @@ import { compileRouteTable, type RouteTable, routeTableSteps } from '../../lib/r
 import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import { VirtualHosts } from '../../lib/router/virtual-hosts.ts'
 
-/** `%REQ(name)%` only: what a colleague of this room compiles for real. */
+/** `%REQ(name)%` only; the real formatter is lib/telemetry. */
 function compileFormat(text: string, missing: string): (s: HttpStream) => string {
   if (/%(?!REQ\([a-z-]+\)%)/.test(text.replaceAll(/%REQ\([a-z-]+\)%/g, ''))) throw new Error(`bad format "${text}"`)
   return (s) => text.replaceAll(/%REQ\(([a-z-]+)\)%/g, (_all, name: string) => s.request.get(name) ?? missing)

@@ -1,5 +1,5 @@
 import type { FilterRegistry } from '../../chain/registry.ts'
-import { ConfigError, ConfigRefused, Findings, type JsonObject } from '../../core/errors.ts'
+import { type ConfigError, ConfigRefused, Findings, type JsonObject } from '../../core/errors.ts'
 import { indexPath } from '../../proto/path.ts'
 import type { GatewayConfig, NodeConfig } from '../model.ts'
 import { validateConfig } from '../validate.ts'

@@ -67,7 +67,7 @@ export type NativeClusterChoice =
 
 /** How the path changes on its way to the upstream. */
 export type NativePathRewrite =
-  /** Replaces the matched prefix, or the whole path where the route matches exactly. */
+  /** Replaces the matched prefix, or the whole path where the route does not match by prefix. */
   | { readonly prefix: string }
   /** Replaces all matches of an RE2 regex; `\1` names a group. */
   | RegexRewriteConfig

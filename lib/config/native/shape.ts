@@ -44,14 +44,18 @@ function errorsOf(issue: Issue): ConfigError[] {
   const path = pathOf(issue.path)
   if (issue.code !== 'unrecognized_keys') return [new ConfigError(path, messageOf(issue))]
   const known = issue.message.split(' ')
-  return issue.keys.map((key) => new ConfigError(namePath(path, key), `unknown field "${key}"${didYouMean(key, known)}`))
+  return issue.keys.map(
+    (key) => new ConfigError(namePath(path, key), `unknown field "${key}"${didYouMean(key, known)}`),
+  )
 }
 
 function messageOf(issue: Issue): string {
   const { input } = issue
   switch (issue.code) {
     case 'invalid_type':
-      return input === undefined ? 'is required' : `must be ${KINDS.get(issue.expected) ?? issue.expected}, is ${describe(input)}`
+      return input === undefined
+        ? 'is required'
+        : `must be ${KINDS.get(issue.expected) ?? issue.expected}, is ${describe(input)}`
     case 'invalid_value':
       return input === undefined
         ? 'is required'

@@ -198,6 +198,11 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
   #onHead(head: Head, chunk: Buffer, at: number): boolean {
     const stream = this.#stream as Http1ClientStream
     if (head.status < 200) return this.#onInterim(head, chunk, at)
+    if (stream.attempt.upgrade && stream.attempt.head.method === 'CONNECT' && head.status < 300) {
+      // RFC 9110 §9.3.6: behind the head of a 2xx lies the tunnel, whatever its fields say of a body.
+      this.#handOver(stream, head, chunk.subarray(at))
+      return false
+    }
     this.#headSeen = true
     const headers = new Headers(head.raw, head.cased)
     const bodyless = stream.attempt.head.method === 'HEAD' || head.status === 204 || head.status === 304
@@ -253,8 +258,10 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
   #handOver(stream: Http1ClientStream, head: Head, early: Buffer): void {
     const socket = this.#socket
     const headers = new Headers(head.raw, head.cased)
-    headers.append('upgrade', head.upgrade)
-    headers.append('connection', 'upgrade')
+    if (head.status === 101) {
+      headers.append('upgrade', head.upgrade)
+      headers.append('connection', 'upgrade')
+    }
     this.#stream = undefined
     socket.removeAllListeners('data')
     socket.removeAllListeners('end')

@@ -40,11 +40,12 @@ export function requestHead(attempt: Attempt, spelling: HeaderCase): WireHead {
     framing = CHUNKED
     extra = 'transfer-encoding: chunked\r\n'
   }
-  if (attempt.upgrade) extra += spelling === 'proper' ? 'Connection: Upgrade\r\n' : 'connection: upgrade\r\n'
+  if (attempt.upgrade && head.method !== 'CONNECT')
+    extra += spelling === 'proper' ? 'Connection: Upgrade\r\n' : 'connection: upgrade\r\n'
   if (headers.has('te')) headers.delete('te')
   const host = spelling === 'lower' ? '\r\nhost: ' : '\r\nHost: '
   const version = ' HTTP/1.1'
-  const path = head.path === '' ? '/' : head.path
+  const path = head.method === 'CONNECT' ? head.authority : head.path === '' ? '/' : head.path
   const lines = fieldLines(headers, spelling, framing === CHUNKED)
   const text = head.method + ' ' + path + version + host + head.authority + '\r\n' + lines + extra + '\r\n'
   return { text, framing, length }

@@ -25,11 +25,7 @@ export interface Upstreams {
 
 /** The bootstrap that both proxies are given, byte by byte the same but for `@LOGS@`. */
 export function bootstrap(groups: readonly Group[], upstreams: Upstreams): string {
-  const shared = [
-    cluster('origin', [upstreams.origin]),
-    cluster('closed', [upstreams.closed]),
-    cluster('empty', []),
-  ]
+  const shared = [cluster('origin', [upstreams.origin]), cluster('closed', [upstreams.closed]), cluster('empty', [])]
   const text = JSON.stringify({
     node: { id: 'node-1', cluster: 'cluster-1' },
     admin: { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } },

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Field } from '../../support/http1-message.ts'
-import { Origin, type OriginScript } from '../../support/origin.ts'
+import type { Origin, OriginScript } from '../../support/origin.ts'
 import type { Wire, WireClient } from '../../support/wire.ts'
 import type { Probe } from './group.ts'
 import type { RunningProxy } from './processes.ts'
@@ -68,7 +68,8 @@ const RAW: { readonly [name: string]: string } = {
   'both-framings': 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
   'no-reason': 'HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nok',
   'odd-reason': 'HTTP/1.1 299 Very Odd\r\ncontent-length: 2\r\n\r\nok',
-  connection: 'HTTP/1.1 200 OK\r\nconnection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\ncontent-length: 2\r\n\r\nok',
+  connection:
+    'HTTP/1.1 200 OK\r\nconnection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\ncontent-length: 2\r\n\r\nok',
   upgrade: 'HTTP/1.1 200 OK\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\nok',
   'many-headers': `HTTP/1.1 200 OK\r\ncontent-length: 2\r\n${'x-a: 1\r\n'.repeat(150)}\r\nok`,
   'big-headers': `HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: ${'a'.repeat(100_000)}\r\n\r\nok`,
@@ -140,14 +141,16 @@ async function readAnswers(wire: Wire, probe: Probe, seen: Observation): Promise
       break
     }
   }
-  await Promise.race([wire.stream.untilEnd().catch(() => undefined), sleep(CLOSING_MS)])
-  seen.set('connection', wire.stream.ending === 'open' ? 'open' : 'closed')
+  // A proxy may say that it closes and then leave the closing to the client for a while.
+  const says = seen.get('header connection') === 'close'
+  if (!says) await Promise.race([wire.stream.untilEnd().catch(() => undefined), sleep(CLOSING_MS)])
+  seen.set('afterwards', says || wire.stream.ending !== 'open' ? 'closed' : 'open')
 }
 
 function noteFields(seen: Observation, at: string, fields: readonly Field[]): void {
   const byName = new Map<string, string[]>()
   for (const [name, value] of fields) byName.set(name, [...(byName.get(name) ?? []), normal(name.toLowerCase(), value)])
-  for (const [name, values] of byName) seen.set(`${at}${name}`, values.join(' | '))
+  for (const [name, values] of byName) seen.set(`${at}header ${name}`, values.join(' | '))
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/

@@ -9,12 +9,14 @@ import type { Reading } from './reading.ts'
 export function readAddress(value: NativeAddress, path: string, reading: Reading): Address | undefined {
   if (typeof value === 'string') {
     const address = parseAddress(value)
-    if (address === undefined) reading.findings.error(path, `"${value}" is not an address: write host:port, [ipv6]:port or /path`)
+    if (address === undefined)
+      reading.findings.error(path, `"${value}" is not an address: write host:port, [ipv6]:port or /path`)
     return address && reading.origins.whole(path, address)
   }
-  if ('host' in value) return reading.origins.at(path, { kind: 'ip', host: bare(value.host), port: value.port })
+  if ('host' in value)
+    return reading.origins.at<Address>(path, { kind: 'ip', host: bare(value.host), port: value.port })
   const { mode } = value
-  return reading.origins.at(path, { kind: 'pipe', path: value.path, ...(mode !== undefined && { mode }) })
+  return reading.origins.at<Address>(path, { kind: 'pipe', path: value.path, ...(mode !== undefined && { mode }) })
 }
 
 function parseAddress(text: string): Address | undefined {
@@ -43,5 +45,7 @@ export function readCidr(value: NativeCidr, path: string, reading: Reading): Cid
 function canonicalCidr({ address, prefixLength }: CidrConfig): CidrConfig {
   const canonical = canonicalIp(address)
   const mapped = address.includes(':') && !canonical.includes(':') && prefixLength >= 96
-  return mapped ? { address: canonical, prefixLength: prefixLength - 96 } : { address: address.toLowerCase(), prefixLength }
+  return mapped
+    ? { address: canonical, prefixLength: prefixLength - 96 }
+    : { address: address.toLowerCase(), prefixLength }
 }

@@ -92,7 +92,7 @@ export function fullLocality({ region = '', zone = '', subZone = '' }: Partial<L
 function readEndpoint(value: NativeEndpoint, path: string, reading: Reading): EndpointConfig | undefined {
   if (typeof value === 'string') {
     const address = readAddress(value, path, reading)
-    return address && reading.origins.whole(path, { address, weight: 1, health: 'healthy' })
+    return address && reading.origins.whole<EndpointConfig>(path, { address, weight: 1, health: 'healthy' })
   }
   const address = readAddress(value.address, `${path}.address`, reading)
   if (address === undefined) return undefined

@@ -43,7 +43,7 @@ function appendRouter(chain: ChainFilter[], path: string, reading: Reading): voi
 }
 
 function readFilter(filter: NativeFilter, path: string, reading: Reading): ChainFilter | undefined {
-  if (isFactory(filter)) return known(filter, path, reading) && fromFactory(filter, {}, { path, reading })
+  if (isFactory(filter)) return known(filter, path, reading) ? fromFactory(filter, {}, { path, reading }) : undefined
   if ('filter' in filter) {
     const { name, disabled = false } = filter
     return { config: { name, typeUrl: '', config: null, disabled, instance: filter.filter }, factory: undefined }
@@ -106,7 +106,11 @@ interface Fields {
 }
 
 /** Reads JSON by a factory's own parser; what it does not read is an unknown field. */
-function parseFields({ path, typeUrl, config }: Fields, reading: Reading, parse: (reader: FieldReader) => unknown): Json {
+function parseFields(
+  { path, typeUrl, config }: Fields,
+  reading: Reading,
+  parse: (reader: FieldReader) => unknown,
+): Json {
   const { reader, finish } = createJsonReader({
     findings: reading.findings,
     value: structuredClone(config),

@@ -64,7 +64,7 @@ export function readHttp(
 }
 
 function readLimits(http: NativeHttp): Limits {
-  const limits: { [K in keyof typeof LIMITS]: number } = { ...LIMITS }
+  const limits: { -readonly [K in keyof Limits]: number } = { ...LIMITS }
   for (const name of Object.keys(LIMITS) as (keyof typeof LIMITS)[]) limits[name] = http[name] ?? LIMITS[name]
   return limits
 }

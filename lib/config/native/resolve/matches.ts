@@ -1,4 +1,3 @@
-import { indexPath } from '../../../proto/path.ts'
 import type {
   CookieMatchConfig,
   FractionConfig,
@@ -8,6 +7,7 @@ import type {
   QueryParameterMatchConfig,
   StringMatchConfig,
 } from '../../../match/config.ts'
+import { indexPath } from '../../../proto/path.ts'
 import type { PathMatchConfig, RouteMatchConfig } from '../../../router/config.ts'
 import type {
   NativeFraction,
@@ -104,7 +104,8 @@ function readPath(match: NativeRouteMatch, path: string, { origins }: Reading): 
   if (match.path !== undefined) return origins.at(`${path}.path`, match.path)
   if (match.connect === true) return { kind: 'connect' }
   if (match.regex !== undefined) return origins.whole(`${path}.regex`, { kind: 'regex', value: match.regex })
-  if (match.template !== undefined) return origins.whole(`${path}.template`, { kind: 'template', value: match.template })
+  if (match.template !== undefined)
+    return origins.whole(`${path}.template`, { kind: 'template', value: match.template })
   if (match.exact !== undefined) {
     return origins.whole(`${path}.exact`, { kind: 'exact', value: match.exact, caseSensitive })
   }

@@ -14,8 +14,8 @@ import type {
   UpgradeConfig,
   VirtualHostConfig,
 } from '../../../router/config.ts'
-import type { NativeMetadata } from '../matches.ts'
 import type { NativeHttp } from '../http.ts'
+import type { NativeMetadata } from '../matches.ts'
 import type {
   NativeAction,
   NativeClusterChoice,
@@ -44,10 +44,12 @@ export type RouteReading = Reading & { readonly chain: ReadonlyMap<string, Chain
 export function readRouteTable(http: NativeHttp, path: string, reading: RouteReading): RouteTableConfig {
   const table = http.routeTable ?? {}
   const at = `${path}.routeTable`
-  const virtualHosts =
-    http.virtualHosts?.map((host, i) => readVirtualHost(host, indexPath(`${path}.virtualHosts`, i), reading)) ??
+  const virtualHosts = http.virtualHosts?.map((host, i) =>
+    readVirtualHost(host, indexPath(`${path}.virtualHosts`, i), reading),
+  ) ?? [
     // The author's `routes` stand where the fields of this virtual host would.
-    [readVirtualHost({ name: 'all', domains: ['*'], routes: http.routes ?? [] }, path, reading)]
+    readVirtualHost({ name: 'all', domains: ['*'], routes: http.routes ?? [] }, path, reading),
+  ]
   return reading.origins.at(at, {
     name: table.name ?? '',
     virtualHosts,
@@ -105,7 +107,9 @@ function readLevel(
     ...(requestHeaders && { requestHeaders: readHeaderEdits(requestHeaders, `${path}.requestHeaders`, reading) }),
     ...(responseHeaders && { responseHeaders: readHeaderEdits(responseHeaders, `${path}.responseHeaders`, reading) }),
     ...(filterConfigs && { filterConfigs }),
-    ...(mirrors && { mirrors: mirrors.map((mirror, i) => readMirror(mirror, indexPath(`${path}.mirrors`, i), reading)) }),
+    ...(mirrors && {
+      mirrors: mirrors.map((mirror, i) => readMirror(mirror, indexPath(`${path}.mirrors`, i), reading)),
+    }),
     ...(metadata && { metadata: structuredClone(metadata) as { [namespace: string]: Json } }),
   }
 }
@@ -191,7 +195,9 @@ function readForward(action: NativeForward, path: string, reading: RouteReading)
     ...(pathRewrite && { pathRewrite: readPathRewrite(pathRewrite, `${path}.pathRewrite`, reading) }),
     ...(hostRewrite !== undefined && { hostRewrite: readHostRewrite(hostRewrite, `${path}.hostRewrite`, reading) }),
     ...(action.appendXForwardedHost === true && { appendXForwardedHost: true }),
-    ...(mirrors && { mirrors: mirrors.map((mirror, i) => readMirror(mirror, indexPath(`${path}.mirrors`, i), reading)) }),
+    ...(mirrors && {
+      mirrors: mirrors.map((mirror, i) => readMirror(mirror, indexPath(`${path}.mirrors`, i), reading)),
+    }),
     priority: action.priority ?? 'default',
     ...(upgrades && { upgrades: readUpgrades(upgrades, `${path}.upgrades`, reading) }),
     ...(metadataMatch && { metadataMatch: structuredClone(metadataMatch) }),

@@ -20,8 +20,9 @@ export function address(): z.ZodType<NativeAddress> {
     ip: () => object({ kind: z.literal('ip'), host: name(), port: port() }),
     pipe: () => object({ kind: z.literal('pipe'), path: name(), mode }),
   })
+  const short = z.string()
   return choose('an address such as "127.0.0.1:8080"', (value) => {
-    if (typeof value === 'string') return z.string()
+    if (typeof value === 'string') return short
     if (!isObject(value)) return undefined
     if (value.kind !== undefined) return long
     return value.path === undefined ? ip : pipe
@@ -36,8 +37,9 @@ function endpoint(): z.ZodType<NativeEndpoint> {
     health: z.enum(['healthy', 'unhealthy', 'degraded', 'draining', 'timeout']).optional(),
     metadata: metadata().optional(),
   })
+  const short = z.string()
   return choose('an endpoint: an address, or an object with address', (value) =>
-    typeof value === 'string' ? z.string() : isObject(value) ? long : undefined,
+    typeof value === 'string' ? short : isObject(value) ? long : undefined,
   )
 }
 

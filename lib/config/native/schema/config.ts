@@ -23,11 +23,12 @@ export function configSchema(): z.ZodType<NativeConfig> {
 }
 
 function listener(): z.ZodType<NativeListener> {
-  const several = z.array(address()).min(1)
+  const single = address()
+  const several = z.array(single).min(1)
   return object<NativeListener>({
     name: name().optional(),
     address: choose<NativeAddress | readonly NativeAddress[]>('an address such as "127.0.0.1:8080"', (value) =>
-      value === undefined ? undefined : Array.isArray(value) ? several : address(),
+      value === undefined ? undefined : Array.isArray(value) ? several : single,
     ),
     http: http(),
     statPrefix: name().optional(),

@@ -70,8 +70,9 @@ function filter(): z.ZodType<NativeFilter> {
     config: jsonObject().optional(),
     disabled,
   })
+  const bare = factory()
   return choose('a filter: an object with name, and config or filter; or a factory', (value) => {
-    if (isFactory(value)) return factory()
+    if (isFactory(value)) return bare
     if (!isObject(value)) return undefined
     if (value.factory !== undefined) return made
     return value.filter === undefined ? known : ready

@@ -18,8 +18,9 @@ export function format(): z.ZodType<NativeFormat> {
     text: () => object({ kind: z.literal('text'), text: text(), ...rest }),
     json: () => object({ kind: z.literal('json'), json: json(), ...rest }),
   })
+  const bare = z.string()
   return choose('a format: a text, or an object with text or json', (value) => {
-    if (typeof value === 'string') return z.string()
+    if (typeof value === 'string') return bare
     if (!isObject(value)) return undefined
     if (value.kind !== undefined) return long
     return value.json === undefined ? short.text : short.json

@@ -44,15 +44,23 @@ export function stringMatch(): z.ZodType<NativeStringMatch> {
     ignoreCase: z.boolean().optional(),
   })
   const one = oneOf(short, PATTERNS)
+  const bare = z.string()
+  const noCase = {
+    path: ['ignoreCase'],
+    message: 'has no effect on a regex; write (?i) in it',
+  }
+  const oneRegex = one.refine(hasNoCase, noCase)
+  const longRegex = long.refine(hasNoCase, noCase)
   return choose('a text or an object with one of exact, prefix, suffix, contains, regex', (value) => {
-    if (typeof value === 'string') return z.string()
+    if (typeof value === 'string') return bare
     if (!isObject(value)) return undefined
-    const schema: z.ZodType = value.kind === undefined ? one : long
-    const isRegex = value.kind === 'regex' || value.regex !== undefined
-    return isRegex && value.ignoreCase !== undefined
-      ? schema.refine(() => false, { path: ['ignoreCase'], message: 'has no effect on a regex; write (?i) in it' })
-      : schema
+    if (value.kind !== undefined) return value.kind === 'regex' ? longRegex : long
+    return value.regex === undefined ? one : oneRegex
   })
+}
+
+function hasNoCase(value: { readonly ignoreCase?: boolean }): boolean {
+  return value.ignoreCase === undefined
 }
 
 function stringCondition(): z.ZodType<LongString> {
@@ -181,8 +189,9 @@ export function routeMatch(): z.ZodType<NativeRouteMatch> {
 
 export function cidr(): z.ZodType<NativeCidr> {
   const long = object<Exclude<NativeCidr, string>>({ address: name(), prefixLength: count() })
+  const short = z.string()
   return choose('a range of addresses such as "10.0.0.0/8"', (value) =>
-    typeof value === 'string' ? z.string() : isObject(value) ? long : undefined,
+    typeof value === 'string' ? short : isObject(value) ? long : undefined,
   )
 }
 
@@ -190,10 +199,11 @@ export function metadata(): z.ZodType<{ readonly [namespace: string]: z.infer<Re
   return dictionary(json())
 }
 
-/** A matcher tree whose leaves are `action`. */
+/** A matcher tree whose leaves are `action`. Trees hold trees, so their schemas are made level by level, when needed. */
 export function matcherTree<A>(action: () => z.ZodType<A>): z.ZodType<MatcherTreeConfig<A>> {
-  const tree = (): z.ZodType<MatcherTreeConfig<A>> =>
-    oneOf(
+  let made: z.ZodType<MatcherTreeConfig<A>> | undefined
+  const tree = (): z.ZodType<MatcherTreeConfig<A>> => {
+    made ??= oneOf(
       object<MatcherTreeConfig<A>>({
         list: z
           .array(object({ predicate: predicate(), onMatch: onMatch(action, tree) }))
@@ -209,6 +219,8 @@ export function matcherTree<A>(action: () => z.ZodType<A>): z.ZodType<MatcherTre
       ['list', 'tree'],
       true,
     )
+    return made
+  }
   return choose('a matcher tree', (value) => (isObject(value) ? tree() : undefined))
 }
 
@@ -216,18 +228,18 @@ function onMatch<A>(
   action: () => z.ZodType<A>,
   tree: () => z.ZodType<MatcherTreeConfig<A>>,
 ): z.ZodType<OnMatchConfig<A>> {
+  const keepMatching = z.boolean().optional()
+  let leaf: z.ZodType | undefined
+  let branch: z.ZodType | undefined
   return choose('an object with an action or a matcher', (value) => {
     if (!isObject(value)) return undefined
-    const keepMatching = z.boolean().optional()
-    return value.matcher === undefined
-      ? object({ action: action(), keepMatching })
-      : object({ matcher: tree(), keepMatching })
+    if (value.matcher === undefined) return (leaf ??= object({ action: action(), keepMatching }))
+    return (branch ??= object({ matcher: tree(), keepMatching }))
   })
 }
 
 function predicate(): z.ZodType<PredicateConfig> {
-  const several = (): z.ZodType =>
-    object({ kind: z.enum(['and', 'or']), predicates: z.array(predicate()).min(1) })
+  const several = (): z.ZodType => object({ kind: z.enum(['and', 'or']), predicates: z.array(predicate()).min(1) })
   return byKind<PredicateConfig>({
     single: () => object({ kind: z.literal('single'), input: matchInput(), string: stringCondition() }),
     and: several,

@@ -41,14 +41,18 @@ export function choose<T>(expected: string, pick: (value: unknown) => z.ZodType 
   }) as unknown as z.ZodType<T>
 }
 
-/** An object whose field `kind` says which of these it is. */
+/** An object whose field `kind` says which of these it is. Each schema is made when it is first needed: some hold themselves. */
 export function byKind<T>(kinds: { readonly [kind: string]: () => z.ZodType }): z.ZodType<T> {
   const names = Object.keys(kinds)
   const unknownKind = z.looseObject({ kind: z.literal(names) })
+  const made = new Map<string, z.ZodType>()
   return choose(`an object with a kind: ${names.join(', ')}`, (value) => {
     if (!isObject(value)) return undefined
     const { kind } = value
-    return typeof kind === 'string' && Object.hasOwn(kinds, kind) ? kinds[kind]() : unknownKind
+    if (typeof kind !== 'string' || !Object.hasOwn(kinds, kind)) return unknownKind
+    const schema = made.get(kind) ?? kinds[kind]()
+    made.set(kind, schema)
+    return schema
   })
 }
 

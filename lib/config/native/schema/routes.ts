@@ -52,9 +52,10 @@ function filterOverrides(): z.ZodType<NativeFilterOverrides> {
     config: jsonObject().optional(),
     type: name().optional(),
   })
+  const short = z.boolean()
   return dictionary(
     choose<NativeFilterOverride | boolean>('an object with disabled or config, or true or false', (value) =>
-      typeof value === 'boolean' ? z.boolean() : isObject(value) ? long : undefined,
+      typeof value === 'boolean' ? short : isObject(value) ? long : undefined,
     ),
   )
 }
@@ -89,8 +90,9 @@ function clusterChoice(): z.ZodType<NativeClusterChoice> {
     cluster: () => object({ kind: z.literal('cluster'), name: name() }),
     header: () => object({ kind: z.literal('header'), name: name() }),
   })
+  const short = name()
   return choose('the name of a cluster, or an object with header or weighted', (value) => {
-    if (typeof value === 'string') return name()
+    if (typeof value === 'string') return short
     if (!isObject(value)) return undefined
     if (value.kind !== undefined) return long
     return value.header === undefined ? weighted : header
@@ -105,12 +107,14 @@ function pathRewrite(): z.ZodType<NativePathRewrite> {
     template: valued('template'),
     format: valued('format'),
   })
+  const [regex, template, format] = [regexRewrite(), object({ template: name() }), object({ format: name() })]
+  const prefix = object({ prefix: name() })
   return choose('an object with one of prefix, regex, template, format', (value) => {
     if (!isObject(value)) return undefined
     if (value.kind !== undefined) return long
-    if (value.regex !== undefined) return regexRewrite()
-    if (value.template !== undefined) return object({ template: name() })
-    return value.format === undefined ? object({ prefix: name() }) : object({ format: name() })
+    if (value.regex !== undefined) return regex
+    if (value.template !== undefined) return template
+    return value.format === undefined ? prefix : format
   })
 }
 
@@ -123,13 +127,15 @@ function hostRewrite(): z.ZodType<NativeHostRewrite> {
     format: valued('format'),
     auto: () => object({ kind: z.literal('auto') }),
   })
+  const [literal, header, format] = [name(), object({ header: name() }), object({ format: name() })]
+  const [pathRegex, auto] = [object({ pathRegex: regexRewrite() }), object({ auto: z.literal(true) })]
   return choose('a host, or an object with one of header, pathRegex, format, auto', (value) => {
-    if (typeof value === 'string') return name()
+    if (typeof value === 'string') return literal
     if (!isObject(value)) return undefined
     if (value.kind !== undefined) return long
-    if (value.header !== undefined) return object({ header: name() })
-    if (value.pathRegex !== undefined) return object({ pathRegex: regexRewrite() })
-    return value.format === undefined ? object({ auto: z.literal(true) }) : object({ format: name() })
+    if (value.header !== undefined) return header
+    if (value.pathRegex !== undefined) return pathRegex
+    return value.format === undefined ? auto : format
   })
 }
 
@@ -144,15 +150,17 @@ function mirror(): z.ZodType<NativeMirror> {
     }),
     ['cluster', 'clusterHeader'],
   )
+  const short = name()
   return choose('the name of a cluster, or an object with cluster or clusterHeader', (value) =>
-    typeof value === 'string' ? name() : isObject(value) ? long : undefined,
+    typeof value === 'string' ? short : isObject(value) ? long : undefined,
   )
 }
 
 export function upgrade(): z.ZodType<NativeUpgrade> {
   const long = object<Exclude<NativeUpgrade, string>>({ type: name(), enabled: z.boolean() })
+  const short = name()
   return choose('a protocol such as "websocket", or an object with type and enabled', (value) =>
-    typeof value === 'string' ? name() : isObject(value) ? long : undefined,
+    typeof value === 'string' ? short : isObject(value) ? long : undefined,
   )
 }
 

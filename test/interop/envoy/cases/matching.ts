@@ -1,4 +1,4 @@
-import { but, get, type Group, post, request, says, TYPE } from '../group.ts'
+import { but, type Group, get, post, request, says, TYPE } from '../group.ts'
 
 const any = { prefix: '/' }
 const header = (name: string, more: object): object => ({ ...any, headers: [{ name, ...more }] })
@@ -479,13 +479,4 @@ const trees: Group = {
   ],
 }
 
-export const matching: readonly Group[] = [
-  hosts,
-  hostsWithoutPorts,
-  paths,
-  headers,
-  queries,
-  cookies,
-  fractions,
-  trees,
-]
+export const matching: readonly Group[] = [hosts, hostsWithoutPorts, paths, headers, queries, cookies, fractions, trees]

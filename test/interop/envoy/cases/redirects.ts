@@ -1,4 +1,4 @@
-import { type Data, get, type Group, request, to, TYPE } from '../group.ts'
+import { type Data, type Group, get, request, TYPE, to } from '../group.ts'
 
 const redirect = (path: string, fields: Data): Data => ({ match: { prefix: path }, redirect: fields })
 const exact = (path: string, fields: Data): Data => ({ match: { path }, redirect: fields })
@@ -190,7 +190,21 @@ const rewrites: Group = {
     {
       name: 'named',
       type: 'STATIC',
-      load_assignment: { cluster_name: 'named', endpoints: [{ lb_endpoints: [{ endpoint: { hostname: 'named.example', address: { socket_address: { address: '127.0.0.1', port_value: '@ORIGIN@' } } } }] }] },
+      load_assignment: {
+        cluster_name: 'named',
+        endpoints: [
+          {
+            lb_endpoints: [
+              {
+                endpoint: {
+                  hostname: 'named.example',
+                  address: { socket_address: { address: '127.0.0.1', port_value: '@ORIGIN@' } },
+                },
+              },
+            ],
+          },
+        ],
+      },
     },
   ],
   probes: [

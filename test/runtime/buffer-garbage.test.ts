@@ -1,0 +1,46 @@
+import t from 'tap'
+import { BufferGarbage } from '../../lib/runtime/buffer-garbage.ts'
+
+const MIB = 1 << 20
+
+t.test('a minor collection runs when 16 MiB have come since the last one, and counts from what it left', async (t) => {
+  let bytes = 5 * MIB
+  let left = 5 * MIB
+  const collections: number[] = []
+  const garbage = new BufferGarbage(
+    (options) => {
+      t.same(options, { type: 'minor' })
+      collections.push(bytes)
+      bytes = left
+    },
+    () => bytes,
+  )
+  garbage.check()
+  bytes = 20 * MIB
+  garbage.check()
+  t.same(collections, [], 'below the limit')
+  bytes = 21 * MIB
+  garbage.check()
+  t.same(collections, [21 * MIB])
+  left = 30 * MIB
+  bytes = 40 * MIB
+  garbage.check()
+  bytes = 45 * MIB
+  garbage.check()
+  t.same(collections, [21 * MIB, 40 * MIB], 'what is alive is not collected over and over')
+  bytes = 2 * MIB
+  garbage.check()
+  bytes = 17 * MIB
+  garbage.check()
+  t.equal(collections.length, 2, 'the floor follows a fall')
+  bytes = 18 * MIB
+  garbage.check()
+  t.equal(collections.length, 3)
+  garbage[Symbol.dispose]()
+})
+
+t.test('without gc nothing happens', async (t) => {
+  const garbage = new BufferGarbage(undefined, () => 100 * MIB)
+  garbage.check()
+  t.doesNotThrow(() => garbage[Symbol.dispose]())
+})
