@@ -1,8 +1,8 @@
 import type { HttpStream } from '../../lib/chain/filter.ts'
 import type { Headers } from '../../lib/core/headers.ts'
 import { compileString } from '../../lib/match/string.ts'
-import type { HeaderValueConfig } from '../../lib/router/config.ts'
 import { compileFormat } from '../../lib/telemetry/format.ts'
+import { compileHeaderEdits } from '../../lib/telemetry/header-edits.ts'
 import type { HeaderStep } from './config.ts'
 
 /** One step on headers or trailers; values are evaluated over the exchange as it stands. */
@@ -20,28 +20,13 @@ export function compileHeaderStep(step: HeaderStep): HeaderEdit {
       return (headers) => headers.deleteWhere((name) => matches(name))
     }
     case 'append':
-      return compileAppend(step.header)
+      return compileHeaderEdits([{ remove: [], add: [step.header] }], compileValue) ?? nothing
   }
 }
 
-function compileAppend(config: HeaderValueConfig): HeaderEdit {
-  const { name, action, keepEmpty } = config
-  const format = compileFormat(config.value, { missing: '' })
-  return (headers, stream) => {
-    const value = format(stream)
-    if (value === '' && keepEmpty !== true) return
-    switch (action) {
-      case 'append':
-        headers.append(name, value)
-        return
-      case 'add-if-absent':
-        if (!headers.has(name)) headers.append(name, value)
-        return
-      case 'overwrite-or-add':
-        headers.set(name, value)
-        return
-      case 'overwrite-if-exists':
-        if (headers.has(name)) headers.set(name, value)
-    }
-  }
+/** Header values: what an operator finds nothing for is the empty string. */
+function compileValue(text: string, missing: string): (stream: HttpStream) => string {
+  return compileFormat(text, { missing })
 }
+
+function nothing(): void {}

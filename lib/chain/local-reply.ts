@@ -1,7 +1,7 @@
 import type { Failure } from '../core/failure.ts'
+import { encodeGrpcMessage, grpcStatusOf, isGrpc } from '../core/grpc.ts'
 import { Headers } from '../core/headers.ts'
 import type { LocalReply } from './filter.ts'
-import { encodeGrpcMessage, grpcStatusOf, isGrpc } from './reply.ts'
 
 /** A local reply as it goes on the wire. */
 export interface RenderedReply {
@@ -43,12 +43,13 @@ export function failureReply(why: Failure, detail: string | undefined): LocalRep
     case 'no-cluster':
       return { status: why.status, details: 'cluster_not_found' }
     default: {
-      const suffix = detail === undefined ? '' : `, transport failure reason: ${detail}`
+      // The detail is for logs only: it tells of the network behind the proxy.
+      const reason = detail === undefined ? why.reason : `${why.reason}|${detail}`
       const overloaded = why.code === 'overflow' ? { headers: ['x-envoy-overloaded', 'true'] } : {}
       return {
         status: why.status,
-        body: `upstream connect error or disconnect/reset before headers. reset reason: ${why.reason}${suffix}`,
-        details: `upstream_reset_before_response_started{${why.reason.replaceAll(' ', '_')}}`,
+        body: `upstream connect error or disconnect/reset before headers. reset reason: ${why.reason}`,
+        details: `upstream_reset_before_response_started{${reason.replaceAll(' ', '_')}}`,
         ...overloaded,
       }
     }

@@ -1,46 +1,4 @@
-import type { Headers } from '../core/headers.ts'
 import type { Replied } from './filter.ts'
 
 /** What hooks return after answering; compare by identity. */
 export const REPLIED: Replied = Object.freeze({ replied: true })
-
-/** True for requests whose errors must travel as gRPC statuses (content-type `application/grpc` or `application/grpc+...`). */
-export function isGrpc(request: Headers): boolean {
-  const type = request.get('content-type')
-  if (type === undefined || !type.startsWith('application/grpc')) return false
-  const next = type.charCodeAt(16)
-  return Number.isNaN(next) || next === 43 || next === 59
-}
-
-/** The gRPC status an HTTP status stands for (the mapping of gRPC's http-grpc-status-mapping, as Envoy uses it). */
-export function grpcStatusOf(status: number): number {
-  switch (status) {
-    case 400:
-      return 13
-    case 401:
-      return 16
-    case 403:
-      return 7
-    case 404:
-      return 12
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-      return 14
-    default:
-      return 2
-  }
-}
-
-/** Percent-encodes a `grpc-message` (gRPC over HTTP/2: everything but visible ASCII and space, and `%`). */
-export function encodeGrpcMessage(message: string): string {
-  let out = ''
-  for (const byte of Buffer.from(message, 'utf8')) {
-    out +=
-      byte >= 0x20 && byte <= 0x7e && byte !== 0x25
-        ? String.fromCharCode(byte)
-        : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
-  }
-  return out
-}

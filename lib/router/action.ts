@@ -110,12 +110,15 @@ function mirrorCluster(mirror: MirrorConfig): (stream: HttpStream) => string | u
 }
 
 function compileDirect(action: DirectResponseConfig, deps: Deps): DirectAction {
-  const { bodyFormat, body } = action
+  const { bodyFormat, bodyBase64 } = action
   const kind = 'direct'
+  const bytes = bodyBase64 === undefined ? undefined : Buffer.from(bodyBase64, 'base64')
+  const body = bytes === undefined ? action.body : bytes.toString('utf8')
   if (bodyFormat !== undefined) {
     const contentType = bodyFormat.contentType ?? (bodyFormat.kind === 'json' ? 'application/json' : undefined)
     return { kind, status: action.status, body: deps.compileBody(bodyFormat, body ?? ''), contentType }
   }
-  const constant = body === undefined || body === '' ? undefined : () => body
+  const content = bytes ?? body
+  const constant = content === undefined || content.length === 0 ? undefined : () => content
   return { kind, status: action.status, body: constant, contentType: undefined }
 }

@@ -75,11 +75,9 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     if (action.rewriteHost !== undefined && !action.autoHostRewrite) this.#rewriteHost('')
     if (action.rewritePath !== undefined) {
       const original = head.path
-      const path = action.rewritePath(exchange)
-      if (path !== original) {
-        head.path = path
-        if (!config.suppressEnvoyHeaders) request.set('x-envoy-original-path', original)
-      }
+      head.path = action.rewritePath(exchange)
+      // Also where nothing changed, as Envoy does.
+      if (!config.suppressEnvoyHeaders) request.set('x-envoy-original-path', original)
     }
     if (!config.suppressEnvoyHeaders && timeoutMs > 0) {
       request.set('x-envoy-expected-rq-timeout-ms', String(timeoutMs))
@@ -91,7 +89,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const { head, request } = this.#exchange
     const host = this.#action.rewriteHost?.(this.#exchange, hostname)
     if (host === undefined || host === '' || host === head.authority) return
-    if (this.#action.appendXForwardedHost) request.append('x-forwarded-host', head.authority)
+    if (this.#action.appendXForwardedHost) appendForwardedHost(request, head.authority)
     if (!this.#router.config.suppressEnvoyHeaders) request.set('x-envoy-original-host', head.authority)
     head.authority = host
   }
@@ -292,6 +290,12 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     this.#fail(expired === 'request' ? FAILURES.upstreamTimeout : FAILURES.upstreamMaxDuration)
     stream?.cancel()
   }
+}
+
+/** One field, as Envoy keeps it: `first, second`. */
+function appendForwardedHost(request: Headers, authority: string): void {
+  const before = request.join('x-forwarded-host')
+  request.set('x-forwarded-host', before === undefined ? authority : `${before},${authority}`)
 }
 
 function isIdempotent(method: string): boolean {

@@ -1,4 +1,5 @@
 import type { JsonObject } from '../core/errors.ts'
+import { compileHeaderEdits, type HeaderEdits, inTurn } from '../telemetry/header-edits.ts'
 import { compileAction, forWeighted } from './action.ts'
 import { type ClusterChoice, chooseByHeader, chooseByWeight } from './cluster-choice.ts'
 import type {
@@ -10,7 +11,6 @@ import type {
   VirtualHostConfig,
   WeightedClusterConfig,
 } from './config.ts'
-import { compileHeaderEdits, type HeaderEdits, inTurn } from './header-edits.ts'
 import type { PlanCache } from './plan-cache.ts'
 import { httpsLocation } from './redirect.ts'
 import type { CompiledAction, CompiledRoute, RouteTableDeps } from './route.ts'

@@ -148,6 +148,8 @@ export interface DirectResponseConfig {
   readonly kind: 'direct'
   readonly status: number
   readonly body?: string
+  /** Instead of `body`, where its bytes are not UTF-8. */
+  readonly bodyBase64?: string
   readonly bodyFormat?: FormatConfig
 }
 

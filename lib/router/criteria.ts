@@ -1,8 +1,9 @@
+import { isGrpc } from '../core/grpc.ts'
 import type { Runtime } from '../core/metrics.ts'
 import type { HeaderMatchConfig } from '../match/config.ts'
 import { compileCookie } from '../match/cookie.ts'
 import { compileFraction } from '../match/fraction.ts'
-import { compileHeader, joined } from '../match/header.ts'
+import { compileHeader } from '../match/header.ts'
 import { compileQueryParameter } from '../match/query.ts'
 import { compileMetadata } from '../match/value.ts'
 import type { RouteMatchConfig } from './config.ts'
@@ -45,7 +46,7 @@ export function compileCriteria(match: RouteMatchConfig, runtime: Runtime): Crit
     const test = compileCookie(cookie)
     rest.push((request) => test(request.request))
   }
-  if (match.grpc === true) rest.push(isGrpc)
+  if (match.grpc === true) rest.push((request) => isGrpc(request.request))
   if (match.tls !== undefined) rest.push(...tlsCriteria(match.tls))
   for (const metadata of match.metadata ?? []) {
     const test = compileMetadata(metadata)
@@ -69,13 +70,6 @@ function exactValue(header: HeaderMatchConfig): string | undefined {
 function headerCriterion(header: HeaderMatchConfig): Criterion {
   const test = compileHeader(header)
   return (request) => test(request.request, request.head)
-}
-
-/** Content type `application/grpc`, alone or with `+` and a message format. */
-export function isGrpc(request: RouteRequest): boolean {
-  const type = joined(request.request, 'content-type')
-  if (type === undefined || !type.startsWith('application/grpc')) return false
-  return type.length === 16 || type.charCodeAt(16) === 0x2b
 }
 
 function tlsCriteria(tls: NonNullable<RouteMatchConfig['tls']>): Criterion[] {

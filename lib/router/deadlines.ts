@@ -1,5 +1,5 @@
 import type { HttpStream } from '../chain/filter.ts'
-import { isGrpc } from '../chain/reply.ts'
+import { isGrpc } from '../core/grpc.ts'
 import type { ForwardAction } from './route.ts'
 
 /**

@@ -1,6 +1,6 @@
 import type { HttpStream } from '../chain/filter.ts'
+import type { CompileFormat } from '../telemetry/header-edits.ts'
 import type { RedirectConfig, RouteMatchConfig } from './config.ts'
-import type { CompileFormat } from './header-edits.ts'
 import { compilePathRewrite, type PathRewrite } from './rewrite.ts'
 
 /** The Location of a redirect. */

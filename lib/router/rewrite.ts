@@ -2,8 +2,8 @@ import type { HttpStream } from '../chain/filter.ts'
 import { barePath, pathEnd } from '../match/path.ts'
 import { compileSubstitution } from '../match/regex.ts'
 import { compileTemplateRewrite } from '../match/template.ts'
+import { type CompileFormat, constantText } from '../telemetry/header-edits.ts'
 import type { HostRewriteConfig, PathMatchConfig, PathRewriteConfig } from './config.ts'
-import { type CompileFormat, constantText } from './header-edits.ts'
 
 /** The new `:path`, query included. */
 export type PathRewrite = (stream: HttpStream) => string

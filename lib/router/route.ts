@@ -2,8 +2,8 @@ import type { HttpStream, Route } from '../chain/filter.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { Runtime } from '../core/metrics.ts'
 import type { FormatConfig } from '../telemetry/config.ts'
+import type { CompileFormat, HeaderEdits } from '../telemetry/header-edits.ts'
 import type { FilterConfigs, UpgradeConfig } from './config.ts'
-import type { CompileFormat, HeaderEdits } from './header-edits.ts'
 import type { Location } from './redirect.ts'
 import type { HostRewrite, PathRewrite } from './rewrite.ts'
 
@@ -79,7 +79,7 @@ export interface DirectAction {
   readonly kind: 'direct'
   readonly status: number
   /** Undefined where there is no body. */
-  readonly body: ((stream: HttpStream) => string) | undefined
+  readonly body: ((stream: HttpStream) => string | Buffer) | undefined
   /** Undefined: text/plain where there is a body. */
   readonly contentType: string | undefined
 }

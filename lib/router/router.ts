@@ -75,7 +75,7 @@ class Router implements Terminal {
     exchange: TerminalExchange,
     route: RoutedTo,
     status: number,
-    reply: { headers: string[]; body?: string },
+    reply: { headers: string[]; body?: string | Buffer },
   ): void {
     const headers = new Headers(reply.headers)
     route.responseHeaderEdits?.(headers, exchange)

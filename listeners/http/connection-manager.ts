@@ -173,6 +173,7 @@ export class ConnectionManager implements ExchangeOwner {
     }
     const problem = this.#target(exchange, head)
     if (problem !== undefined) return refuse(400, problem)
+    if (exchange.head.path === '*') return refuse(404, 'absolute_path_rejected')
     if ((head.flags & EXPECT_OTHER) !== 0) return refuse(417, 'unknown_expectation')
     if ((head.flags & EXPECT_CONTINUE) !== 0 && !config.proxy100Continue) exchange.request.delete('expect')
     if ((head.flags & UNDERSCORE) !== 0 && config.underscores !== 'allow') {

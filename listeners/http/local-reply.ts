@@ -3,11 +3,11 @@ import type { LocalReply } from '../../lib/chain/filter.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import type { Runtime } from '../../lib/core/metrics.ts'
-import { compileHeaderEdits } from '../../lib/router/header-edits.ts'
 import { compileAccessLogFilter } from '../../lib/telemetry/access-log-filter.ts'
 import type { FormatConfig } from '../../lib/telemetry/config.ts'
 import { type FormatEnvironment, processEnvironment } from '../../lib/telemetry/format/operator.ts'
 import { compileBodyFormat, compileFormat, type Format } from '../../lib/telemetry/format.ts'
+import { compileHeaderEdits } from '../../lib/telemetry/header-edits.ts'
 
 export type MapReply = (exchange: Exchange, reply: LocalReply) => LocalReply
 

@@ -674,7 +674,11 @@ t.test('an upstream that fails is a local reply before headers and a broken-off 
   const before = drive({ filters: [] })
   before.exchange.upstreamFailed(FAILURES.connectFailed, 'ECONNREFUSED')
   t.equal(before.downstream.status, 503)
-  t.match(before.downstream.body, /reset reason: remote connection failure, transport failure reason: ECONNREFUSED/)
+  t.match(before.downstream.body, /reset reason: remote connection failure$/)
+  t.equal(
+    before.exchange.info.details,
+    'upstream_reset_before_response_started{remote_connection_failure|ECONNREFUSED}',
+  )
   t.equal(before.ends(), 1)
   const after = drive({ filters: [] })
   after.exchange.upstreamHeaders(200, new Headers(), false)

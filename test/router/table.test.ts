@@ -11,11 +11,11 @@ import type {
   RouteTableConfig,
   VirtualHostConfig,
 } from '../../lib/router/config.ts'
-import { compileHeaderEdits } from '../../lib/router/header-edits.ts'
 import type { CompiledRoute, RedirectAction, RouteTableDeps } from '../../lib/router/route.ts'
 import { compileRouteTable, type RouteTable, routeTableSteps } from '../../lib/router/table.ts'
 import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import { VirtualHosts } from '../../lib/router/virtual-hosts.ts'
+import { compileHeaderEdits } from '../../lib/telemetry/header-edits.ts'
 
 /** `%REQ(name)%` only; the real formatter is lib/telemetry. */
 function compileFormat(text: string, missing: string): (s: HttpStream) => string {

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { DirectResponseConfig, RedirectConfig } from '../../lib/router/config.ts'
 import { readDataSource } from './data-source.ts'
@@ -50,7 +51,7 @@ export function translateDirectResponse(reader: FieldReader, scope: RouteScope):
   return {
     kind: 'direct',
     status: reader.number('status') ?? 0,
-    ...(body && { body: body.toString('utf8') }),
+    ...(body && (isUtf8(body) ? { body: body.toString('utf8') } : { bodyBase64: body.toString('base64') })),
     ...(bodyFormat && { bodyFormat }),
   }
 }

@@ -27,6 +27,7 @@ export function checkRegexRewrite({ regex, substitution }: RegexRewriteConfig, s
 
 /** A `%...%` format in a text of its own. */
 export function checkText(text: string, spot: Spot): void {
+  if (!text.includes('%')) return
   for (const error of checkFormat({ kind: 'text', text }).errors) spot.error(error)
 }
 

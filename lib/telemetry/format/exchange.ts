@@ -1,5 +1,6 @@
 import { RESPONSE_FLAGS } from '../../core/failure.ts'
-import { GRPC_STATUS_NAMES, grpcStatus, isGrpcRequest } from './grpc-status.ts'
+import { isGrpc } from '../../core/grpc.ts'
+import { GRPC_STATUS_NAMES, grpcStatus } from './grpc-status.ts'
 import { type Command, type CommandContext, type LogStream, plainCommand, type Read } from './operator.ts'
 
 /** Outcome, sizes and identities of the exchange. */
@@ -131,7 +132,7 @@ function flagNames(flags: number, form: 'short' | 'long'): string {
 }
 
 function grpcNumber(stream: LogStream): number | undefined {
-  return isGrpcRequest(stream) ? grpcStatus(stream) : undefined
+  return isGrpc(stream.request) ? grpcStatus(stream) : undefined
 }
 
 function grpcStatusText(argument: string | undefined, context: CommandContext): Read {

@@ -107,9 +107,9 @@ function alternatives(argument: string | undefined, context: CommandContext, fie
 function requestField(name: string): Field {
   switch (name) {
     case ':method':
-      return (stream) => stream.head.method
+      return (stream) => stream.head.method || undefined
     case ':path':
-      return (stream) => stream.head.path
+      return (stream) => stream.head.path || undefined
     case ':scheme':
       return (stream) => stream.head.scheme
     case ':authority':

@@ -7,9 +7,9 @@ import { didYouMean } from '../../../proto/suggest.ts'
 import type { FilterConfigs, FilterOverrideConfig } from '../../../router/config.ts'
 import { ROUTER_TYPE } from '../../../router/router.ts'
 import type { HttpFilterConfig } from '../../listener.ts'
+import { isFactory } from '../factories.ts'
 import type { NativeFilter } from '../http.ts'
 import type { NativeFilterOverrides } from '../routes.ts'
-import { isFactory } from '../schema/http.ts'
 import type { Reading } from './reading.ts'
 
 /** One filter of a chain, and what made it: routes' settings are read by the same factory. */

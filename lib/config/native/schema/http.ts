@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { HttpFilter } from '../../../chain/filter.ts'
 import type { AnyFilterFactory } from '../../../chain/registry.ts'
 import { isObject } from '../../../proto/describe.ts'
+import { isFactory, isFactoryLike } from '../factories.ts'
 import type {
   NativeFactoryFilter,
   NativeFilter,
@@ -32,11 +33,6 @@ const HOOKS: readonly string[] = Object.freeze([
 const STATUS_MIN = 200
 const STATUS_MAX = 599
 
-/** True for a filter factory, also where it stands by itself in a list of filters. */
-export function isFactory(value: unknown): value is AnyFilterFactory {
-  return isObject(value) && typeof value.parse === 'function' && typeof value.compile === 'function'
-}
-
 function filterObject(): z.ZodType<HttpFilter<unknown>> {
   return z.unknown().check((context) => {
     const { value } = context
@@ -47,12 +43,8 @@ function filterObject(): z.ZodType<HttpFilter<unknown>> {
 }
 
 function factory(): z.ZodType<AnyFilterFactory> {
-  return z
-    .unknown()
-    .refine(
-      (value) => isFactory(value) && typeof value.name === 'string' && Array.isArray(value.typeUrls),
-      'must be a filter factory: an object with name, typeUrls, parse() and compile()',
-    ) as unknown as z.ZodType<AnyFilterFactory>
+  const message = 'must be a filter factory: an object with name, typeUrls, parse() and compile()'
+  return z.unknown().refine(isFactory, message) as unknown as z.ZodType<AnyFilterFactory>
 }
 
 function filter(): z.ZodType<NativeFilter> {
@@ -72,7 +64,7 @@ function filter(): z.ZodType<NativeFilter> {
   })
   const bare = factory()
   return choose('a filter: an object with name, and config or filter; or a factory', (value) => {
-    if (isFactory(value)) return bare
+    if (isFactoryLike(value)) return bare
     if (!isObject(value)) return undefined
     if (value.factory !== undefined) return made
     return value.filter === undefined ? known : ready

@@ -33,11 +33,7 @@ export function choose<T>(expected: string, pick: (value: unknown) => z.ZodType 
       context.issues.push({ code: 'custom', input: value, message: mustBe(expected, value) })
       return
     }
-    const result = schema.safeParse(value, { reportInput: true })
-    if (result.success) return
-    for (const issue of result.error.issues) {
-      context.issues.push({ ...issue, input: issue.input, path: [...issue.path] } as (typeof context.issues)[number])
-    }
+    judge(schema, value, { context, path: [] })
   }) as unknown as z.ZodType<T>
 }
 
@@ -105,12 +101,28 @@ export function jsonObject(): z.ZodType<{ [key: string]: Json }> {
 
 /** An object with any keys, and values of one kind. */
 export function dictionary<T>(values: z.ZodType<T>): z.ZodType<{ readonly [key: string]: T }> {
-  return choose('an object', (value) => {
-    if (!isObject(value)) return undefined
-    const shape: { [key: string]: z.ZodType } = Object.create(null)
-    for (const key of Object.keys(value)) shape[key] = values
-    return z.looseObject(shape)
-  })
+  return z.unknown().check((context) => {
+    const { value } = context
+    if (!isObject(value)) {
+      context.issues.push({ code: 'custom', input: value, message: mustBe('an object', value) })
+      return
+    }
+    for (const [key, item] of Object.entries(value)) judge(values, item, { context, path: [key] })
+  }) as unknown as z.ZodType<{ readonly [key: string]: T }>
+}
+
+/** Adds what a schema finds wrong with a value to the issues of the value around it. */
+function judge(
+  schema: z.ZodType,
+  value: unknown,
+  at: { readonly context: z.core.ParsePayload; readonly path: readonly PropertyKey[] },
+): void {
+  const result = schema.safeParse(value, { reportInput: true })
+  if (result.success) return
+  const { issues } = at.context
+  for (const issue of result.error.issues) {
+    issues.push({ ...issue, input: issue.input, path: [...at.path, ...issue.path] } as (typeof issues)[number])
+  }
 }
 
 export function isJson(value: unknown, depth: number): value is Json {

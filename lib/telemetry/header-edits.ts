@@ -1,6 +1,6 @@
 import type { HttpStream } from '../chain/filter.ts'
 import type { Headers } from '../core/headers.ts'
-import type { AppendAction, HeaderEditsConfig } from './config.ts'
+import type { AppendAction, HeaderEditsConfig } from '../router/config.ts'
 
 /** Compiles a text with `%...%` operators; `missing` stands for what has no value. */
 export type CompileFormat = (text: string, missing: string) => (stream: HttpStream) => string
