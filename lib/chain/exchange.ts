@@ -293,6 +293,13 @@ export class Exchange extends Timed implements TerminalExchange {
     this.downstream.writeInformational(status, headers)
   }
 
+  upstreamAnswers(status: number, headers: Headers): void {
+    if (this.phase !== Phase.FORWARDED) return
+    this.status = status
+    this.response = headers
+    this.info.details = 'via_upstream'
+  }
+
   upstreamHeaders(status: number, headers: Headers, end: boolean): void {
     if (this.phase !== Phase.FORWARDED) return
     this.lastActivityMs = this.owner.wheel.nowMs

@@ -166,7 +166,7 @@ export interface FilterFactory<C = Json, R = C> {
    * specific first. Default: the most specific level replaces. May answer undefined: the filter is off there.
    */
   merge?(base: C, levels: readonly R[]): C | undefined
-  compile(config: C, scope: Scope): HttpFilter<never> | HttpFilter<unknown> | Terminal
+  compile(config: C, scope: Scope): HttpFilter<unknown> | Terminal
 }
 
 /** Ends a chain: takes requests onward. Compiled once, shared by all requests. */
@@ -194,6 +194,8 @@ export interface TerminalExchange extends HttpStream {
   /** True once the whole request has arrived from downstream. */
   readonly requestComplete: boolean
   upstreamInformational(status: number, headers: Headers): void
+  /** Comes before `upstreamHeaders`, so that formats in the route's header edits read the response. */
+  upstreamAnswers(status: number, headers: Headers): void
   /** Takes ownership of `headers`. */
   upstreamHeaders(status: number, headers: Headers, end: boolean): void
   /** False: `TerminalStream.pause` semantics, stop until `resume`. */

@@ -37,7 +37,7 @@ export function failureReply(why: Failure, detail: string | undefined): LocalRep
     case 'no-healthy-host':
       return { status: why.status, body: 'no healthy upstream', details: 'no_healthy_upstream' }
     case 'upstream-timeout':
-      return { status: why.status, body: 'upstream request timeout', details: 'upstream_response_timeout' }
+      return { status: why.status, body: 'upstream request timeout', details: 'response_timeout' }
     case 'duration':
       return { status: why.status, body: 'upstream max stream duration reached', details: why.reason }
     case 'no-cluster':

@@ -154,7 +154,8 @@ export function loadEnvoyConfig(
  * await gateway.start()
  */
 export function createGateway(config: NativeConfig | EnvoyConfig, options: GatewayOptions = {}): Gateway {
-  const registry = registryOf([...(options.filters ?? []), ...factoriesIn(config)])
+  const own = config instanceof EnvoyConfig ? config.filters : factoriesIn(config)
+  const registry = registryOf([...(options.filters ?? []), ...own])
   return new EmbeddedGateway(readConfig(config, registry), registry, options)
 }
 
@@ -172,7 +173,9 @@ function readConfig(config: NativeConfig | EnvoyConfig, registry: FilterRegistry
   const unknown = config.filters.filter((factory) => registry.byType.get(factory.typeUrls[0]) !== factory)
   if (unknown.length === 0) return config.config
   throw new ConfigRefused(
-    unknown.map(({ name }) => new ConfigError('', `the filter "${name}" is not one that this gateway was created with`)),
+    unknown.map(
+      ({ name }) => new ConfigError('', `the filter "${name}" is not one that this gateway was created with`),
+    ),
   )
 }
 
@@ -303,7 +306,9 @@ class EmbeddedGateway implements Gateway {
       await this.#engine.close()
       await this.#admin?.close()
     } catch (error) {
-      this.#log.error('the gateway could not end cleanly', { error: error instanceof Error ? error.stack : String(error) })
+      this.#log.error('the gateway could not end cleanly', {
+        error: error instanceof Error ? error.stack : String(error),
+      })
     } finally {
       this.#admin = undefined
       this.#running = undefined

@@ -1,7 +1,98 @@
 /**
  * Headgate as a library: everything that `import ... from 'headgate'` gives.
  *
- * Three ways in: `createGateway` runs a gateway in this process; `loadEnvoyConfig` reads an Envoy bootstrap for it; a
- * `FilterFactory` or an `HttpFilter` object adds a filter of your own, and `middleware` makes one of an async function.
+ * Two ways in: `createGateway` runs a gateway in this process, from a native configuration or from an Envoy bootstrap that
+ * `loadEnvoyConfig` has read. Filters of your own are `HttpFilter` objects, `middleware(...)` functions, or a
+ * `FilterFactory` for those that have a configuration.
  */
-export type { ExchangeEnded, CallNext, Middleware } from '../chain/middleware.ts'
+export type {
+  FilterFactory,
+  FilterState,
+  HttpFilter,
+  HttpStream,
+  LocalReply,
+  Metadata,
+  Next,
+  NextChunk,
+  Replied,
+  Route,
+  Scope,
+  Terminal,
+  TerminalExchange,
+  TerminalStream,
+} from '../chain/filter.ts'
+export { type CallNext, ExchangeEnded, type Middleware, middleware } from '../chain/middleware.ts'
+export type { AnyFilterFactory } from '../chain/registry.ts'
+export type {
+  NativeAddress,
+  NativeCluster,
+  NativeDns,
+  NativeEndpoint,
+  NativeLeastRequest,
+  NativeLocality,
+} from '../config/native/clusters.ts'
+export type { NativeConfig, NativeListener } from '../config/native/config.ts'
+export type {
+  NativeFactoryFilter,
+  NativeFilter,
+  NativeFilterObject,
+  NativeHeaderMutation,
+  NativeHttp,
+  NativeKnownFilter,
+  NativeLocalReplyMapper,
+  NativeOriginalIpDetection,
+} from '../config/native/http.ts'
+export type { NativeAccessLog, NativeFormat, NativeLogFilter } from '../config/native/logs.ts'
+export type {
+  NativeCidr,
+  NativeCookieMatch,
+  NativeFraction,
+  NativeHeaderMatch,
+  NativeMetadata,
+  NativeMetadataMatch,
+  NativeQueryParameterMatch,
+  NativeRouteMatch,
+  NativeStringMatch,
+} from '../config/native/matches.ts'
+export type {
+  NativeAction,
+  NativeClusterChoice,
+  NativeDirectResponse,
+  NativeFilterOverride,
+  NativeFilterOverrides,
+  NativeForward,
+  NativeHeaderEdits,
+  NativeHostRewrite,
+  NativeMirror,
+  NativeNoAction,
+  NativePathRewrite,
+  NativeRedirect,
+  NativeRoute,
+  NativeRouteTable,
+  NativeUpgrade,
+  NativeVirtualHost,
+  NativeWeightedCluster,
+} from '../config/native/routes.ts'
+export { type Address, formatAddress } from '../core/address.ts'
+export type { Clusters } from '../core/attempt.ts'
+export type { Sink, Source } from '../core/body.ts'
+export { type Cancel, type Clock, systemClock } from '../core/clock.ts'
+export type { ConnectionInfo, TlsInfo, TlsPeer } from '../core/connection.ts'
+export { ConfigError, ConfigRefused, type Json, type JsonObject, type Place } from '../core/errors.ts'
+export { FAILURES, type Failure, type FailureCode, type ResponseFlag } from '../core/failure.ts'
+export type { ExtensionReader, FieldReader } from '../core/field-reader.ts'
+export type { Protocol, RequestHead } from '../core/head.ts'
+export { Headers } from '../core/headers.ts'
+export type { Counter, Gauge, Histogram, Log, Metrics, Runtime } from '../core/metrics.ts'
+export type { HistogramSnapshot, MetricsSnapshot } from '../core/status.ts'
+export type { StreamInfo } from '../core/stream-info.ts'
+export { Timed, type TimerWheel } from '../core/timer-wheel.ts'
+export {
+  type CloseOptions,
+  createGateway,
+  type EnvoyConfig,
+  type Gateway,
+  type GatewayOptions,
+  loadEnvoyConfig,
+} from './gateway.ts'
+export { standardFilters } from './standard-filters.ts'

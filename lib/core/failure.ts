@@ -95,6 +95,8 @@ export const FAILURES = {
   connectFailed: failure('connect-failed', 'upstream', 'always', 503, 'UF', 'remote connection failure'),
   connectTimeout: failure('connect-timeout', 'upstream', 'always', 503, 'UF', 'connection timeout'),
   upstreamClosed: failure('upstream-closed', 'upstream', 'reused', 503, 'UC', 'connection termination'),
+  /** As `upstreamClosed`, after part of a response: the request has been looked at and is not safe to repeat. */
+  upstreamBroken: failure('upstream-closed', 'upstream', 'never', 503, 'UC', 'connection termination'),
   upstreamReset: failure('upstream-reset', 'upstream', 'never', 503, 'UR', 'remote reset'),
   upstreamProtocol: failure('upstream-protocol', 'upstream', 'never', 502, 'UPE', 'protocol error'),
   /** Envoy answers 503 where a response head is larger than allowed, 502 for all else that breaks HTTP. */

@@ -97,17 +97,20 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   #open(): void {
     const exchange = this.#exchange
     const cluster = this.#cluster
+    const { info } = exchange
+    info.attempts++
     const host = cluster.pick(NO_CONTEXT)
     if ('code' in host) {
       this.#fail(host)
       return
     }
     this.#host = host
-    const { info } = exchange
-    info.attempts++
     info.upstreamHost = host.addressText
     info.upstreamHostName = host.hostname
     if (this.#action.autoHostRewrite) this.#rewriteHost(host.hostname)
+    if (info.attempts > 1 && this.#route.includeAttemptCount) {
+      exchange.request.set('x-envoy-attempt-count', String(info.attempts))
+    }
     this.#stream = cluster.open(
       host,
       {
@@ -194,6 +197,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const elapsed = Math.trunc(now - this.#startedMs)
     if (!this.#router.config.suppressEnvoyHeaders) headers.set('x-envoy-upstream-service-time', String(elapsed))
     if (this.#route.includeAttemptCountInResponse) headers.set('x-envoy-attempt-count', String(exchange.info.attempts))
+    exchange.upstreamAnswers(status, headers)
     this.#route.responseHeaderEdits?.(headers, exchange)
     if (end) this.#complete(now)
     exchange.upstreamHeaders(status, headers, end)
@@ -218,6 +222,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
       return
     }
     this.#status = status
+    this.#exchange.upstreamAnswers(status, headers)
     this.#route.responseHeaderEdits?.(headers, this.#exchange)
     this.#complete(this.#router.scope.wheel.clock.now())
     this.#exchange.upstreamUpgraded(status, headers, socket, early)

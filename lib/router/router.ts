@@ -2,7 +2,7 @@ import type { FilterFactory, Scope, Terminal, TerminalExchange, TerminalStream }
 import type { Clusters } from '../core/attempt.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { FieldReader } from '../core/field-reader.ts'
-import { Headers } from '../core/headers.ts'
+import type { Counter } from '../core/metrics.ts'
 import { Forwarding } from './attempt.ts'
 import type { CompiledRoute, ForwardAction } from './route.ts'
 
@@ -47,47 +47,47 @@ type RoutedTo = CompiledRoute<unknown>
 
 class Router implements Terminal {
   readonly #parts: RouterParts
+  readonly #noRoute: Counter
+  readonly #noCluster: Counter
+  readonly #direct: Counter
 
   constructor(parts: RouterParts) {
     this.#parts = parts
+    const { metrics, statPrefix } = parts.scope
+    this.#noRoute = metrics.counter(`${statPrefix}no_route`)
+    this.#noCluster = metrics.counter(`${statPrefix}no_cluster`)
+    this.#direct = metrics.counter(`${statPrefix}rq_direct_response`)
   }
 
   begin(exchange: TerminalExchange, end: boolean): TerminalStream | undefined {
     const route = exchange.route as RoutedTo | undefined
     if (route === undefined) {
+      this.#noRoute.v++
       exchange.reply({ status: 404, details: 'route_not_found', flag: 'NR' })
       return undefined
     }
     const { action } = route
     if (action.kind === 'route') return this.#forward(exchange, route, end)
+    if (action.kind !== 'none') this.#direct.v++
     if (action.kind === 'redirect') {
-      this.#answer(exchange, route, action.status, { headers: ['location', action.location(exchange)] })
+      const headers = ['location', action.location(exchange)]
+      exchange.reply({ status: action.status, details: 'direct_response', headers })
     } else if (action.kind === 'direct') {
       const body = action.body?.(exchange)
       const headers = action.contentType === undefined ? [] : ['content-type', action.contentType]
-      this.#answer(exchange, route, action.status, { headers, ...(body === undefined ? {} : { body }) })
+      const more = body === undefined ? {} : { body }
+      exchange.reply({ status: action.status, details: 'direct_response', headers, ...more })
     } else exchange.reply({ status: 404, details: 'non_forwarding_action', flag: 'NR' })
     return undefined
-  }
-
-  /** An answer of the route's own: its response header edits apply, as to any response of that route. */
-  #answer(
-    exchange: TerminalExchange,
-    route: RoutedTo,
-    status: number,
-    reply: { headers: string[]; body?: string | Buffer },
-  ): void {
-    const headers = new Headers(reply.headers)
-    route.responseHeaderEdits?.(headers, exchange)
-    exchange.reply({ status, details: 'direct_response', ...reply, headers: headers.raw })
   }
 
   #forward(exchange: TerminalExchange, route: RoutedTo, end: boolean): TerminalStream | undefined {
     const action = route.action as ForwardAction
     const name = route.cluster
     const cluster = name === '' ? undefined : this.#parts.clusters.get(name)
-    exchange.info.upstreamCluster = name
+    exchange.info.upstreamCluster = cluster === undefined ? '' : name
     if (cluster === undefined) {
+      this.#noCluster.v++
       const status = name === '' ? 404 : action.clusterNotFoundStatus
       exchange.reply({ status, details: 'cluster_not_found', flag: 'NC' })
       return undefined

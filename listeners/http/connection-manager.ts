@@ -132,17 +132,15 @@ export class ConnectionManager implements ExchangeOwner {
   start(exchange: Exchange, head: Head, end: boolean): void {
     if (!this.#admit(exchange, head, end)) return
     const route = this.#parts.routes.match(exchange)
+    this.#note(exchange, route)
     if (!this.#mayUpgrade(exchange, route)) {
+      exchange.route = route
       // Bytes of the tunnel that was not granted may follow a CONNECT: they are no requests.
       this.#refuse(exchange, 403, { details: 'upgrade_failed', end, close: head.method === 'CONNECT' })
       return
     }
     this.#arm(exchange, route)
     if (exchange.ended) return
-    if (route !== undefined) {
-      exchange.info.routeName = route.name
-      exchange.info.virtualHostName = route.virtualHost
-    }
     exchange.start(route, route === undefined ? this.#parts.defaultPlan : route.plan, end)
   }
 
@@ -225,7 +223,7 @@ export class ConnectionManager implements ExchangeOwner {
     const caller = this.#parts.callers.apply(request, exchange.connection)
     info.clientAddress = caller.address
     info.internal = caller.internal
-    if (caller.rejectStatus !== 0) return refuse(caller.rejectStatus, 'original_ip_detection_failed')
+    if (caller.rejectStatus !== 0) return refuse(caller.rejectStatus, 'rejecting_because_detection_failed')
     info.requestId = applyRequestId(request, caller.internal, config)
     exchange.head.scheme = config.schemeOverwrite ?? (request.get('x-forwarded-proto') === 'https' ? 'https' : 'http')
     if (config.via !== '') request.append('via', config.via)
@@ -248,10 +246,17 @@ export class ConnectionManager implements ExchangeOwner {
 
   route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan } {
     const route = this.#parts.routes.match(exchange)
-    exchange.info.routeName = route?.name ?? ''
-    exchange.info.virtualHostName = route?.virtualHost ?? ''
+    this.#note(exchange, route)
     this.#setIdle(exchange, route)
     return { route, plan: route?.plan ?? this.#parts.defaultPlan }
+  }
+
+  /** What logs tell of the route, whoever answers in the end. */
+  #note(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): void {
+    const { info } = exchange
+    info.routeName = route?.name ?? ''
+    info.virtualHostName = route?.virtualHost ?? ''
+    info.upstreamCluster = route?.cluster ?? ''
   }
 
   // --- deadlines --------------------------------------------------------------------------------------------------
@@ -295,7 +300,11 @@ export class ConnectionManager implements ExchangeOwner {
     if (exchange.idleLimitMs > 0 && nowMs >= exchange.lastActivityMs + exchange.idleLimitMs) {
       stats.streamIdleTimeouts.v++
       if (exchange.headersSent) exchange.abortFor(FAILURES.clientIdle)
-      else exchange.reply({ status: 408, body: 'stream timeout', details: 'stream_idle_timeout', flag: 'SI' })
+      else {
+        // Whose silence it is decides the status: the client's, or that of those who owe it an answer.
+        const status = exchange.requestComplete ? 504 : 408
+        exchange.reply({ status, body: 'stream timeout', details: 'stream_idle_timeout', flag: 'SI' })
+      }
       return
     }
     const due = nextDue(exchange)
@@ -320,7 +329,8 @@ export class ConnectionManager implements ExchangeOwner {
   }
 
   mapReply(exchange: Exchange, reply: LocalReply): LocalReply {
-    return this.#parts.mapReply === undefined ? reply : this.#parts.mapReply(exchange, reply)
+    const edited = editReply(exchange, reply)
+    return this.#parts.mapReply === undefined ? edited : this.#parts.mapReply(exchange, edited)
   }
 
   onFilterError(exchange: Exchange, filter: string, error: unknown): void {
@@ -349,6 +359,17 @@ export class ConnectionManager implements ExchangeOwner {
     ;(exchange.downstream as Http1ServerConnection).exchangeEnded()
     if (--this.#active === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
+}
+
+/** The route's response header edits apply to whatever answers a request of that route, as in Envoy. */
+function editReply(exchange: Exchange, reply: LocalReply): LocalReply {
+  const edits = (exchange.route as CompiledRoute<ChainPlan> | undefined)?.responseHeaderEdits
+  if (edits === undefined) return reply
+  const headers = new Headers([...(reply.headers ?? [])])
+  const hasBody = reply.body !== undefined && reply.body.length > 0
+  if (hasBody && !headers.has('content-type')) headers.append('content-type', 'text/plain')
+  edits(headers, exchange)
+  return { ...reply, headers: headers.raw }
 }
 
 /** The earliest of an exchange's deadlines. */

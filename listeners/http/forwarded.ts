@@ -12,20 +12,15 @@ export interface Caller {
   readonly rejectStatus: number
 }
 
-/** Headers that only internal callers may send (Envoy's connection manager removes them from external requests). */
-const INTERNAL_ONLY: ReadonlySet<string> = new Set([
-  'x-envoy-decorator-operation',
-  'x-envoy-downstream-service-cluster',
-  'x-envoy-downstream-service-node',
+/** Headers that only internal callers may send: removed from external requests by every hop. */
+const INTERNAL_ONLY: readonly string[] = [
+  'x-forwarded-client-cert',
   'x-envoy-expected-rq-timeout-ms',
-  'x-envoy-external-address',
   'x-envoy-force-trace',
   'x-envoy-hedge-on-per-try-timeout',
   'x-envoy-internal',
   'x-envoy-ip-tags',
   'x-envoy-max-retries',
-  'x-envoy-original-path',
-  'x-envoy-original-host',
   'x-envoy-retry-on',
   'x-envoy-retry-grpc-on',
   'x-envoy-retriable-status-codes',
@@ -35,12 +30,22 @@ const INTERNAL_ONLY: ReadonlySet<string> = new Set([
   'x-envoy-upstream-rq-per-try-timeout-ms',
   'x-envoy-upstream-rq-timeout-alt-response',
   'x-envoy-upstream-stream-duration-ms',
-])
+]
+
+/** Removed by the edge (`use_remote_address`) alone: behind it they are what the edge has said. */
+const EDGE_ONLY: readonly string[] = [
+  'x-envoy-decorator-operation',
+  'x-envoy-downstream-service-cluster',
+  'x-envoy-downstream-service-node',
+  'x-envoy-external-address',
+  'x-envoy-original-path',
+  'x-envoy-original-host',
+]
 
 type Detect = (
   headers: Headers,
   peer: string,
-) => { address: string; appendXff: boolean; trusted: boolean } | number | undefined
+) => { address: string; trusted: boolean } | number | undefined
 
 /**
  * Decides the client's address, whether it is internal, and cleans the headers that a stranger must not set
@@ -50,14 +55,17 @@ export class CallerRules {
   readonly #config: HttpConnectionManagerConfig
   readonly #isInternal: (ip: string) => boolean
   readonly #detect: readonly Detect[]
+  /** Whether original IP detection leaves X-Forwarded-For to be appended to, found or not. */
+  readonly #appendXff: boolean
   readonly #internalOnly: ReadonlySet<string>
 
   constructor(config: HttpConnectionManagerConfig) {
     this.#config = config
     this.#isInternal = config.internalCidrs.length === 0 ? () => false : compileCidrs(config.internalCidrs)
     this.#detect = config.originalIpDetection.map(compileDetection)
+    this.#appendXff = config.originalIpDetection.some((d) => d.kind === 'xff' && !d.skipAppend)
     const extra = config.routes.internalOnlyHeaders ?? []
-    this.#internalOnly = extra.length === 0 ? INTERNAL_ONLY : new Set([...INTERNAL_ONLY, ...extra])
+    this.#internalOnly = new Set([...INTERNAL_ONLY, ...(config.useRemoteAddress ? EDGE_ONLY : []), ...extra])
   }
 
   /** Reads and rewrites the forwarding headers of one request. */
@@ -67,21 +75,22 @@ export class CallerRules {
     const xff = headers.join('x-forwarded-for')
     let address = peer
     let append = config.useRemoteAddress && !config.skipXffAppend
-    let single = xff === undefined
+    // Whether the address is good enough to be called internal: nobody else may have had a say in it.
+    let single = config.useRemoteAddress && xff === undefined
     if (this.#detect.length > 0) {
-      append = false
+      append = this.#appendXff
       const found = this.#original(headers, peer)
       if (typeof found === 'number') return { address: peer, internal: false, rejectStatus: found }
       if (found !== undefined) {
         address = found.address
-        append = found.appendXff
         single = found.trusted
       }
     } else if (config.useRemoteAddress) {
       if (config.xffTrustedHops > 0 && xff !== undefined) address = fromRight(xff, config.xffTrustedHops) ?? peer
     } else if (xff !== undefined) {
-      address = fromRight(xff, config.xffTrustedHops + 1) ?? peer
-      single = !xff.includes(',')
+      const named = fromRight(xff, config.xffTrustedHops + 1)
+      address = named ?? peer
+      single = named !== undefined && !xff.includes(',')
     }
     const internal = single && this.#internalAddress(address, connection)
     this.#rewrite(headers, connection, { xff, append, address, internal })
@@ -109,7 +118,7 @@ export class CallerRules {
     const config = this.#config
     const peer = connection.remoteAddress
     if (facts.append && connection.kind === 'ip') {
-      if (facts.xff === undefined) headers.append('x-forwarded-for', peer)
+      if (facts.xff === undefined || facts.xff === '') headers.set('x-forwarded-for', peer)
       else headers.set('x-forwarded-for', `${facts.xff},${peer}`)
     }
     const scheme = connection.tls === undefined ? 'http' : 'https'
@@ -118,15 +127,17 @@ export class CallerRules {
     if (config.appendXForwardedPort && !headers.has('x-forwarded-port')) {
       headers.append('x-forwarded-port', String(connection.localPort))
     }
-    if (facts.internal) headers.set('x-envoy-internal', 'true')
-    else this.#cleanExternal(headers)
+    if (facts.internal) {
+      headers.set('x-envoy-internal', 'true')
+      // Nobody's certificate has been verified on plain connections, so nobody may speak of one.
+      headers.delete('x-forwarded-client-cert')
+    } else this.#cleanExternal(headers)
     if (!facts.internal && config.useRemoteAddress) headers.append('x-envoy-external-address', facts.address)
   }
 
   #cleanExternal(headers: Headers): void {
     const raw = headers.raw
     for (let i = 0; i < raw.length; i += 2) {
-      // Nearly every internal-only name starts with "x-envoy-": one comparison settles the others.
       if (this.#internalOnly.has(raw[i])) {
         headers.deleteWhere((name) => this.#internalOnly.has(name))
         return
@@ -156,28 +167,31 @@ function compileDetection(config: HttpConnectionManagerConfig['originalIpDetecti
     return (headers) => {
       const value = headers.get(name)?.trim()
       if (value !== undefined && isIp(value)) {
-        return { address: canonicalIp(value), appendXff: false, trusted: config.trusted }
+        return { address: canonicalIp(value), trusted: config.trusted }
       }
       return config.rejectStatus
     }
   }
-  const appendXff = !config.skipAppend
   if (config.trustedCidrs !== undefined && config.trustedCidrs.length > 0) {
     const trusted = compileCidrs(config.trustedCidrs)
     return (headers, peer) => {
       const xff = headers.join('x-forwarded-for')
-      if (xff === undefined || !trusted(peer)) return { address: peer, appendXff, trusted: false }
-      for (let n = 1; ; n++) {
-        const address = fromRight(xff, n)
+      if (xff === undefined || !trusted(peer)) return { address: peer, trusted: false }
+      const count = xff.split(',').length
+      let address: string | undefined
+      for (let n = 1; n <= count; n++) {
+        address = fromRight(xff, n)
         if (address === undefined) return undefined
-        if (!trusted(address)) return { address, appendXff, trusted: false }
+        if (!trusted(address)) break
       }
+      // Where all are trusted, the first of them is where it began.
+      return address === undefined ? undefined : { address, trusted: false }
     }
   }
   return (headers) => {
     const xff = headers.join('x-forwarded-for')
     if (xff === undefined) return undefined
     const address = fromRight(xff, config.trustedHops + 1)
-    return address === undefined ? undefined : { address, appendXff, trusted: false }
+    return address === undefined ? undefined : { address, trusted: !xff.includes(',') }
   }
 }

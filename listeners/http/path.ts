@@ -39,31 +39,42 @@ function hasEscapedSlash(path: string): boolean {
   return path.includes('%') && /%(?:2f|5c)/i.test(path)
 }
 
-/** Most paths need nothing: no percent, no backslash, no dot segment. */
+/** 1: percent and backslash; 2: a dot, which matters behind a slash; 3: what is not allowed bare in a path (RFC 3986). */
+const KIND: Uint8Array = kinds()
+
+function kinds(): Uint8Array {
+  const table = new Uint8Array(256)
+  for (const c of '%\\') table[c.charCodeAt(0)] = 1
+  table[46] = 2
+  for (const c of '"<>^`{|}') table[c.charCodeAt(0)] = 3
+  return table
+}
+
+/** Most paths need nothing: no percent, no backslash, no dot segment, nothing to escape. */
 export function needsNormalizing(path: string): boolean {
   for (let i = 0; i < path.length; i++) {
-    const c = path.charCodeAt(i)
-    if (c === 37 || c === 92) return true
-    if (c === 46 && path.charCodeAt(i - 1) === 47) return true
+    const kind = KIND[path.charCodeAt(i)]
+    if (kind !== 0 && kind !== undefined && (kind !== 2 || path.charCodeAt(i - 1) === 47)) return true
   }
   return false
 }
 
 /**
- * RFC 3986 §6.2.2 as browsers do it: backslashes are slashes, unreserved characters are decoded, other escapes get
- * upper-case digits, dot segments (escaped ones too) are removed. Undefined where an escape is malformed or the path
- * climbs above the root, or holds an encoded NUL.
+ * RFC 3986 §6.2.2 as browsers and Envoy do it: backslashes are slashes, unreserved characters are decoded, those that
+ * may not stand bare are escaped, dot segments are removed: escaped ones too, and those with parameters (`..;x`), which
+ * some servers behind take for dot segments. Undefined where an escape is malformed or the path climbs above the root,
+ * or holds an encoded NUL.
  */
 export function normalizePath(path: string): string | undefined {
   if (path.charCodeAt(0) !== 47) return undefined
-  const decoded = path.includes('%') ? decodeUnreserved(path) : path
+  const decoded = canonicalEscapes(path)
   if (decoded === undefined) return undefined
   const slashed = decoded.replaceAll('\\', '/')
   if (!slashed.includes('/.')) return slashed
   const out: string[] = []
   const segments = slashed.split('/')
   for (let i = 1; i < segments.length; i++) {
-    const segment = segments[i]
+    const segment = withoutParameters(segments[i])
     const last = i === segments.length - 1
     if (segment === '.') {
       if (last) out.push('')
@@ -71,17 +82,24 @@ export function normalizePath(path: string): string | undefined {
       if (out.length === 0) return undefined
       out.pop()
       if (last) out.push('')
-    } else out.push(segment)
+    } else out.push(segments[i])
   }
   return `/${out.join('/')}`
 }
 
-function decodeUnreserved(path: string): string | undefined {
+/** A segment as a dot segment would be seen: `..;x` is `..`; others are answered in part. */
+function withoutParameters(segment: string): string {
+  if (segment.charCodeAt(0) !== 46) return segment
+  const semicolon = segment.indexOf(';')
+  return semicolon < 0 ? segment : segment.slice(0, semicolon)
+}
+
+function canonicalEscapes(path: string): string | undefined {
   let out = ''
   for (let i = 0; i < path.length; i++) {
     const c = path.charCodeAt(i)
     if (c !== 37) {
-      out += path[i]
+      out += KIND[c] === 3 ? `%${c.toString(16).toUpperCase()}` : path[i]
       continue
     }
     const high = HEX[path.charCodeAt(i + 1)]
@@ -89,7 +107,7 @@ function decodeUnreserved(path: string): string | undefined {
     if (!(high < 16) || !(low < 16)) return undefined
     const code = high * 16 + low
     if (code === 0) return undefined
-    out += isUnreserved(code) ? String.fromCharCode(code) : path.slice(i, i + 3).toUpperCase()
+    out += isUnreserved(code) ? String.fromCharCode(code) : path.slice(i, i + 3)
     i += 2
   }
   return out

@@ -338,7 +338,8 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     this.#exchange = undefined
     if (this.#destroyed) return
     if (this.#tunnel) {
-      this.#socket.destroy()
+      if (!this.#out.done) resetSocket(this.#socket)
+      else this.#socket.destroy()
       return
     }
     if (!this.#out.done) return
@@ -411,7 +412,9 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     else {
       if (expiry === 'idle') stats.idleTimeouts.v++
       else stats.maxDuration.v++
-      this.#socket.destroySoon()
+      // An exchange is let go to its end, which is the connection's.
+      if (this.#exchange === undefined) this.#socket.destroySoon()
+      else this.#out.close = true
     }
   }
 

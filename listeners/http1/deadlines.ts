@@ -97,6 +97,18 @@ export class ConnectionDeadlines extends Timed {
     if (due !== Number.POSITIVE_INFINITY) wheel.armAt(this, Math.max(due, wheel.nowMs + 1))
   }
 
+  #armBusy(): void {
+    const { config, wheel } = this.#manager()
+    const { idleTimeoutMs: idle, maxConnectionDurationMs: age } = config
+    const due = wheel.nowMs + Math.max(idle || BUSY_CHECK_MS, wheel.tickMs)
+    wheel.armAt(this, age > 0 ? Math.min(due, this.openedMs + age) : due)
+  }
+
+  #tooOld(nowMs: number): boolean {
+    const age = this.#manager().config.maxConnectionDurationMs
+    return age > 0 && nowMs >= this.openedMs + age
+  }
+
   override onDue(nowMs: number): void {
     const { config, wheel } = this.#manager()
     if (this.#phase === LINGER) this.#expired('linger')
@@ -104,9 +116,8 @@ export class ConnectionDeadlines extends Timed {
     else if (this.#phase === BODY) {
       if (this.#tooSlow(nowMs)) this.#expired('body')
       else wheel.arm(this, BODY_GRACE_MS)
-    } else if (this.#phase === BUSY) wheel.arm(this, Math.max(config.idleTimeoutMs || BUSY_CHECK_MS, wheel.tickMs))
-    else if (config.maxConnectionDurationMs > 0 && nowMs >= this.openedMs + config.maxConnectionDurationMs)
-      this.#expired('age')
+    } else if (this.#tooOld(nowMs)) this.#expired('age')
+    else if (this.#phase === BUSY) this.#armBusy()
     else if (config.idleTimeoutMs > 0 && nowMs >= this.#idleSinceMs + config.idleTimeoutMs) this.#expired('idle')
     else this.#armIdle()
   }

@@ -359,7 +359,10 @@ t.test('an early answer reaches the client while its upload goes on', async (t) 
 
 t.test('an early answer that ends before the upload does: complete, and the connections end', async (t) => {
   const { gateway, origin, connect } = await setup(t, {
-    origin: { script: async (_, reply) => void (await reply.send({ status: 413, body: 'too much' })), readBodies: false },
+    origin: {
+      script: async (_, reply) => void (await reply.send({ status: 413, body: 'too much' })),
+      readBodies: false,
+    },
   })
   const wire = await connect()
   await wire.write('POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\npart')

@@ -54,7 +54,7 @@ function encode(request: SentRequest, close: boolean, random: Random): Buffer {
   const chunked = body.length > 0 && random.below(2) === 0
   if (chunked) lines.push('Transfer-Encoding: chunked')
   else if (body.length > 0 || method === 'POST') lines.push(`Content-Length: ${body.length}`)
-  const pieces = [Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')]
+  const pieces: Buffer[] = [Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')]
   if (!chunked) pieces.push(body)
   for (let at = 0; chunked && at < body.length; ) {
     const size = Math.min(1 + random.below(60_000), body.length - at)
@@ -179,80 +179,83 @@ class Caller {
 }
 
 for (const seed of [1, 2]) {
-  t.test(`${CLIENTS * ROUNDS} requests and more under seed ${seed}: nothing lost, doubled, crossed, silent or cut`, async (t) => {
-    const leaks = watchLeaks()
-    const log = join(t.testdir(), 'access.log')
-    const ledger = new Ledger()
-    const plans = new Map<string, Plan>()
-    const origins: Origin[] = []
-    for (let i = 0; i < 2; i++) origins.push(await Origin.start(originScript(ledger, plans, seeded(seed * 100 + i))))
-    const gateway = await TestGateway.start(
-      bootstrap({
-        log,
-        clusters: [
-          cluster(
-            'origin',
-            origins.map((origin) => origin.port),
-          ),
-        ],
-      }),
-      { logPath: log },
-    )
-    const client = new WireClient()
-    const callers = Array.from(
-      { length: CLIENTS },
-      (_, i) => new Caller(ledger, client, gateway.port(), seeded(seed * 1000 + i)),
-    )
-    const random = seeded(seed)
-    let malformed = 0
-    const plan = (): Plan => {
-      const fault = chooseFault(random)
-      const method = fault === 'origin-reset' ? 'POST' : random.pick(METHODS)
-      const request = ledger.open(method, bodyFor(method, random))
-      const close = fault === 'none' && random.below(12) === 0
-      const made = { request, bytes: encode(request, close, random), fault, close }
-      plans.set(request.seq, made)
-      if (fault !== 'none') ledger.excuse(request.seq)
-      if (fault === 'malformed') malformed++
-      return made
-    }
-    // Neighbours of a broken response share its connection and its fate: pipelining is for the whole ones.
-    const batchOf = (): Plan[] => {
-      const first = plan()
-      if (first.fault !== 'none' || first.close || random.below(4) > 0) return [first]
-      const second = plan()
-      return second.fault === 'none' || second.fault === 'origin-reset' ? [first, second] : [first]
-    }
-    const batches = callers.map(() => Array.from({ length: ROUNDS }, batchOf))
-    // Plans that found no place were never sent.
-    const placed = new Set(batches.flat(2).map((p) => p.request.seq))
-    await Promise.all(
-      callers.map(async (caller, i) => {
-        for (const batch of batches[i]) await caller.run(batch)
-      }),
-    )
-    await client.closeAll()
-    await gateway.close()
-    for (const origin of origins) await origin.close()
-    const text = readFileSync(log, 'utf8')
-    ledger.readAccessLog(text)
-    for (const seq of plans.keys()) if (!placed.has(seq)) ledger.excuse(seq)
-    t.doesNotThrow(() => ledger.assertClean())
-    const lines = text
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as LogLine)
-    const refused = callers.reduce((sum, caller) => sum + caller.refused, 0)
-    t.ok(refused > 0 && refused <= malformed)
-    t.equal(lines.filter((line) => line.flags === 'DPE').length, refused, 'refused requests have their lines too')
-    t.equal(lines.length, gateway.stat('http.test.downstream_rq_total'), 'one line per request')
-    t.equal(lines.length, gateway.stat('http.test.downstream_rq_completed'))
-    t.ok(lines.filter((line) => line.status === 200).length >= CLIENTS * ROUNDS * 0.7)
-    t.same(
-      origins.flatMap((origin) => origin.violations),
-      [],
-    )
-    t.same(gateway.complaints, [])
-    await leaks.assertNone()
-  })
+  t.test(
+    `${CLIENTS * ROUNDS} requests and more under seed ${seed}: nothing lost, doubled, crossed, silent or cut`,
+    async (t) => {
+      const leaks = watchLeaks()
+      const log = join(t.testdir(), 'access.log')
+      const ledger = new Ledger()
+      const plans = new Map<string, Plan>()
+      const origins: Origin[] = []
+      for (let i = 0; i < 2; i++) origins.push(await Origin.start(originScript(ledger, plans, seeded(seed * 100 + i))))
+      const gateway = await TestGateway.start(
+        bootstrap({
+          log,
+          clusters: [
+            cluster(
+              'origin',
+              origins.map((origin) => origin.port),
+            ),
+          ],
+        }),
+        { logPath: log },
+      )
+      const client = new WireClient()
+      const callers = Array.from(
+        { length: CLIENTS },
+        (_, i) => new Caller(ledger, client, gateway.port(), seeded(seed * 1000 + i)),
+      )
+      const random = seeded(seed)
+      let malformed = 0
+      const plan = (): Plan => {
+        const fault = chooseFault(random)
+        const method = fault === 'origin-reset' ? 'POST' : random.pick(METHODS)
+        const request = ledger.open(method, bodyFor(method, random))
+        const close = fault === 'none' && random.below(12) === 0
+        const made = { request, bytes: encode(request, close, random), fault, close }
+        plans.set(request.seq, made)
+        if (fault !== 'none') ledger.excuse(request.seq)
+        if (fault === 'malformed') malformed++
+        return made
+      }
+      // Neighbours of a broken response share its connection and its fate: pipelining is for the whole ones.
+      const batchOf = (): Plan[] => {
+        const first = plan()
+        if (first.fault !== 'none' || first.close || random.below(4) > 0) return [first]
+        const second = plan()
+        return second.fault === 'none' || second.fault === 'origin-reset' ? [first, second] : [first]
+      }
+      const batches = callers.map(() => Array.from({ length: ROUNDS }, batchOf))
+      // Plans that found no place were never sent.
+      const placed = new Set(batches.flat(2).map((p) => p.request.seq))
+      await Promise.all(
+        callers.map(async (caller, i) => {
+          for (const batch of batches[i]) await caller.run(batch)
+        }),
+      )
+      await client.closeAll()
+      await gateway.close()
+      for (const origin of origins) await origin.close()
+      const text = readFileSync(log, 'utf8')
+      ledger.readAccessLog(text)
+      for (const seq of plans.keys()) if (!placed.has(seq)) ledger.excuse(seq)
+      t.doesNotThrow(() => ledger.assertClean())
+      const lines = text
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as LogLine)
+      const refused = callers.reduce((sum, caller) => sum + caller.refused, 0)
+      t.ok(refused > 0 && refused <= malformed)
+      t.equal(lines.filter((line) => line.flags === 'DPE').length, refused, 'refused requests have their lines too')
+      t.equal(lines.length, gateway.stat('http.test.downstream_rq_total'), 'one line per request')
+      t.equal(lines.length, gateway.stat('http.test.downstream_rq_completed'))
+      t.ok(lines.filter((line) => line.status === 200).length >= CLIENTS * ROUNDS * 0.7)
+      t.same(
+        origins.flatMap((origin) => origin.violations),
+        [],
+      )
+      t.same(gateway.complaints, [])
+      await leaks.assertNone()
+    },
+  )
 }

@@ -7,7 +7,7 @@ import { type Field, fieldValues } from '../support/http1-message.ts'
 import { Origin, type OriginRequest } from '../support/origin.ts'
 import { byteByByte } from '../support/splits.ts'
 import { type Wire, WireClient } from '../support/wire.ts'
-import { bootstrap, cluster, toOrigin, upstreamOptions } from './bootstrap.ts'
+import { bootstrap, cluster, upstreamOptions } from './bootstrap.ts'
 
 /** Every row of the request table through a running gateway: what the client sees, and what the origin sees. */
 
@@ -40,8 +40,6 @@ function start(settings: RequestSettings, clock?: TestClock): Promise<TestGatewa
         },
         ...(settings.upgrades && { upgrade_configs: settings.upgrades.map((type) => ({ upgrade_type: type })) }),
       },
-      // As in Envoy, no prefix but the empty one matches the asterisk-form.
-      routes: [{ match: { path: '*' }, route: { cluster: 'origin' } }, toOrigin],
       clusters: [cluster('origin', origin.port, upstreamOptions({}, { enable_trailers: settings.trailers === true }))],
     }),
     {
@@ -179,7 +177,10 @@ async function problemsOf(row: RequestCase, pieces: readonly Buffer[] = [row.byt
   return problems
 }
 
-const immediate = requestCases.filter((row) => row.expect.kind !== 'reject' || row.expect.at !== 'deadline')
+const asterisk = (row: RequestCase): boolean => row.expect.kind === 'accept' && row.expect.target === '*'
+const immediate = requestCases.filter(
+  (row) => !asterisk(row) && (row.expect.kind !== 'reject' || row.expect.at !== 'deadline'),
+)
 const rules = [...new Set(immediate.map((row) => row.rule))]
 
 for (const rule of rules) {
@@ -192,6 +193,21 @@ t.test('small requests that arrive byte by byte lead to the same', async (t) => 
   for (const row of immediate) {
     if (row.bytes.length <= 60) t.same(await problemsOf(row, byteByByte(row.bytes)), [], row.name)
   }
+})
+
+t.test('the asterisk-form is good HTTP that no route can take: 404, as Envoy', async (t) => {
+  const gateway = await gatewayFor({})
+  const from = origin.requests.length
+  const rows = requestCases.filter(asterisk)
+  t.ok(rows.length > 0)
+  for (const row of rows) {
+    const wire = await client.connect(gateway.port())
+    const response = await wire.exchange(row.bytes)
+    t.equal(response.status, 404, row.name)
+    t.equal(response.get('connection'), undefined, 'nothing is wrong with the connection')
+    await wire.close()
+  }
+  t.equal(origin.requests.length, from)
 })
 
 t.test('a head that stops is answered at its deadline, and nothing is forwarded', async (t) => {

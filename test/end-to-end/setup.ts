@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { TestGateway, type GatewayOptions } from '../support/gateway.ts'
+import { type GatewayOptions, TestGateway } from '../support/gateway.ts'
 import { Origin, type OriginOptions, type OriginScript } from '../support/origin.ts'
 import { type Wire, WireClient, type WireOptions } from '../support/wire.ts'
 import { type BootstrapSpec, bootstrap, cluster, type Fields, type LogLine } from './bootstrap.ts'
@@ -29,8 +29,15 @@ export async function setup(t: Test, spec: SetupSpec = {}): Promise<Setup> {
   const logPath = join(t.testdir(), 'access.log')
   const origin = await Origin.start(spec.origin ?? {})
   const client = new WireClient()
+  let started: TestGateway | undefined
+  t.teardown(async () => {
+    await client.closeAll()
+    await started?.close()
+    await origin.close()
+  })
   const clusters = [cluster('origin', origin.port, spec.cluster), ...(spec.clusters ?? [])]
   const gateway = await TestGateway.start(bootstrap({ ...spec, log: logPath, clusters }), { ...spec.gateway, logPath })
+  started = gateway
   const finish = async (): Promise<LogLine[]> => {
     await client.closeAll()
     await gateway.close()
@@ -38,11 +45,6 @@ export async function setup(t: Test, spec: SetupSpec = {}): Promise<Setup> {
     if (origin.violations.length > 0) throw new Error(`the origin complains: ${origin.violations.join('; ')}`)
     return gateway.lines().map((line) => JSON.parse(line) as LogLine)
   }
-  t.teardown(async () => {
-    await client.closeAll()
-    await gateway.close()
-    await origin.close()
-  })
   return { gateway, origin, client, connect: (options) => client.connect(gateway.port(), options), finish }
 }
 

@@ -470,10 +470,11 @@ t.test('a redirect changes what it names and keeps the rest', async (t) => {
 t.test('direct responses, and routes that do not forward', async (t) => {
   const direct = (more: object): CompiledRoute<string>['action'] =>
     only({ kind: 'direct', status: 418, ...more } as RouteConfig['action']).action
-  const body = (action: CompiledRoute<string>['action']): string | undefined =>
+  const body = (action: CompiledRoute<string>['action']): string | Buffer | undefined =>
     action.kind === 'direct' ? action.body?.(stream()) : 'not direct'
   t.equal(body(direct({ body: 'tea' })), 'tea')
   t.equal(body(direct({})), undefined)
+  t.same(body(direct({ bodyBase64: 'AAH/' })), Buffer.from([0, 1, 255]))
   const format = direct({ body: 'tea', bodyFormat: { kind: 'json', json: {} } })
   t.equal(body(format), 'json:tea')
   t.match(format, { status: 418, contentType: 'application/json' })

@@ -21,9 +21,9 @@ export const PROCESS_COMMANDS: readonly Command[] = Object.freeze([
     needs: 'argument',
     length: 'cuts',
     origin: 'text',
-    meaning: 'environment variable X, as it was when the configuration was applied',
+    meaning: 'environment variable X, as it was when the configuration was applied; - where it is not set',
     compile: (argument, { environment }) => {
-      const value = environment.variable(argument ?? '')
+      const value = environment.variable(argument ?? '') ?? '-'
       return () => value
     },
   },

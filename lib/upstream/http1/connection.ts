@@ -322,7 +322,8 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     const stream = this.#stream
     this.#pool.closed(this, this.#failure)
     this.#stream = undefined
-    stream?.fail(FAILURES.upstreamClosed, this.#failure)
+    const begun = this.#headSeen || this.#interim > 0 || this.#heads.started
+    stream?.fail(begun ? FAILURES.upstreamBroken : FAILURES.upstreamClosed, this.#failure)
   }
 
   #break(why: Failure, detail: string | undefined): void {

@@ -183,11 +183,13 @@ export class Http1Pool implements HostPool {
     this.#connecting--
     this.stats.cxConnectFail.v++
     this.host.cxConnectFail++
-    const why = failure === 'connection timeout' ? FAILURES.connectTimeout : FAILURES.connectFailed
+    const late = failure === 'connection timeout'
+    const why = late ? FAILURES.connectTimeout : FAILURES.connectFailed
     const waiting = this.#pending
     this.#pending = []
     for (const stream of waiting) this.#left(stream)
-    for (const stream of waiting) stream.fail(why, failure)
+    // A timeout says all there is to say: the transport itself reported nothing.
+    for (const stream of waiting) stream.fail(why, late ? undefined : failure)
   }
 
   /** A connection went away while requests wait for one. */

@@ -16,7 +16,6 @@ function expectsNoBody(method: string): boolean {
     case 'HEAD':
     case 'DELETE':
     case 'TRACE':
-    case 'OPTIONS':
     case 'CONNECT':
       return true
     default:

@@ -33,7 +33,10 @@ export async function compareGroup(bench: Bench, group: Group): Promise<{ probe:
   const aligned = logs.envoy.length === rows.length && logs.headgate.length === rows.length
   for (const [index, { probe, envoy, headgate }] of rows.entries()) {
     if (aligned) addLines(envoy, headgate, { envoy: logs.envoy[index], headgate: logs.headgate[index] })
-    const found = undocumented(differences(envoy, headgate), probe.differs, probe.ignore)
+    const found =
+      probe.apart === undefined
+        ? undocumented(differences(envoy, headgate), probe.differs, probe.ignore)
+        : apart(probe.apart, envoy, headgate)
     if (found.length > 0) result.push({ probe: probe.name, found })
   }
   if (!aligned && logs.envoy.length === logs.headgate.length) {
@@ -43,6 +46,16 @@ export async function compareGroup(bench: Bench, group: Group): Promise<{ probe:
     }
   }
   return result
+}
+
+/** Of exchanges that are documented to differ as a whole: the two statuses. */
+function apart(expected: NonNullable<Probe['apart']>, envoy: Observation, headgate: Observation): string[] {
+  return (['envoy', 'headgate'] as const).flatMap((kind) => {
+    const status = ((kind === 'envoy' ? envoy : headgate).get('status') ?? '')
+      .replace(/^HTTP\S+ /, '')
+      .split(/[ :]/, 1)[0]
+    return status === expected[kind] ? [] : [`${kind} answers ${status}, ${expected.row} says ${expected[kind]}`]
+  })
 }
 
 async function bothLogs(bench: Bench, group: Group): Promise<{ envoy: string[]; headgate: string[] }> {

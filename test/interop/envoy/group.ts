@@ -8,7 +8,7 @@ export interface Probe {
   readonly send: string | readonly string[]
   /** Of the request, for the framing of the answer. Default: the first word of `send`. */
   readonly method?: string
-  /** Client address; default 127.0.0.1. */
+  /** Client address; default 127.0.0.2. */
   readonly from?: string
   /** Read this many responses on the connection; default 1. */
   readonly responses?: number
@@ -16,6 +16,11 @@ export interface Probe {
   readonly then?: 'fin' | 'leave'
   /** Documented differences: where → number of its row in the README. Each must really differ. */
   readonly differs?: { readonly [where: string]: string }
+  /**
+   * The outcome differs as a whole, as a row of the README says: only the two statuses are looked at. `none` stands for
+   * a connection that ends without an answer.
+   */
+  readonly apart?: { readonly row: string; readonly envoy: string; readonly headgate: string }
   /** Parts that are not compared here, because the outside decides them. */
   readonly ignore?: readonly string[]
 }

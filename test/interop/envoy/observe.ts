@@ -8,6 +8,9 @@ import type { RunningProxy } from './processes.ts'
 /** What can be seen of one exchange from outside: place → text. */
 export type Observation = Map<string, string>
 
+/** Not 127.0.0.1, which Envoy replaces by the machine's own address in X-Forwarded-For. */
+const CLIENT = '127.0.0.2'
+
 /** How long a proxy may take to close after its answer before it counts as kept alive. */
 const CLOSING_MS = 30
 
@@ -90,7 +93,7 @@ export async function observe(
   const seen: Observation = new Map()
   const before = outside.origin.requests.length
   const port = proxy.ports.get(outside.group) ?? 0
-  const wire = await outside.client.connect({ host: '127.0.0.1', port }, { localAddress: probe.from, halfOpen: true })
+  const wire = await outside.client.connect({ host: '127.0.0.1', port }, { localAddress: probe.from ?? CLIENT, halfOpen: true })
   try {
     await send(wire, probe)
     if (probe.then === 'leave') await leave(wire, outside.origin, before)
@@ -107,7 +110,7 @@ export async function observe(
     seen.set(`${at} body`, body === undefined ? 'broken' : `${body.clean} ${digest(body.bytes)}`)
     noteFields(seen, `${at} `, request.fields)
   }
-  for (const [where, value] of seen) seen.set(where, value.replaceAll(`:${port}`, ':<port>'))
+  for (const [where, value] of seen) seen.set(where, value === `${port}` ? '<port>' : value.replaceAll(`:${port}`, ':<port>'))
   return seen
 }
 

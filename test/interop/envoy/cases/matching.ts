@@ -1,8 +1,8 @@
-import { but, type Group, get, post, request, says, TYPE } from '../group.ts'
+import { but, type Data, type Group, get, post, request, says, TYPE } from '../group.ts'
 
 const any = { prefix: '/' }
-const header = (name: string, more: object): object => ({ ...any, headers: [{ name, ...more }] })
-const query = (name: string, more: object): object => ({ ...any, query_parameters: [{ name, ...more }] })
+const header = (name: string, more: Data): Data => ({ ...any, headers: [{ name, ...more }] })
+const query = (name: string, more: Data): Data => ({ ...any, query_parameters: [{ name, ...more }] })
 const vhost = (name: string, ...domains: string[]): { [name: string]: unknown } => ({
   name,
   domains,
@@ -399,13 +399,13 @@ const fractions: Group = {
   probes: [get('/')],
 }
 
-const action = (word: string): object => ({
+const action = (word: string): Data => ({
   action: {
     name: 'route',
     typed_config: { '@type': `${TYPE}envoy.config.route.v3.Route`, ...says(word, any) },
   },
 })
-const input = (name: string): object => ({
+const input = (name: string): Data => ({
   name: 'header',
   typed_config: { '@type': `${TYPE}envoy.type.matcher.v3.HttpRequestHeaderMatchInput`, header_name: name },
 })
