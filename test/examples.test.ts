@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { loadEnvoyConfig } from '../lib/cli/library.ts'
 import { Origin } from './support/origin.ts'
-import { type Wire, WireClient, type WireResponse } from './support/wire.ts'
+import { type Wire, WireClient } from './support/wire.ts'
 
 const ROOT = dirname(import.meta.dirname)
 const EXAMPLES = join(ROOT, 'examples')

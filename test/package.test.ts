@@ -20,7 +20,12 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { type Manifest, publishedManifest } from '../.packaging/manifest.ts'
 
-const run = promisify(execFile)
+/**
+ * Runs a program as a user would. The test runner puts itself into NODE_OPTIONS of whatever is started, where it gets in the
+ * way of the compiler; `env` takes it out again.
+ */
+const run = (command: string, args: readonly string[], cwd: string): Promise<{ stdout: string; stderr: string }> =>
+  promisify(execFile)('env', ['-u', 'NODE_OPTIONS', command, ...args], { cwd, env })
 const ROOT = dirname(import.meta.dirname)
 const BEGIN = '<!-- library example: begin (examples/library/gateway.ts) -->'
 const END = '<!-- library example: end -->'
@@ -63,7 +68,7 @@ async function pack(folder: string): Promise<string> {
   symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
   const before = readdirSync(copy).sort()
   const manifest = readFileSync(join(copy, 'package.json'), 'utf8')
-  await run('npm', ['pack', '--pack-destination', folder], { cwd: copy, env })
+  await run('npm', ['pack', '--pack-destination', folder], copy)
   t.equal(readFileSync(join(copy, 'package.json'), 'utf8'), manifest, 'packing leaves package.json as it was')
   t.same(readdirSync(copy).sort(), before, 'packing leaves no files behind')
   const [tarball, ...others] = readdirSync(folder).filter((name) => name.endsWith('.tgz'))
@@ -96,7 +101,7 @@ t.test('the tarball installs, runs and compiles in an empty folder', { timeout: 
   const app = join(folder, 'app')
   mkdirSync(app)
   writeFileSync(join(app, 'package.json'), '{ "name": "app", "private": true, "type": "module" }\n')
-  await run('npm', ['install', '--prefer-offline', '--ignore-scripts', '--no-package-lock', tarball], { cwd: app, env })
+  await run('npm', ['install', '--prefer-offline', '--ignore-scripts', '--no-package-lock', tarball], app)
 
   await t.test('nothing but the run-time dependencies arrives', async (t) => {
     const installed = readdirSync(join(app, 'node_modules'))
@@ -114,15 +119,14 @@ t.test('the tarball installs, runs and compiles in an empty folder', { timeout: 
   })
 
   await t.test('the command runs', async (t) => {
-    const { stdout } = await run('npx', ['--no-install', 'headgate', 'version'], { cwd: app, env })
+    const { stdout } = await run('npx', ['--no-install', 'headgate', 'version'], app)
     const { version } = json(join(ROOT, 'package.json'))
     t.match(stdout, `headgate/${version} node/${process.versions.node}`)
     const config = join(app, 'bootstrap.yaml')
     writeFileSync(config, 'static_resources: { clusters: [ { name: a, type: STATIC, typ: 1 } ] }\n')
-    const refused = await run('npx', ['--no-install', 'headgate', 'validate', '--config', config], {
-      cwd: app,
-      env,
-    }).catch((error: { stderr: string; code: number }) => error)
+    const refused = await run('npx', ['--no-install', 'headgate', 'validate', '--config', config], app).catch(
+      (error: { stderr: string; code: number }) => error,
+    )
     t.match(refused, { code: 1, stderr: /bootstrap\.yaml:1:\d+: static_resources\.clusters\[0\]\.typ: unknown field/ })
   })
 
@@ -131,9 +135,7 @@ t.test('the tarball installs, runs and compiles in an empty folder', { timeout: 
     writeFileSync(join(app, 'consumer.ts'), CONSUMER)
     writeFileSync(join(app, 'tsconfig.json'), JSON.stringify({ compilerOptions: COMPILER_OPTIONS }))
     const compiler = join(ROOT, 'node_modules/typescript/bin/tsc')
-    const compiled = await run(process.execPath, [compiler, '-p', app], { cwd: app, env }).catch(
-      (error: { stdout: string }) => error,
-    )
+    const compiled = await run(process.execPath, [compiler, '-p', app], app).catch((error: { stdout: string }) => error)
     t.equal(compiled.stdout, '')
     await runExample(t, app)
   })
@@ -211,7 +213,7 @@ async function runExample(t: Test, app: string): Promise<void> {
   upstream.listen(0, '127.0.0.1')
   await once(upstream, 'listening')
   const port = (upstream.address() as AddressInfo).port
-  const gateway = spawn(process.execPath, ['gateway.js'], {
+  const gateway = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, 'gateway.js'], {
     cwd: app,
     env: { ...env, LISTEN: '127.0.0.1:0', UPSTREAM: `127.0.0.1:${port}` },
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,4 +1,5 @@
 import type { Cancel, Clock } from './clock.ts'
+import { TurnQueue } from './turn.ts'
 
 /** Something with a deadline. Intrusive: an entry is its own list node, so arming allocates nothing. */
 export abstract class Timed {
@@ -29,6 +30,8 @@ function emptySlot(): Slot {
  */
 export class TimerWheel {
   readonly clock: Clock
+  /** The other scheduler of an engine: what happens when the events of this turn have been read. */
+  readonly turn: TurnQueue = new TurnQueue()
   readonly tickMs: number
   /** Monotonic time of the latest tick or arming: at most one tick old while anything is armed. */
   nowMs: number

@@ -1,51 +1,71 @@
 import type { Duplex } from 'node:stream'
 import type { Headers } from '../core/headers.ts'
+import type { TurnQueue, TurnWork } from '../core/turn.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY } from './framing.ts'
 import { fieldLines, type HeaderCase } from './head-writer.ts'
 
-/** Bodies up to this size are joined with their head in one string: one write, one system call. */
+/** Body chunks up to this size are copied into the text that goes out at the end of the turn: one write, one system call. */
 const JOIN_BYTES = 8192
+/** More text than this does not wait for the end of the turn. */
+const HOLD_BYTES = 32768
 
 /**
- * Writes one message after another to a socket: the head is held back until the first body bytes (or `flush`), so that
- * a small message is one write. Keeps the promise that Content-Length made: what would break it is refused.
+ * Writes one message after another to a socket. What is small (heads, small bodies) is held until the end of the turn and
+ * leaves in one write; what is large leaves at once, with what is held in front of it. Keeps the promise that
+ * Content-Length made: what would break it is refused.
+ *
+ * Whoever closes the socket in an orderly way calls `flush` before.
  */
-export class MessageWriter {
+export class MessageWriter implements TurnWork {
   readonly #socket: Duplex
-  #head = ''
+  readonly #turn: TurnQueue
+  #text = ''
+  #queued = false
   #framing: Framing = NO_BODY
   #remaining = 0
   /** False from the start of a message until its end. */
   complete = true
 
-  constructor(socket: Duplex) {
+  constructor(socket: Duplex, turn: TurnQueue) {
     this.#socket = socket
-  }
-
-  /** True where a head waits for `flush` or for the first body bytes. */
-  get held(): boolean {
-    return this.#head !== ''
+    this.#turn = turn
   }
 
   /** Begins a message. `head` ends with the empty line. */
   start(head: string, framing: Framing, length: number): void {
-    this.#head = head
     this.#framing = framing
     this.#remaining = length
     this.complete = false
+    this.raw(head)
   }
 
-  /** Sends a head that waits for body bytes which are not here yet. */
-  flush(): boolean {
-    if (this.#head === '') return true
-    const head = this.#head
-    this.#head = ''
-    return this.#socket.write(head, 'latin1')
+  /** Text of its own, in order with all else: interim responses. Latin1. */
+  raw(text: string): void {
+    this.#text = this.#text === '' ? text : this.#text + text
+    if (this.#text.length > HOLD_BYTES) this.flush()
+    else if (!this.#queued) {
+      this.#queued = true
+      this.#turn.defer(this)
+    }
+  }
+
+  turnEnds(): void {
+    this.#queued = false
+    this.flush()
+  }
+
+  /** Sends what is held. */
+  flush(): void {
+    const text = this.#text
+    if (text === '') return
+    this.#text = ''
+    if (!this.#socket.destroyed) this.#socket.write(text, 'latin1')
   }
 
   /**
-   * A body chunk; `end` on the last one. Undefined where it breaks the announced length (too many bytes, or an end too
-   * early): the message cannot be completed any more and the connection must be broken off.
+   * A body chunk; `end` on the last one. False: wait for the socket's drain. Undefined where it breaks the announced
+   * length (too many bytes, or an end too early): the message cannot be completed any more and the connection must be
+   * broken off.
    */
   write(chunk: Buffer, end: boolean): boolean | undefined {
     const size = chunk.length
@@ -55,24 +75,22 @@ export class MessageWriter {
       this.#remaining -= size
     }
     if (size === 0) return !end || this.end(undefined, 'lower')
-    const head = this.#head
-    const chunked = this.#framing === CHUNKED
-    this.#head = ''
     this.complete = end
-    if (size > JOIN_BYTES) return this.#writeLarge(head, chunk, chunked, end)
-    if (chunked) {
-      const tail = end ? '\r\n0\r\n\r\n' : '\r\n'
-      return this.#socket.write(head + size.toString(16) + '\r\n' + chunk.latin1Slice(0, size) + tail, 'latin1')
-    }
-    if (head !== '') return this.#socket.write(head + chunk.latin1Slice(0, size), 'latin1')
-    return this.#socket.write(chunk)
+    const chunked = this.#framing === CHUNKED
+    if (size > JOIN_BYTES) return this.#writeLarge(chunk, chunked, end)
+    const body = chunk.latin1Slice(0, size)
+    this.raw(chunked ? size.toString(16) + '\r\n' + body + (end ? '\r\n0\r\n\r\n' : '\r\n') : body)
+    return !this.#socket.writableNeedDrain
   }
 
-  #writeLarge(head: string, chunk: Buffer, chunked: boolean, end: boolean): boolean {
+  #writeLarge(chunk: Buffer, chunked: boolean, end: boolean): boolean {
     const socket = this.#socket
-    if (head === '' && !chunked) return socket.write(chunk)
+    const before = chunked ? this.#text + chunk.length.toString(16) + '\r\n' : this.#text
+    this.#text = ''
+    if (socket.destroyed) return true
+    if (before === '') return socket.write(chunk)
     socket.cork()
-    socket.write(chunked ? head + chunk.length.toString(16) + '\r\n' : head, 'latin1')
+    socket.write(before, 'latin1')
     let more = socket.write(chunk)
     if (chunked) more = socket.write(end ? '\r\n0\r\n\r\n' : '\r\n', 'latin1')
     socket.uncork()
@@ -83,14 +101,9 @@ export class MessageWriter {
   end(trailers: Headers | undefined, spelling: HeaderCase): boolean {
     if (this.#framing === LENGTH && this.#remaining > 0) return false
     this.complete = true
-    const head = this.#head
-    this.#head = ''
-    if (this.#framing !== CHUNKED) {
-      if (head !== '') this.#socket.write(head, 'latin1')
-      return true
+    if (this.#framing === CHUNKED) {
+      this.raw('0\r\n' + (trailers === undefined ? '' : fieldLines(trailers, spelling, true)) + '\r\n')
     }
-    const lines = trailers === undefined ? '' : fieldLines(trailers, spelling, true)
-    this.#socket.write(head + '0\r\n' + lines + '\r\n', 'latin1')
     return true
   }
 }

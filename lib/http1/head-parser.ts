@@ -74,8 +74,8 @@ export const HEAD_ERRORS = {
   chunkedHttp10: error(400, 'http1.transfer_encoding_not_allowed_http10'),
   connection: error(400, 'http1.invalid_connection_header'),
   uriTooLong: error(414, 'http1.request_line_too_long'),
-  headersTooLarge: error(431, 'request_headers_too_large'),
-  tooManyHeaders: error(431, 'too_many_headers'),
+  headersTooLarge: error(431, 'http1.headers_too_large'),
+  tooManyHeaders: error(431, 'http1.too_many_headers'),
 } as const
 
 /** Field names that a Connection header must not list: stripping them would change framing, routing or trust. */

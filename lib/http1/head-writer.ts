@@ -95,7 +95,12 @@ const REASONS: ReadonlyMap<number, string> = new Map(
   }).map(([status, reason]) => [Number(status), reason]),
 )
 
+/** `Not Found` for 404. */
+export function reasonPhrase(status: number): string {
+  return REASONS.get(status) ?? 'Unknown'
+}
+
 /** `HTTP/1.1 200 OK\r\n`. */
 export function statusLine(status: number): string {
-  return status === 200 ? 'HTTP/1.1 200 OK\r\n' : `HTTP/1.1 ${status} ${REASONS.get(status) ?? 'Unknown'}\r\n`
+  return status === 200 ? 'HTTP/1.1 200 OK\r\n' : `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`
 }

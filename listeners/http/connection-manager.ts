@@ -4,18 +4,21 @@ import { Exchange } from '../../lib/chain/exchange.ts'
 import type { LocalReply, Route } from '../../lib/chain/filter.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import { FAILURES } from '../../lib/core/failure.ts'
+import { isGrpc } from '../../lib/core/grpc.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import type { Log } from '../../lib/core/metrics.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
 import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { EXPECT_CONTINUE, EXPECT_OTHER, type Head, UNDERSCORE } from '../../lib/http1/head-parser.ts'
+import { reasonPhrase } from '../../lib/http1/head-writer.ts'
 import { isAuthority } from '../../lib/http1/tokens.ts'
 import type { CompiledRoute } from '../../lib/router/route.ts'
 import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import type { Http1ServerConnection } from '../http1/connection.ts'
 import { resolveTarget, stripAuthority } from './authority.ts'
-import type { CallerRules } from './forwarded.ts'
+import { appendVia, type CallerRules } from './forwarded.ts'
+import { editReply, refusal } from './local-reply.ts'
 import { applyPathRules, needsNormalizing } from './path.ts'
 import { applyRequestId } from './request-id.ts'
 import type { HttpStats } from './stats.ts'
@@ -135,8 +138,8 @@ export class ConnectionManager implements ExchangeOwner {
     this.#note(exchange, route)
     if (!this.#mayUpgrade(exchange, route)) {
       exchange.route = route
-      // Bytes of the tunnel that was not granted may follow a CONNECT: they are no requests.
-      this.#refuse(exchange, 403, { details: 'upgrade_failed', end, close: head.method === 'CONNECT' })
+      // Bytes of the tunnel that was not granted may follow: they are no requests.
+      this.#refuse(exchange, 403, { details: 'upgrade_failed', end, close: true })
       return
     }
     this.#arm(exchange, route)
@@ -147,15 +150,17 @@ export class ConnectionManager implements ExchangeOwner {
   /** Answers what is no request; the codec closes the connection afterwards. */
   refuse(exchange: Exchange, status: number, details: string): void {
     exchange.plan = this.#parts.emptyPlan
-    exchange.reply({ status, details, ...(status === 408 ? {} : { flag: 'DPE' as const }) })
+    if (status === 408) exchange.reply({ status, body: 'request header timeout', details })
+    else exchange.reply({ status, body: reasonPhrase(status), details, flag: 'DPE' })
   }
 
   /** Not started: no filter and no terminal ever sees what is refused here. */
   #refuse(exchange: Exchange, status: number, how: { details: string; end: boolean; close: boolean }): void {
+    const { details, end, close } = how
     exchange.plan = this.#parts.emptyPlan
-    exchange.requestComplete = how.end
-    if (how.close) (exchange.downstream as Http1ServerConnection).closeAfterResponse()
-    exchange.reply({ status, details: how.details })
+    exchange.requestComplete = end
+    if (close) (exchange.downstream as Http1ServerConnection).closeAfterResponse()
+    exchange.reply(refusal(status, details))
   }
 
   /** Everything between a parsed head and its route. False where it has been answered. */
@@ -208,8 +213,11 @@ export class ConnectionManager implements ExchangeOwner {
     if (outcome.kind === 'refuse') return refuse(400, outcome.details)
     exchange.head.path = outcome.path
     if (outcome.kind === 'redirect') {
+      const details = 'path_normalization_failed'
+      // gRPC clients follow no redirects.
+      if (isGrpc(exchange.request)) return refuse(400, details)
       exchange.plan = this.#parts.emptyPlan
-      exchange.reply({ status: 307, headers: ['location', outcome.path], details: 'path_normalization_redirect' })
+      exchange.reply({ status: 307, headers: ['location', outcome.path], details })
       return false
     }
     return true
@@ -225,8 +233,9 @@ export class ConnectionManager implements ExchangeOwner {
     info.internal = caller.internal
     if (caller.rejectStatus !== 0) return refuse(caller.rejectStatus, 'rejecting_because_detection_failed')
     info.requestId = applyRequestId(request, caller.internal, config)
-    exchange.head.scheme = config.schemeOverwrite ?? (request.get('x-forwarded-proto') === 'https' ? 'https' : 'http')
-    if (config.via !== '') request.append('via', config.via)
+    if (config.schemeOverwrite !== undefined) request.set('x-forwarded-proto', config.schemeOverwrite)
+    exchange.head.scheme = request.get('x-forwarded-proto') === 'https' ? 'https' : 'http'
+    if (config.via !== '') appendVia(request, config.via)
     if (config.addUserAgent && !request.has('user-agent')) request.append('user-agent', config.serverName)
     const protocol = exchange.head.protocol
     // `Upgrade: h2c` is answered in HTTP/1.
@@ -239,9 +248,10 @@ export class ConnectionManager implements ExchangeOwner {
   #mayUpgrade(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): boolean {
     const { head } = exchange
     const type = head.method === 'CONNECT' ? 'connect' : head.protocol
-    if (type === undefined) return true
-    const action = route?.action
-    return upgradeAllowed(type, this.config.upgrades, action?.kind === 'route' ? action.upgrades : undefined)
+    // Without a route there is nothing to upgrade to: the chain answers 404.
+    if (type === undefined || route === undefined) return true
+    const { action } = route
+    return upgradeAllowed(type, this.config.upgrades, action.kind === 'route' ? action.upgrades : undefined)
   }
 
   route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan } {
@@ -286,7 +296,10 @@ export class ConnectionManager implements ExchangeOwner {
     if (exchange.maxDurationAtMs > 0 && nowMs >= exchange.maxDurationAtMs) {
       stats.maxStreamDuration.v++
       if (exchange.headersSent) exchange.abortFor(FAILURES.maxDuration)
-      else exchange.reply({ status: 408, details: 'max_duration_timeout', flag: 'DT' })
+      else {
+        const status = exchange.requestComplete ? 504 : 408
+        exchange.reply({ status, body: 'downstream duration timeout', details: 'max_duration_timeout' })
+      }
       return
     }
     if (exchange.requestDeadlineAtMs > 0 && nowMs >= exchange.requestDeadlineAtMs) {
@@ -321,7 +334,7 @@ export class ConnectionManager implements ExchangeOwner {
       response.append('server', config.serverName)
     const now = this.wheel.clock.now()
     if (!response.has('date')) response.append('date', this.#parts.date(now))
-    if (config.via !== '') response.append('via', config.via)
+    if (config.via !== '') appendVia(response, config.via)
     if (config.requestIdInResponse && exchange.info.requestId !== '')
       response.set('x-request-id', exchange.info.requestId)
     if (!fromUpstream) this.stats.localReplies.v++
@@ -359,17 +372,6 @@ export class ConnectionManager implements ExchangeOwner {
     ;(exchange.downstream as Http1ServerConnection).exchangeEnded()
     if (--this.#active === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
-}
-
-/** The route's response header edits apply to whatever answers a request of that route, as in Envoy. */
-function editReply(exchange: Exchange, reply: LocalReply): LocalReply {
-  const edits = (exchange.route as CompiledRoute<ChainPlan> | undefined)?.responseHeaderEdits
-  if (edits === undefined) return reply
-  const headers = new Headers([...(reply.headers ?? [])])
-  const hasBody = reply.body !== undefined && reply.body.length > 0
-  if (hasBody && !headers.has('content-type')) headers.append('content-type', 'text/plain')
-  edits(headers, exchange)
-  return { ...reply, headers: headers.raw }
 }
 
 /** The earliest of an exchange's deadlines. */

@@ -42,10 +42,7 @@ const EDGE_ONLY: readonly string[] = [
   'x-envoy-original-host',
 ]
 
-type Detect = (
-  headers: Headers,
-  peer: string,
-) => { address: string; trusted: boolean } | number | undefined
+type Detect = (headers: Headers, peer: string) => { address: string; trusted: boolean } | number | undefined
 
 /**
  * Decides the client's address, whether it is internal, and cleans the headers that a stranger must not set
@@ -144,6 +141,12 @@ export class CallerRules {
       }
     }
   }
+}
+
+/** `Via` is one list: `1.1 first, second`. */
+export function appendVia(headers: Headers, via: string): void {
+  const before = headers.join('via')
+  headers.set('via', before === undefined ? via : `${before}, ${via}`)
 }
 
 /** The nth address from the right of an X-Forwarded-For list, or undefined where there is none or it is no address. */

@@ -1,8 +1,11 @@
+import type { ChainPlan } from '../../lib/chain/compile.ts'
 import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { LocalReply } from '../../lib/chain/filter.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import type { Runtime } from '../../lib/core/metrics.ts'
+import { reasonPhrase } from '../../lib/http1/head-writer.ts'
+import type { CompiledRoute } from '../../lib/router/route.ts'
 import { compileAccessLogFilter } from '../../lib/telemetry/access-log-filter.ts'
 import type { FormatConfig } from '../../lib/telemetry/config.ts'
 import { type FormatEnvironment, processEnvironment } from '../../lib/telemetry/format/operator.ts'
@@ -58,4 +61,30 @@ export function compileLocalReply(
 function compileBody(config: FormatConfig, environment: FormatEnvironment): Body {
   const standard = config.kind === 'json' ? 'application/json' : 'text/plain'
   return { render: compileBodyFormat(config, environment), contentType: config.contentType ?? standard }
+}
+
+/** The route's response header edits apply to whatever answers a request of that route, as in Envoy. */
+export function editReply(exchange: Exchange, reply: LocalReply): LocalReply {
+  const edits = (exchange.route as CompiledRoute<ChainPlan> | undefined)?.responseHeaderEdits
+  if (edits === undefined) return reply
+  const headers = new Headers([...(reply.headers ?? [])])
+  const hasBody = reply.body !== undefined && reply.body.length > 0
+  if (hasBody && !headers.has('content-type')) headers.append('content-type', 'text/plain')
+  edits(headers, exchange)
+  return { ...reply, headers: headers.raw }
+}
+
+/** Details of refusals that count as errors of the protocol. */
+const PROTOCOL_ERRORS: ReadonlySet<string> = new Set([
+  'low_version',
+  'http1.invalid_host',
+  'http1.invalid_url',
+  'http1.https_over_plaintext',
+  'http1.unexpected_underscore',
+])
+
+/** The answer to a request that is refused before any filter has seen it; protocol errors look as those of the codec. */
+export function refusal(status: number, details: string): LocalReply {
+  if (!PROTOCOL_ERRORS.has(details)) return { status, details }
+  return { status, body: reasonPhrase(status), details, flag: 'DPE' }
 }

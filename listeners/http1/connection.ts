@@ -80,7 +80,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     }
     this.#heads = new HeadBuffer(limits)
     this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: false })
-    this.#out = new ResponseWriter(socket)
+    this.#out = new ResponseWriter(socket, host.manager.wheel.turn)
     this.#deadlines = new ConnectionDeadlines(
       () => host.manager,
       (expiry) => this.#expired(expiry),
@@ -182,7 +182,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   #afterStart(exchange: Exchange, head: Head, proxied: boolean): void {
     if (this.#exchange !== exchange || this.#requestDone) return
     if ((head.flags & EXPECT_CONTINUE) !== 0 && head.minor === 1 && !proxied && !exchange.headersSent) {
-      this.#socket.write('HTTP/1.1 100 Continue\r\n\r\n', 'latin1')
+      this.#out.raw('HTTP/1.1 100 Continue\r\n\r\n')
     }
     this.#deadlines.bodyStarted(head.contentLength > 0)
   }
@@ -308,7 +308,8 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     const lines = fieldLines(headers, config.http1.headerCase, true)
     this.#tunnel = true
     this.#out.close = true
-    this.#socket.write(`${statusLine(status)}${lines}\r\n`, 'latin1')
+    this.#out.raw(`${statusLine(status)}${lines}\r\n`)
+    this.#out.flush()
     const held = this.#stash
     this.#stash = undefined
     this.#requestDone = true
@@ -371,6 +372,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   #linger(): void {
     this.#lingering = true
     this.#stash = undefined
+    this.#out.flush()
     this.#socket.resume()
     const { config } = this.#host.manager
     if (config.delayedCloseTimeoutMs === 0) {
@@ -413,8 +415,10 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
       if (expiry === 'idle') stats.idleTimeouts.v++
       else stats.maxDuration.v++
       // An exchange is let go to its end, which is the connection's.
-      if (this.#exchange === undefined) this.#socket.destroySoon()
-      else this.#out.close = true
+      if (this.#exchange === undefined) {
+        this.#out.flush()
+        this.#socket.destroySoon()
+      } else this.#out.close = true
     }
   }
 

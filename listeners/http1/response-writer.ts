@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Headers } from '../../lib/core/headers.ts'
+import type { TurnQueue } from '../../lib/core/turn.ts'
 import { MessageWriter } from '../../lib/http1/body-writer.ts'
 import { fieldLines, type HeaderCase, statusLine } from '../../lib/http1/head-writer.ts'
 import { resetSocket } from './reset.ts'
@@ -21,15 +22,14 @@ export class ResponseWriter {
     close: false,
     spelling: 'lower',
   }
-  #flushScheduled = false
   /** The response is complete; true before the first. */
   done = true
   /** The connection ends with this response. Once set it stays. */
   close = false
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, turn: TurnQueue) {
     this.#socket = socket
-    this.#writer = new MessageWriter(socket)
+    this.#writer = new MessageWriter(socket, turn)
   }
 
   /** A request has come; its response is next. */
@@ -44,7 +44,7 @@ export class ResponseWriter {
   informational(status: number, headers: Headers): void {
     // HTTP/1.0 clients know no interim responses (RFC 9110 §15.2).
     if (this.#facts.minor === 0) return
-    this.#socket.write(`${statusLine(status)}${fieldLines(headers, this.#facts.spelling, true)}\r\n`, 'latin1')
+    this.#writer.raw(`${statusLine(status)}${fieldLines(headers, this.#facts.spelling, true)}\r\n`)
   }
 
   /** The head; answers its size in bytes. */
@@ -59,18 +59,18 @@ export class ResponseWriter {
     if (end) {
       if (!this.#writer.end(undefined, 'lower') && !head.bodyless) this.break()
       else this.done = true
-    } else if (!this.#flushScheduled) {
-      // The body's first bytes usually come in the same turn and share the write.
-      this.#flushScheduled = true
-      process.nextTick(flushHead, this)
     }
     return head.text.length
   }
 
-  /** @internal Sends a head whose body did not come in the same turn. */
+  /** Text of its own, in order with the responses: `100 Continue`. */
+  raw(text: string): void {
+    this.#writer.raw(text)
+  }
+
+  /** Sends what waits for the end of the turn; before the socket is closed. */
   flush(): void {
-    this.#flushScheduled = false
-    if (!this.#socket.destroyed && this.#writer.held) this.#writer.flush()
+    this.#writer.flush()
   }
 
   /** False: wait for the socket's drain. */
@@ -95,8 +95,4 @@ export class ResponseWriter {
     this.#writer.flush()
     resetSocket(this.#socket)
   }
-}
-
-function flushHead(writer: ResponseWriter): void {
-  writer.flush()
 }

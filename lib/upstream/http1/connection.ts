@@ -55,7 +55,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     }
     this.#heads = new HeadBuffer(limits)
     this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: true })
-    this.#writer = new MessageWriter(socket)
+    this.#writer = new MessageWriter(socket, pool.wheel.turn)
     this.openedMs = pool.wheel.clock.now()
     pool.wheel.arm(this, config.connectTimeoutMs)
     socket.on('connect', () => this.#onConnect())
@@ -84,10 +84,8 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     return this.#stream !== undefined
   }
 
-  get localAddress(): string {
-    const { localAddress, localPort } = this.#socket
-    return localAddress === undefined ? '' : formatHostPort(localAddress, localPort ?? 0)
-  }
+  /** `''` until it is connected. */
+  localAddress = ''
 
   /** Sends the request head of `stream`, which this connection serves until its response is complete. */
   begin(stream: Http1ClientStream): void {
@@ -102,17 +100,6 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     const head = requestHead(attempt, config.http1.headerCase)
     this.#writer.start(head.text, head.framing, head.length)
     if (attempt.end) this.#writer.end(undefined, 'lower')
-    else this.#flushLater()
-  }
-
-  #flushLater(): void {
-    // The body's first bytes usually come in the same turn and share the write.
-    process.nextTick(flushHead, this)
-  }
-
-  /** @internal */
-  flush(): void {
-    if (!this.#closed && this.#writer.held) this.#writer.flush()
   }
 
   write(chunk: Buffer, end: boolean): boolean {
@@ -156,6 +143,8 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
 
   #onConnect(): void {
     this.#connected = true
+    const { localAddress, localPort } = this.#socket
+    if (localAddress !== undefined) this.localAddress = formatHostPort(localAddress, localPort ?? 0)
     this.#pool.wheel.disarm(this)
     this.#pool.connected(this)
   }
@@ -357,10 +346,6 @@ function describe(error: NodeJS.ErrnoException): string {
     default:
       return error.code ?? error.message
   }
-}
-
-function flushHead(connection: Http1ClientConnection): void {
-  connection.flush()
 }
 
 const EMPTY: Buffer = Buffer.alloc(0)

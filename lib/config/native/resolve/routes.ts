@@ -114,18 +114,18 @@ function readLevel(
   }
 }
 
-const WRITES = [
-  ['set', 'overwrite-or-add'],
-  ['append', 'append'],
-  ['addIfAbsent', 'add-if-absent'],
-] as const satisfies readonly (readonly [keyof NativeHeaderEdits, AppendAction])[]
+const WRITES: readonly { readonly field: 'set' | 'append' | 'addIfAbsent'; readonly action: AppendAction }[] = [
+  { field: 'set', action: 'overwrite-or-add' },
+  { field: 'append', action: 'append' },
+  { field: 'addIfAbsent', action: 'add-if-absent' },
+]
 
 function readHeaderEdits(edits: NativeHeaderEdits, path: string, { origins }: Reading): HeaderEditsConfig {
   // The long form first, so that its items keep their places.
   const add: HeaderValueConfig[] = (edits.add ?? []).map((value, i) =>
     origins.at(indexPath(`${path}.add`, i), { ...value, name: lower(value.name) }),
   )
-  for (const [field, action] of WRITES) {
+  for (const { field, action } of WRITES) {
     for (const [name, value] of Object.entries(edits[field] ?? {})) {
       add.push(origins.whole(namePath(`${path}.${field}`, name), { name: lower(name), value, action }))
     }

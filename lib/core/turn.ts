@@ -1,0 +1,33 @@
+/** Something that has work for the end of this turn of the event loop. */
+export interface TurnWork {
+  /** Called once per `defer`; must not throw. */
+  turnEnds(): void
+}
+
+/**
+ * Gathers work until all events of this turn of the loop have been read, then does it together. Writes that leave side by
+ * side wake each receiving process once and not once per message, and a head shares its write with the body behind it.
+ * Costs at most the rest of the turn in latency.
+ */
+export class TurnQueue {
+  #waiting: TurnWork[] = []
+  #spare: TurnWork[] = []
+
+  /** `work` is not checked for being queued already: callers note that themselves. */
+  defer(work: TurnWork): void {
+    if (this.#waiting.push(work) === 1) setImmediate(run, this)
+  }
+
+  /** @internal */
+  run(): void {
+    const work = this.#waiting
+    this.#waiting = this.#spare
+    for (let i = 0; i < work.length; i++) work[i].turnEnds()
+    work.length = 0
+    this.#spare = work
+  }
+}
+
+function run(queue: TurnQueue): void {
+  queue.run()
+}
