@@ -18,6 +18,13 @@ export interface ListenerDeps {
   readonly nextConnectionId: () => number
 }
 
+/** A listening socket. An update may hand it to another listener; what it accepts belongs to its owner of the moment. */
+interface ListeningSocket {
+  readonly server: Server
+  readonly address: Address
+  owner: Listener
+}
+
 /**
  * One listener: its sockets, the connections it has accepted, and the connection manager they ask at each request.
  * An update swaps the manager by one assignment; sockets and connections stay.
@@ -26,7 +33,7 @@ export class Listener implements ConnectionHost {
   #config: ListenerConfig
   #manager: ConnectionManager
   readonly #deps: ListenerDeps
-  readonly #servers: { server: Server; address: Address }[] = []
+  #sockets: ListeningSocket[] = []
   readonly #connections = new Set<Http1ServerConnection>()
   readonly #cells: { total: Counter; active: Gauge; overflow: Counter; destroyed: Counter }
   #draining = false
@@ -61,10 +68,13 @@ export class Listener implements ConnectionHost {
     return this.#draining
   }
 
-  /** Starts to accept on every address. Rejects with `ConfigRefused`, and closes what it had opened, where one fails. */
-  async open(): Promise<void> {
+  /**
+   * Starts to accept on every address, but for those that `inherited` says `adopt` will bring. Rejects with
+   * `ConfigRefused`, and closes what it had opened, where one fails.
+   */
+  async open(inherited: (address: Address) => boolean = () => false): Promise<void> {
     try {
-      for (const address of this.#config.addresses) await this.#listen(address)
+      for (const address of this.#config.addresses) if (!inherited(address)) await this.#listen(address)
     } catch (error) {
       this.#stopAccepting()
       throw error
@@ -78,7 +88,10 @@ export class Listener implements ConnectionHost {
     try {
       const target = await binder.bind(address, backlog)
       bound = true
-      this.#servers.push({ server: await this.#serve(target as object, backlog), address })
+      const socket = await this.#serve(target as object, address)
+      // From here on it is closed and released with the others.
+      bound = false
+      this.#sockets.push(socket)
       await applySocketMode(address)
     } catch (error) {
       if (bound) binder.release(address)
@@ -86,30 +99,49 @@ export class Listener implements ConnectionHost {
     }
   }
 
-  #serve(target: object, backlog: number): Promise<Server> {
+  #serve(target: object, address: Address): Promise<ListeningSocket> {
     const server = createServer({ allowHalfOpen: true, noDelay: true })
-    server.on('connection', (socket) => this.#accept(socket))
+    const listening: ListeningSocket = { server, address, owner: this }
+    server.on('connection', (socket) => listening.owner.#accept(socket, address))
     return new Promise((resolve, reject) => {
       server.once('error', reject)
-      server.listen(target, backlog, () => {
+      server.listen(target, this.#config.backlog, () => {
         server.off('error', reject)
         // EMFILE and the like: Node goes on accepting when descriptors are free again.
         server.on('error', () => {
-          this.#cells.overflow.v++
+          listening.owner.#cells.overflow.v++
         })
-        resolve(server)
+        resolve(listening)
       })
     })
   }
 
-  #accept(socket: Socket): void {
+  /** Addresses that `adopt` can take over. */
+  get listening(): readonly Address[] {
+    return this.#sockets.map(({ address }) => address)
+  }
+
+  /**
+   * Takes the listening socket of this address from `other`, which is about to retire: no connection is refused or lost
+   * in between, and nothing has to be bound twice.
+   */
+  adopt(other: Listener, address: Address): void {
+    const key = formatAddress(address)
+    const at = other.#sockets.findIndex((socket) => formatAddress(socket.address) === key)
+    if (at < 0) return
+    const [socket] = other.#sockets.splice(at, 1)
+    socket.owner = this
+    this.#sockets.push(socket)
+  }
+
+  #accept(socket: Socket, address: Address): void {
     const { maxConnections } = this.#config
     if (maxConnections !== undefined && this.#connections.size >= maxConnections) {
       this.#cells.overflow.v++
       resetSocket(socket)
       return
     }
-    const info = this.#describe(socket)
+    const info = this.#describe(socket, address)
     if (info === undefined) {
       // The client was gone before we looked.
       socket.destroy()
@@ -123,9 +155,8 @@ export class Listener implements ConnectionHost {
     this.#connections.add(new Http1ServerConnection(socket, info, this))
   }
 
-  #describe(socket: Socket): ConnectionInfo | undefined {
-    const main = this.#config.addresses[0]
-    const pipe = main.kind === 'pipe'
+  #describe(socket: Socket, address: Address): ConnectionInfo | undefined {
+    const pipe = address.kind === 'pipe'
     const remote = pipe ? '' : socket.remoteAddress
     if (remote === undefined) return undefined
     const remoteAddress = canonicalIp(remote)
@@ -136,9 +167,9 @@ export class Listener implements ConnectionHost {
       directRemotePort: remotePort,
       remoteAddress,
       remotePort,
-      localAddress: pipe ? formatAddress(main) : canonicalIp(socket.localAddress ?? ''),
+      localAddress: pipe ? formatAddress(address) : canonicalIp(socket.localAddress ?? ''),
       localPort: socket.localPort ?? 0,
-      kind: main.kind,
+      kind: address.kind,
       listenerName: this.#config.name,
       filterChainName: this.#config.filterChain.name,
       tls: undefined,
@@ -149,7 +180,7 @@ export class Listener implements ConnectionHost {
     if (!this.#connections.delete(connection)) return
     this.#cells.active.v--
     this.#cells.destroyed.v++
-    const { stats } = this.#manager
+    const { stats } = connection
     stats.activeConnections.v--
     stats.destroyed.v++
     stats.connectionLengthMs.record(this.#manager.wheel.clock.now() - connection.openedMs)
@@ -188,22 +219,32 @@ export class Listener implements ConnectionHost {
     for (const connection of this.#connections) connection.destroy()
   }
 
-  /** Ends connections without an exchange: the drain deadline is near. */
+  /** Ends connections without an exchange: the drain deadline is near. Responses that are still read are not cut. */
   closeIdle(): void {
-    for (const connection of this.#connections) if (connection.idle) connection.destroy()
+    for (const connection of this.#connections) connection.closeIdle()
   }
 
   #stopAccepting(): void {
-    for (const { server, address } of this.#servers.splice(0)) {
+    for (const { server, address } of this.#sockets.splice(0)) {
       server.close()
       this.#deps.binder.release(address)
     }
   }
 
+  /** As configured: sockets that were taken over have come later. */
+  #inOrder(): readonly ListeningSocket[] {
+    const left = [...this.#sockets]
+    const keys = this.#config.addresses.map(formatAddress)
+    return keys.flatMap((key) => {
+      const at = left.findIndex((socket) => formatAddress(socket.address) === key)
+      return at < 0 ? [] : left.splice(at, 1)
+    })
+  }
+
   status(): ListenerStatus {
     return {
       name: this.#config.name,
-      addresses: this.#servers.map(({ server, address }) => {
+      addresses: this.#inOrder().map(({ server, address }) => {
         const bound = server.address()
         if (address.kind === 'pipe' || bound === null || typeof bound === 'string') return address
         return { kind: 'ip', host: bound.address, port: bound.port }

@@ -9,6 +9,7 @@ import { Timed } from '../core/timer-wheel.ts'
 import { type ChainPlan, compileChain, type Hook } from './compile.ts'
 import { type Downstream, type ExchangeOwner, type ExchangeStart, Phase } from './contract.ts'
 import type { FilterState, LocalReply, Metadata, Replied, Route, TerminalExchange, TerminalStream } from './filter.ts'
+import { gather } from './lane.ts'
 import { failureReply, renderReply } from './local-reply.ts'
 import { MetadataStore } from './metadata.ts'
 import { REPLIED } from './reply.ts'
@@ -150,21 +151,13 @@ export class Exchange extends Timed implements TerminalExchange {
     return REPLIED
   }
 
-  respond(status: number, headers: Headers): Sink {
+  respond(status: number, headers: Headers, onDrain?: () => void): Sink {
     if (this.phase < Phase.RESPONDING) {
       this.#requestPath.abandon()
       this.info.details ||= 'filter_response'
-      this.#responsePath.begin(status, headers, false)
+      this.#responsePath.begin(status, headers.check(), false)
     } else if (!this.ended) throw new Error('respond() is too late: a response has begun')
-    return {
-      write: (chunk) => this.ended || this.#responsePath.data(chunk, false),
-      end: (trailers) => {
-        if (this.ended) return
-        if (trailers === undefined) this.#responsePath.data(NO_BYTES, true)
-        else this.#responsePath.trailers(trailers)
-      },
-      reset: (why) => this.abort(why),
-    }
+    return this.#responsePath.sink(onDrain)
   }
 
   async collectRequest(limit: number): Promise<Buffer | Failure> {
@@ -260,7 +253,8 @@ export class Exchange extends Timed implements TerminalExchange {
   downstreamFailed(why: Failure): void {
     if (this.ended) return
     if (why.flag !== '') this.info.flags |= flagBit(why.flag)
-    this.info.details ||= why.reason
+    // Whatever was noted of a response so far, this is what became of it.
+    this.info.details = why.reason
     this.#end(why)
   }
 
@@ -385,11 +379,14 @@ export class Exchange extends Timed implements TerminalExchange {
     this.owner.onEnd(this)
   }
 
-  /** The one rescue point: what a filter (or the terminal: no hook) threw becomes 500 or a broken-off response. */
-  crashed(hook: Hook | undefined, error: unknown, late = false): void {
+  /**
+   * The one rescue point: what a filter threw becomes 500 or a broken-off response. `by`: its hook, or the name of what
+   * threw where that was none.
+   */
+  crashed(by: Hook | string, error: unknown, late = false): void {
     // Whoever gave up because `signal` said so has done no wrong.
     if (this.ended && error instanceof Error && error.name === 'AbortError') return
-    this.owner.onFilterError(this, hook === undefined ? 'terminal' : this.plan.names[hook.index], error)
+    this.owner.onFilterError(this, typeof by === 'string' ? by : this.plan.names[by.index], error)
     if (this.ended || late) return
     this.reply({ status: 500, body: 'Internal Server Error', details: 'filter_error' })
   }
@@ -397,11 +394,6 @@ export class Exchange extends Timed implements TerminalExchange {
   override onDue(nowMs: number): void {
     this.owner.onDue(this, nowMs)
   }
-}
-
-function gather(path: RequestPath | ResponsePath, limit: number, peek: boolean): Promise<Buffer | undefined> {
-  if (path.bodyless) return Promise.resolve(NO_BYTES)
-  return new Promise((resolve) => path.lane().collect(limit, peek, resolve))
 }
 
 const NO_BYTES: Buffer = Buffer.alloc(0)

@@ -20,8 +20,17 @@ export interface Replied {
 /** Nothing: go on. `Replied`: stop, the answer is on its way. A promise: this direction pauses until it settles. */
 export type Next = void | undefined | Replied | PromiseLike<void | undefined | Replied>
 
-/** Nothing: pass the chunk on. A Buffer: pass that instead. `null`: swallow it. A promise: pause until it settles. */
-export type NextChunk = void | undefined | Buffer | null | PromiseLike<void | undefined | Buffer | null>
+/**
+ * Nothing: pass the chunk on. A Buffer: pass that instead. `null`: swallow it. `Replied`: stop, the answer is on its way.
+ * A promise: this direction pauses until it settles.
+ */
+export type NextChunk =
+  | void
+  | undefined
+  | Buffer
+  | null
+  | Replied
+  | PromiseLike<void | undefined | Buffer | null | Replied>
 
 /** An answer of the proxy's own. It passes the response hooks of the whole chain once, as Envoy's local replies do. */
 export interface LocalReply {
@@ -78,8 +87,11 @@ export interface HttpStream {
   refreshRoute(): void
   /** Answer at once: request hooks and the upstream are abandoned, response hooks run. */
   reply(reply: LocalReply): Replied
-  /** A streamed answer of the filter's own (MCP, cache): response hooks run on it too. */
-  respond(status: number, headers: Headers): Sink
+  /**
+   * A streamed answer of the filter's own (MCP, cache): response hooks run on it too. Where `write` has answered false,
+   * `onDrain` is called once when more may be written; never after the end, which `signal` and `onEnd` tell of.
+   */
+  respond(status: number, headers: Headers, onDrain?: () => void): Sink
   /** Hold the whole body, at most `limit` bytes; beyond it the 413 has been sent and a Failure is returned. */
   collectRequest(limit: number): Promise<Buffer | Failure>
   /** As `collectRequest`, for responses; beyond the limit 500 is sent. */
@@ -90,8 +102,15 @@ export interface HttpStream {
   /** Emit an extra chunk after this filter, from within a data or trailers hook; false: pause if you can. */
   writeRequest(chunk: Buffer): boolean
   writeResponse(chunk: Buffer): boolean
-  /** Trailers for a body that has none of its own; from a data hook that saw `end`, or earlier. */
+  /**
+   * Trailers for a body that has none of its own; from a data hook that saw `end`, or earlier. A request without a body
+   * stays one: they are dropped, because HTTP/1 would have to announce a body for them.
+   */
   setRequestTrailers(trailers: Headers): void
+  /**
+   * As `setRequestTrailers`. A response that ended at its headers gets them where its framing has a place for them: not
+   * with a Content-Length, not for HEAD, 204 and 304. What the codec cannot send, it drops.
+   */
   setResponseTrailers(trailers: Headers): void
 }
 
@@ -112,7 +131,7 @@ export interface HttpStream {
 export interface HttpFilter<S = undefined> {
   createState?(stream: HttpStream): S
   onRequestHeaders?(stream: HttpStream, end: boolean, state: S): Next
-  /** `end` may come with an empty chunk. With trailers, no chunk has `end`. */
+  /** `end` may come with an empty chunk. With trailers, no chunk has `end`. Small chunks that waited may come as one. */
   onRequestData?(stream: HttpStream, chunk: Buffer, end: boolean, state: S): NextChunk
   onRequestTrailers?(stream: HttpStream, trailers: Headers, state: S): Next
   onInformational?(stream: HttpStream, status: number, headers: Headers, state: S): void

@@ -1,14 +1,15 @@
 import type { Headers } from '../core/headers.ts'
+import { ChunkList, type Entry, newEntry } from './chunk-list.ts'
 import type { Hook } from './compile.ts'
-import type { Next, NextChunk } from './filter.ts'
+import type { Next, NextChunk, Replied } from './filter.ts'
 import { REPLIED } from './reply.ts'
 
 /** What one direction of an exchange does with its lane. */
 export interface LaneOwner {
-  /** Calls the data hook of one filter. What it throws is handled inside: the lane sees `REPLIED` and stops. */
-  dataHook(hook: Hook, chunk: Buffer, end: boolean): NextChunk | typeof REPLIED
+  /** Call a hook of one filter. What they throw arrives at `hookFailed`. */
+  dataHook(hook: Hook, chunk: Buffer, end: boolean): NextChunk
   trailersHook(hook: Hook, trailers: Headers): Next
-  /** A promise of a hook was rejected. */
+  /** A hook threw, its promise was rejected, or its answer makes no sense: nothing more is asked of this entry. */
   hookFailed(hook: Hook, error: unknown): void
   /** Past all hooks. False: hold the rest until `unblock`. */
   deliver(chunk: Buffer, end: boolean): boolean
@@ -17,14 +18,15 @@ export interface LaneOwner {
   full(full: boolean): void
 }
 
-interface Entry {
-  chunk: Buffer
-  end: boolean
-  trailers: Headers | undefined
-  /** Next place to visit, in the direction of travel. */
-  at: number
-  /** A hook has this entry and its promise has not settled. */
-  waiting: boolean
+/** Whoever waits for a whole body, or for the beginning of one. */
+interface Collect {
+  readonly limit: number
+  readonly at: number
+  readonly peek: boolean
+  readonly done: (body: Buffer | undefined) => void
+  /** Counted so far: everything up to this entry, `size` bytes. */
+  upTo: Entry | undefined
+  size: number
 }
 
 /** Behind the last filter. */
@@ -36,25 +38,29 @@ const OPEN: number = Number.MAX_SAFE_INTEGER
  *
  * `limit` is the place that header iteration has reached: data never overtakes it. An entry may enter hook p only when
  * the entry before it has passed p, so order holds whatever pauses where.
+ *
+ * An entry can only move when the one before it has moved, or when something has happened to it: these stand in `due`,
+ * and each is followed to the rear only as far as entries move. So the cost is that of the moves (at most one per entry
+ * and hook), however many entries wait. Small chunks that wait are joined: a hook may see several as one.
  */
 export class Lane {
   readonly #owner: LaneOwner
   readonly #bufferLimit: number
-  #entries: Entry[] = []
-  #bytes = 0
+  readonly #list = new ChunkList()
   #limit = 0
+  readonly #due: Entry[] = []
   #running: Entry | undefined = undefined
+  /** At most one for each hook. */
+  readonly #waiting: Entry[] = []
   #blocked = false
   #full = false
   #closed = false
   #pumping = false
-  #again = false
   #data: readonly Hook[]
   #trailers: readonly Hook[]
   /** Trailers that a filter set for a body that has none of its own. */
   extraTrailers: Headers | undefined = undefined
-  #collect: { limit: number; at: number; peek: boolean; done: (body: Buffer | undefined) => void } | undefined =
-    undefined
+  #collect: Collect | undefined = undefined
 
   constructor(owner: LaneOwner, hooks: { data: readonly Hook[]; trailers: readonly Hook[] }, bufferLimit: number) {
     this.#owner = owner
@@ -70,61 +76,65 @@ export class Lane {
   }
 
   get idle(): boolean {
-    return this.#entries.length === 0
+    return this.#list.head === undefined
   }
 
   /** Header hooks have reached the filter at `at`: data may not go beyond. */
   hold(at: number): void {
     this.#limit = at
+    if (this.#list.head !== undefined) this.#due.push(this.#list.head)
   }
 
   /** Header hooks have all passed. */
   open(): void {
-    this.#limit = OPEN
-    this.pump()
+    this.hold(OPEN)
+    this.#pump()
   }
 
   push(chunk: Buffer, end: boolean): void {
-    if (this.#closed) return
-    this.#add({ chunk, end, trailers: undefined, at: 0, waiting: false })
+    this.#add(chunk, end, undefined)
   }
 
   pushTrailers(trailers: Headers): void {
-    if (this.#closed) return
-    this.#add({ chunk: EMPTY, end: true, trailers, at: 0, waiting: false })
+    this.#add(EMPTY, true, trailers)
   }
 
-  #add(entry: Entry): void {
-    this.#entries.push(entry)
-    this.#bytes += entry.chunk.length
-    this.pump()
+  #add(chunk: Buffer, end: boolean, trailers: Headers | undefined): void {
+    if (this.#closed) return
+    const entry = newEntry(chunk, end, trailers)
+    this.#list.insert(entry, undefined)
+    this.#due.push(entry)
+    this.#pump()
   }
 
   /** An extra chunk from the filter whose hook is running (or waiting): travels just before that hook's own chunk. */
   inject(chunk: Buffer): boolean {
     if (this.#closed) return false
-    const current = this.#running ?? this.#entries.find((entry) => entry.waiting)
+    let current = this.#running
+    if (current === undefined) {
+      // The one in front, should several wait.
+      for (const entry of this.#waiting) if (current === undefined || entry.at > current.at) current = entry
+    }
     if (current === undefined) return false
-    const entry: Entry = { chunk, end: false, trailers: undefined, at: current.at + 1, waiting: false }
-    const place = this.#entries.indexOf(current)
-    this.#entries.splice(place, 0, entry)
-    this.#bytes += chunk.length
-    if (!this.#pumping) this.pump()
-    else this.#again = true
+    const entry = newEntry(chunk, false, undefined)
+    entry.at = current.at + 1
+    this.#list.insert(entry, current)
+    this.#due.push(entry)
+    this.#pump()
     return !this.#full
   }
 
   /** The sink drained. */
   unblock(): void {
     this.#blocked = false
-    this.pump()
+    if (this.#list.head !== undefined) this.#due.push(this.#list.head)
+    this.#pump()
   }
 
   /** Drops everything; nothing is delivered any more. */
   close(): void {
     this.#closed = true
-    this.#entries = []
-    this.#bytes = 0
+    this.#list.clear()
     const collect = this.#collect
     this.#collect = undefined
     collect?.done(undefined)
@@ -139,109 +149,121 @@ export class Lane {
       done(undefined)
       return
     }
-    this.#collect = { limit, at: this.#limit, peek, done }
-    this.pump()
-    this.#watermark()
+    this.#collect = { limit, at: this.#limit, peek, done, upTo: undefined, size: 0 }
+    this.#pump()
   }
 
-  /** Moves everything as far as it may go. Re-entrant calls only note that another round is due. */
-  pump(): void {
-    if (this.#pumping) {
-      this.#again = true
-      return
-    }
+  // --- moving -------------------------------------------------------------------------------------------------------
+
+  /** Moves whatever can move since the last time. From within a hook or `deliver` the round in progress does it. */
+  #pump(): void {
+    if (this.#pumping) return
     this.#pumping = true
-    do {
-      this.#again = false
-      this.#round()
-    } while (this.#again && !this.#closed)
+    const due = this.#due
+    for (let i = 0; i < due.length && !this.#closed; i++) if (!due[i].gone) this.#follow(due[i])
+    due.length = 0
     this.#pumping = false
     if (this.#closed) return
     this.#checkCollected()
     this.#watermark()
   }
 
-  #round(): void {
-    let bound = this.#limit
-    let i = 0
-    while (i < this.#entries.length && !this.#closed) {
-      const entry = this.#entries[i]
-      if (!entry.waiting && this.#advance(entry, bound)) {
-        // Delivered or swallowed: it is out of the list already.
-        continue
+  /** Moves `first`, then what stands behind it as long as that moves too. */
+  #follow(first: Entry): void {
+    const due = this.#due
+    const known = due.length
+    let entry: Entry | undefined = first
+    while (entry !== undefined) {
+      const from: number = entry.at
+      if (!entry.waiting) this.#advance(entry)
+      if (this.#closed) return
+      // What a hook has added stands in front: it goes first, and is not to be joined with what follows.
+      const added = due.length > known
+      if (!added && !entry.gone) this.#join(entry)
+      if (entry !== first && !entry.gone && entry.at === from) return
+      const next: Entry | undefined = entry.next
+      if (added) {
+        if (next !== undefined) due.push(next)
+        return
       }
-      if (this.#closed || this.#again) return
-      if (entry.at < bound) bound = entry.at
-      i++
+      entry = next
     }
   }
 
-  /** True where the entry left the lane. */
-  #advance(entry: Entry, bound: number): boolean {
+  /** How far `entry` may go. */
+  #bound(entry: Entry): number {
+    return entry.prev === undefined ? this.#limit : entry.prev.at
+  }
+
+  #advance(entry: Entry): void {
     const hooks = entry.trailers === undefined ? this.#data : this.#trailers
     for (let h = 0; h < hooks.length; h++) {
       const hook = hooks[h]
       if (hook.at < entry.at) continue
-      if (hook.at >= bound) break
+      if (hook.at >= this.#bound(entry)) break
       entry.at = hook.at
-      this.#running = entry
-      const result =
-        entry.trailers === undefined
-          ? this.#owner.dataHook(hook, entry.chunk, entry.end)
-          : this.#owner.trailersHook(hook, entry.trailers)
-      this.#running = undefined
-      if (this.#closed || result === REPLIED) return false
+      const result = this.#call(hook, entry)
+      if (this.#closed) return
       if (result !== undefined && result !== null && !Buffer.isBuffer(result)) {
-        this.#wait(entry, hook, result as PromiseLike<unknown>)
-        return false
+        this.#wait(entry, hook, result)
+        return
       }
-      if (this.#settle(entry, hook, result)) return true
-      if (this.#again) return false
+      this.#settle(entry, hook, result)
+      if (entry.gone) return
     }
+    const bound = this.#bound(entry)
     if (entry.at < bound) entry.at = bound
-    if (bound !== OPEN || this.#blocked) return false
-    this.#remove(entry)
+    if (entry.prev !== undefined || bound !== OPEN || this.#blocked) return
+    this.#list.remove(entry)
     this.#send(entry)
-    return true
   }
 
-  /** Applies a hook's answer; true where the chunk was swallowed. */
-  #settle(entry: Entry, hook: Hook, result: unknown): boolean {
-    entry.at = hook.at + 1
-    if (result === null) {
-      if (!entry.end) {
-        this.#remove(entry)
-        return true
-      }
-      this.#bytes -= entry.chunk.length
-      entry.chunk = EMPTY
-    } else if (Buffer.isBuffer(result)) {
-      this.#bytes += result.length - entry.chunk.length
-      entry.chunk = result
+  #call(hook: Hook, entry: Entry): NextChunk {
+    this.#running = entry
+    try {
+      return entry.trailers === undefined
+        ? this.#owner.dataHook(hook, entry.chunk, entry.end)
+        : this.#owner.trailersHook(hook, entry.trailers)
+    } catch (error) {
+      this.#owner.hookFailed(hook, error)
+      return REPLIED
+    } finally {
+      this.#running = undefined
     }
-    return false
   }
 
-  #wait(entry: Entry, hook: Hook, promise: PromiseLike<unknown>): void {
+  /** Applies a hook's answer. */
+  #settle(entry: Entry, hook: Hook, result: unknown): void {
+    entry.at = hook.at + 1
+    if (result === null && !entry.end) this.#list.remove(entry)
+    else if (result === null || Buffer.isBuffer(result)) {
+      this.#list.replace(entry, result ?? EMPTY)
+    }
+  }
+
+  #wait(entry: Entry, hook: Hook, answer: Replied | PromiseLike<unknown>): void {
+    // After a reply the lane is closed; should a hook say so without having replied, its entry stays where it is.
     entry.waiting = true
+    if (answer === REPLIED) return
+    const promise = answer as PromiseLike<unknown>
     if (typeof promise.then !== 'function') {
-      this.#owner.hookFailed(hook, wrongAnswer(promise))
+      this.#owner.hookFailed(hook, wrongAnswer(answer))
       return
     }
+    this.#waiting.push(entry)
     promise.then(
       (result) => {
         if (this.#closed) return
+        this.#waiting.splice(this.#waiting.indexOf(entry), 1)
+        if (result === REPLIED) return
         entry.waiting = false
-        if (result !== REPLIED) this.#settle(entry, hook, result)
-        this.pump()
+        this.#settle(entry, hook, result)
+        const due = entry.gone ? entry.next : entry
+        if (due !== undefined) this.#due.push(due)
+        this.#pump()
       },
       (error: unknown) => this.#owner.hookFailed(hook, error),
     )
-  }
-
-  #remove(entry: Entry): void {
-    this.#entries.splice(this.#entries.indexOf(entry), 1)
-    this.#bytes -= entry.chunk.length
   }
 
   #send(entry: Entry): void {
@@ -256,44 +278,66 @@ export class Lane {
     if (extra !== undefined && !this.#closed) this.#owner.deliverTrailers(extra)
   }
 
-  #checkCollected(): void {
+  #join(entry: Entry): void {
+    if (!this.#list.join(entry)) return
     const collect = this.#collect
     if (collect === undefined) return
-    let size = 0
-    let ended = false
-    for (const entry of this.#entries) {
-      if (entry.at < collect.at || entry.waiting) break
-      size += entry.chunk.length
-      ended = entry.end
+    if (collect.upTo === entry) collect.upTo = entry.prev
+    else if (collect.upTo === entry.prev) collect.size += entry.chunk.length
+  }
+
+  // --- limits -------------------------------------------------------------------------------------------------------
+
+  #checkCollected(): void {
+    const collect = this.#collect
+    // Header hooks have gone on without waiting for it: what it has counted may have left.
+    if (collect === undefined || collect.at !== this.#limit) return
+    let next = collect.upTo === undefined ? this.#list.head : collect.upTo.next
+    while (next !== undefined && next.at === collect.at && !next.waiting) {
+      collect.size += next.chunk.length
+      collect.upTo = next
+      next = next.next
     }
-    const over = size > collect.limit
-    if (!ended && !over && !(collect.peek && size >= collect.limit)) return
+    const { size, limit, peek, done, upTo } = collect
+    const over = size > limit
+    const ended = upTo?.end === true
+    if (!ended && !over && !(peek && size >= limit)) return
     this.#collect = undefined
-    if (over && !collect.peek) {
-      collect.done(undefined)
+    if (over && !peek) {
+      done(undefined)
       return
     }
     const chunks: Buffer[] = []
-    for (const entry of this.#entries) {
-      if (entry.at < collect.at || entry.waiting) break
-      chunks.push(entry.chunk)
-    }
+    for (let entry = this.#list.head; entry !== next; entry = entry?.next)
+      if (entry !== undefined) chunks.push(entry.chunk)
     const body = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
-    collect.done(collect.peek && body.length > collect.limit ? body.subarray(0, collect.limit) : body)
+    done(peek && body.length > limit ? body.subarray(0, limit) : body)
   }
 
   #watermark(): void {
-    const limit = Math.max(this.#bufferLimit, this.#collect?.limit ?? 0)
-    // Whoever collects waits for more: no hysteresis, or a lane that was filled before would never get it.
-    const low = this.#collect === undefined ? limit >> 1 : limit
-    if (!this.#full && this.#bytes > limit) {
-      this.#full = true
-      this.#owner.full(true)
-    } else if (this.#full && this.#bytes <= low) {
-      this.#full = false
-      this.#owner.full(false)
-    }
+    const collect = this.#collect
+    // Whoever collects waits for more: until it has what it asked for the client must be able to send.
+    const wanted = collect !== undefined && this.#list.bytes <= collect.limit
+    const { weight } = this.#list
+    if (!this.#full) {
+      if (wanted || weight <= this.#bufferLimit) return
+    } else if (!wanted && weight > (collect === undefined ? this.#bufferLimit >> 1 : this.#bufferLimit)) return
+    this.#full = !this.#full
+    this.#owner.full(this.#full)
   }
+}
+
+/**
+ * The body of one direction, whole, or at least `limit` bytes of it (`peek`), as it stands before the filter whose
+ * header hook is running. Undefined where it outgrows `limit` or the exchange ends.
+ */
+export function gather(
+  path: { readonly bodyless: boolean; lane(): Lane },
+  limit: number,
+  peek: boolean,
+): Promise<Buffer | undefined> {
+  if (path.bodyless) return Promise.resolve(EMPTY)
+  return new Promise((resolve) => path.lane().collect(limit, peek, resolve))
 }
 
 /** The error for a hook that returned what no hook may return. */

@@ -17,7 +17,7 @@ export function renderReply(reply: LocalReply, request: Headers): RenderedReply 
   const { status } = reply
   const body = typeof reply.body === 'string' ? Buffer.from(reply.body, 'utf8') : (reply.body ?? NO_BYTES)
   const text = typeof reply.body === 'string' ? reply.body : body.toString('utf8')
-  const headers = new Headers(reply.headers === undefined ? [] : [...reply.headers])
+  const headers = new Headers(reply.headers === undefined ? [] : [...reply.headers]).check()
   if (isGrpc(request)) {
     headers.set('content-type', 'application/grpc')
     headers.set('grpc-status', String(reply.grpcStatus ?? grpcStatusOf(status)))
@@ -44,7 +44,7 @@ export function failureReply(why: Failure, detail: string | undefined): LocalRep
       return { status: why.status, details: 'cluster_not_found' }
     default: {
       // The detail is for logs only: it tells of the network behind the proxy.
-      const reason = detail === undefined ? why.reason : `${why.reason}|${detail}`
+      const reason = detail === undefined || why.code !== 'connect-failed' ? why.reason : `${why.reason}|${detail}`
       const overloaded = why.code === 'overflow' ? { headers: ['x-envoy-overloaded', 'true'] } : {}
       return {
         status: why.status,

@@ -87,7 +87,7 @@ export class RequestPath implements LaneOwner {
     try {
       terminal = exchange.plan.terminal.begin(exchange, end)
     } catch (error) {
-      exchange.crashed(undefined, error)
+      exchange.crashed('terminal', error)
       return
     }
     if (terminal === undefined) return
@@ -178,24 +178,12 @@ export class RequestPath implements LaneOwner {
 
   // --- LaneOwner ----------------------------------------------------------------------------------------------------
 
-  dataHook(hook: Hook, chunk: Buffer, end: boolean): NextChunk | Replied {
-    const exchange = this.#exchange
-    try {
-      return hook.filter.onRequestData!(exchange, chunk, end, exchange.stateOf(hook))
-    } catch (error) {
-      exchange.crashed(hook, error)
-      return REPLIED
-    }
+  dataHook(hook: Hook, chunk: Buffer, end: boolean): NextChunk {
+    return hook.filter.onRequestData!(this.#exchange, chunk, end, this.#exchange.stateOf(hook))
   }
 
   trailersHook(hook: Hook, trailers: Headers): Next {
-    const exchange = this.#exchange
-    try {
-      return hook.filter.onRequestTrailers!(exchange, trailers, exchange.stateOf(hook))
-    } catch (error) {
-      exchange.crashed(hook, error)
-      return REPLIED
-    }
+    return hook.filter.onRequestTrailers!(this.#exchange, trailers, this.#exchange.stateOf(hook))
   }
 
   /** Once the request is abandoned, what its hooks still throw must not break the answer that is on its way. */

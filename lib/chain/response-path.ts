@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { Sink } from '../core/body.ts'
 import { Headers } from '../core/headers.ts'
 import type { Hook } from './compile.ts'
 import { Phase } from './contract.ts'
@@ -30,6 +31,9 @@ export class ResponsePath implements LaneOwner {
   #bypass = false
   #at = -1
   #full = false
+  /** Of a streamed answer of a filter's own; called where `#owed`: its last write was answered false. */
+  #onDrain: (() => void) | undefined = undefined
+  #owed = false
   tunnel: Tunnel | undefined = undefined
   /** The response, or its beginning, came from upstream. */
   fromUpstream = false
@@ -102,17 +106,29 @@ export class ResponsePath implements LaneOwner {
       return
     }
     const lane = this.#lane
-    const end = this.#end && (lane === undefined || lane.idle)
+    const extra = this.#end && lane?.idle === true && this.#hasRoomForTrailers() ? lane.extraTrailers : undefined
+    const end = this.#end && extra === undefined && (lane === undefined || lane.idle)
     exchange.downstream.writeHeaders(exchange.status, exchange.response, end)
     if (exchange.ended) return
     this.#open = true
     if (end) exchange.finish()
+    else if (extra !== undefined) this.deliverTrailers(extra)
     else lane?.open()
   }
 
-  /** An answer from within a response hook: what the hooks did so far is dropped and none is called again. */
+  /** Whether a response that ended at its headers may get trailers: RFC 9112 §6.3 rules 1 and 6. */
+  #hasRoomForTrailers(): boolean {
+    const { status, response, head } = this.#exchange
+    return head.method !== 'HEAD' && status !== 204 && status !== 304 && !response.has('content-length')
+  }
+
+  /**
+   * An answer from within a response hook, or while one is paused: what the hooks did so far is dropped and none is
+   * called again. It denies an upgrade that the upstream has accepted.
+   */
   replace(reply: RenderedReply, end: boolean): void {
     const exchange = this.#exchange
+    this.#dropTunnel()
     this.#lane?.close()
     this.#lane = undefined
     this.#running = false
@@ -145,6 +161,38 @@ export class ResponsePath implements LaneOwner {
     this.lane().pushTrailers(trailers)
   }
 
+  /** The way into this direction for a streamed answer of a filter's own. */
+  sink(onDrain: (() => void) | undefined): Sink {
+    const exchange = this.#exchange
+    this.#onDrain = onDrain
+    return {
+      write: (chunk) => {
+        const more = exchange.ended || this.data(chunk, false)
+        this.#owed = !more
+        return more
+      },
+      end: (trailers) => {
+        if (exchange.ended) return
+        if (trailers === undefined) this.data(NO_BYTES, true)
+        else this.trailers(trailers)
+      },
+      reset: (why) => exchange.abort(why),
+    }
+  }
+
+  /** There is room again: whoever produces the response may go on. */
+  #flow(): void {
+    const exchange = this.#exchange
+    exchange.terminal?.resume()
+    if (!this.#owed || exchange.ended) return
+    this.#owed = false
+    try {
+      this.#onDrain?.()
+    } catch (error) {
+      exchange.crashed('respond', error)
+    }
+  }
+
   lane(): Lane {
     if (this.#lane === undefined) {
       const { plan, bufferLimit } = this.#exchange
@@ -162,36 +210,28 @@ export class ResponsePath implements LaneOwner {
   /** The client's socket drained. */
   drained(): void {
     this.#lane?.unblock()
-    if (!this.#full) this.#exchange.terminal?.resume()
+    if (!this.#full) this.#flow()
   }
 
   close(): void {
     this.#lane?.close()
-    if (this.tunnel !== undefined && !this.#open && this.#exchange.phase !== Phase.HEADERS_SENT) {
-      this.tunnel.upstream.destroy()
-    }
+    // Past its headers the tunnel is the codec's.
+    if (this.#exchange.phase !== Phase.HEADERS_SENT) this.#dropTunnel()
+  }
+
+  #dropTunnel(): void {
+    this.tunnel?.upstream.destroy()
+    this.tunnel = undefined
   }
 
   // --- LaneOwner ----------------------------------------------------------------------------------------------------
 
-  dataHook(hook: Hook, chunk: Buffer, end: boolean): NextChunk | Replied {
-    const exchange = this.#exchange
-    try {
-      return hook.filter.onResponseData!(exchange, chunk, end, exchange.stateOf(hook))
-    } catch (error) {
-      exchange.crashed(hook, error)
-      return REPLIED
-    }
+  dataHook(hook: Hook, chunk: Buffer, end: boolean): NextChunk {
+    return hook.filter.onResponseData!(this.#exchange, chunk, end, this.#exchange.stateOf(hook))
   }
 
   trailersHook(hook: Hook, trailers: Headers): Next {
-    const exchange = this.#exchange
-    try {
-      return hook.filter.onResponseTrailers!(exchange, trailers, exchange.stateOf(hook))
-    } catch (error) {
-      exchange.crashed(hook, error)
-      return REPLIED
-    }
+    return hook.filter.onResponseTrailers!(this.#exchange, trailers, this.#exchange.stateOf(hook))
   }
 
   hookFailed(hook: Hook, error: unknown): void {
@@ -221,9 +261,11 @@ export class ResponsePath implements LaneOwner {
   full(full: boolean): void {
     this.#full = full
     if (full) this.#exchange.terminal?.pause()
-    else this.#exchange.terminal?.resume()
+    else this.#flow()
   }
 }
+
+const NO_BYTES: Buffer = Buffer.alloc(0)
 
 /** Stands in until the response begins; never written to. */
 export const NO_HEADERS: Headers = Object.freeze(new Headers(Object.freeze([]) as unknown as string[])) as Headers

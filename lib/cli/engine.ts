@@ -6,7 +6,7 @@ import type { FilterRegistry } from '../chain/registry.ts'
 import type { ListenerConfig } from '../config/listener.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import { formatAddress } from '../core/address.ts'
-import type { Clock } from '../core/clock.ts'
+import type { Cancel, Clock } from '../core/clock.ts'
 import { ConfigError, ConfigRefused, type JsonObject } from '../core/errors.ts'
 import type { Log, Runtime } from '../core/metrics.ts'
 import { TimerWheel } from '../core/timer-wheel.ts'
@@ -16,6 +16,7 @@ import { AccessLogSinks } from '../telemetry/sinks/registry.ts'
 import type { ClusterDeps } from '../upstream/cluster.ts'
 import { ClusterSet } from '../upstream/cluster-set.ts'
 import { DnsResolvers } from '../upstream/discovery/dns/resolver.ts'
+import { Handover } from './handover.ts'
 
 /** What an engine is made of; tests inject clock, random and binder. */
 export interface EngineOptions {
@@ -56,7 +57,10 @@ class GatewayEngine implements Engine {
   readonly #dns: DnsResolvers
   readonly #sinks: AccessLogSinks
   readonly #listeners = new Map<string, Listener>()
-  readonly #retired = new Set<Listener>()
+  /** Listeners that drain, each with what cancels the sweep of its idle connections. */
+  readonly #retired = new Map<Listener, Cancel>()
+  /** Old snapshots that something still uses. */
+  readonly #replaced = new Set<Snapshot>()
   #snapshot: Snapshot | undefined = undefined
   #connectionId = 0
   #draining = false
@@ -84,16 +88,15 @@ class GatewayEngine implements Engine {
     const before = this.#snapshot
     const clusters = (before?.clusters ?? ClusterSet.empty).next(config.clusters, this.#clusterDeps())
     const owned: Snapshot['owned'] = []
-    const opened: Listener[] = []
     try {
       const managers = await this.#compile(config, clusters, owned)
       await this.#warm(clusters)
-      opened.push(...(await this.#open(config, managers)))
-      this.#swap({ config, clusters, managers, owned }, opened)
+      const handover = new Handover(this.#leaving(config))
+      const opened = await this.#open(config, managers, handover)
+      this.#swap({ config, clusters, managers, owned }, opened, handover)
     } catch (error) {
-      for (const listener of opened) listener.close()
       clusters.retire(before?.clusters ?? ClusterSet.empty)
-      await dispose(owned)
+      await this.#dispose(owned)
       throw error instanceof ConfigRefused ? error : new ConfigRefused([new ConfigError('', messageOf(error))])
     }
   }
@@ -175,8 +178,15 @@ class GatewayEngine implements Engine {
     cancel()
   }
 
-  /** Opens listeners that are new or have moved; those that stay are left alone until the swap. */
-  async #open(config: GatewayConfig, managers: ReadonlyMap<string, ConnectionManager>): Promise<Listener[]> {
+  /**
+   * Opens listeners that are new or have moved; those that stay are left alone until the swap. What listens already is
+   * not bound again: the swap hands it over.
+   */
+  async #open(
+    config: GatewayConfig,
+    managers: ReadonlyMap<string, ConnectionManager>,
+    handover: Handover,
+  ): Promise<Listener[]> {
     const opened: Listener[] = []
     try {
       for (const listener of config.listeners) {
@@ -187,7 +197,7 @@ class GatewayEngine implements Engine {
           metrics: this.#metrics,
           nextConnectionId: () => ++this.#connectionId,
         })
-        await created.open()
+        await created.open((address) => handover.claim(created, address))
         opened.push(created)
       }
     } catch (error) {
@@ -197,15 +207,26 @@ class GatewayEngine implements Engine {
     return opened
   }
 
-  #swap(snapshot: Snapshot, opened: readonly Listener[]): void {
+  /** Listeners that this configuration does not have, or has on other addresses. */
+  #leaving(config: GatewayConfig): Listener[] {
+    const next = new Map(config.listeners.map((listener) => [listener.name, listener]))
+    return [...this.#listeners.values()].filter((listener) => {
+      const successor = next.get(listener.name)
+      return successor === undefined || !sameSockets(listener.config, successor)
+    })
+  }
+
+  #swap(snapshot: Snapshot, opened: readonly Listener[], handover: Handover): void {
     const before = this.#snapshot
     this.#snapshot = snapshot
     const wanted = new Set(snapshot.config.listeners.map((listener) => listener.name))
     const fresh = new Set(opened.map((listener) => listener.name))
+    const drained: Promise<void>[] = []
+    handover.perform()
     for (const [name, listener] of this.#listeners) {
       if (wanted.has(name) && !fresh.has(name)) continue
       this.#listeners.delete(name)
-      this.#retire(listener)
+      drained.push(this.#retire(listener))
     }
     for (const listener of opened) this.#listeners.set(listener.name, listener)
     for (const config of snapshot.config.listeners) {
@@ -213,24 +234,49 @@ class GatewayEngine implements Engine {
     }
     if (before === undefined) return
     before.clusters.retire(snapshot.clusters)
-    void this.#disposeWhenIdle(before)
+    void this.#disposeWhenIdle(before, drained)
   }
 
-  #retire(listener: Listener): void {
-    this.#retired.add(listener)
-    void listener.drain().then(() => this.#retired.delete(listener))
+  /** Its connections close with their next answer, or when they have been idle for the manager's drain time. */
+  #retire(listener: Listener): Promise<void> {
+    const sweep = this.#options.clock.schedule(listener.manager.config.drainTimeoutMs, () => listener.closeIdle())
+    this.#retired.set(listener, sweep)
+    return listener.drain().then(() => {
+      sweep()
+      this.#retired.delete(listener)
+    })
   }
 
-  /** Filters of an old snapshot live until its last exchange has ended. */
-  async #disposeWhenIdle(snapshot: Snapshot): Promise<void> {
+  /**
+   * Filters of an old snapshot live until its last exchange has ended, and the last connection of the listeners that went
+   * with it: their requests still go through its managers. Its clusters stay within reach until their connections have gone.
+   */
+  async #disposeWhenIdle(snapshot: Snapshot, drained: readonly Promise<void>[]): Promise<void> {
+    this.#replaced.add(snapshot)
+    await Promise.all(drained)
     await Promise.all([...snapshot.managers.values()].map((manager) => manager.whenIdle()))
-    await dispose(snapshot.owned)
+    await this.#dispose(snapshot.owned)
+    await snapshot.clusters.drained()
+    this.#replaced.delete(snapshot)
+  }
+
+  /** Last made first. One that fails does not keep the others. */
+  async #dispose(owned: Snapshot['owned']): Promise<void> {
+    for (const resource of owned.splice(0).reverse()) {
+      try {
+        if (Symbol.asyncDispose in resource) await resource[Symbol.asyncDispose]()
+        else resource[Symbol.dispose]()
+      } catch (error) {
+        const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+        this.#options.log.error('a resource of an old configuration could not be disposed of', { error: text })
+      }
+    }
   }
 
   async drain(deadlineMs: number): Promise<void> {
     this.#draining = true
     const { clock } = this.#options
-    const all = [...this.#listeners.values(), ...this.#retired]
+    const all = [...this.#listeners.values(), ...this.#retired.keys()]
     const drained = Promise.all(all.map((listener) => listener.drain()))
     let cancelDeadline = (): void => {}
     const deadline = new Promise<void>((resolve) => {
@@ -249,16 +295,18 @@ class GatewayEngine implements Engine {
     if (this.#closed) return
     this.#closed = true
     await this.#applying
-    for (const listener of [...this.#listeners.values(), ...this.#retired]) listener.close()
+    for (const listener of [...this.#listeners.values(), ...this.#retired.keys()]) listener.close()
+    for (const cancelSweep of this.#retired.values()) cancelSweep()
     this.#listeners.clear()
     this.#retired.clear()
-    const snapshot = this.#snapshot
+    const snapshots = [...this.#replaced]
+    if (this.#snapshot !== undefined) snapshots.push(this.#snapshot)
     this.#snapshot = undefined
-    snapshot?.clusters.destroy()
+    for (const { clusters } of snapshots) clusters.destroy()
     // Sockets report their end in the next turns; logs written by then still belong to this run.
     await new Promise((resolve) => setImmediate(resolve))
     await new Promise((resolve) => setImmediate(resolve))
-    if (snapshot !== undefined) await dispose(snapshot.owned)
+    for (const { owned } of snapshots) await this.#dispose(owned)
     this.#wheel.close()
     this.#dns[Symbol.dispose]()
     await this.#sinks.close()
@@ -302,13 +350,6 @@ function runtimeOf(values: JsonObject): Runtime {
 function sameSockets(a: ListenerConfig, b: ListenerConfig): boolean {
   const key = (config: ListenerConfig): string => config.addresses.map(formatAddress).join(' ')
   return key(a) === key(b)
-}
-
-async function dispose(owned: (Disposable | AsyncDisposable)[]): Promise<void> {
-  for (const resource of owned.splice(0).reverse()) {
-    if (Symbol.asyncDispose in resource) await resource[Symbol.asyncDispose]()
-    else resource[Symbol.dispose]()
-  }
 }
 
 function messageOf(error: unknown): string {

@@ -8,7 +8,7 @@
  * of ten interned strings is cheaper than building a map.
  */
 export class Headers {
-  /** `[name, value, name, value, ...]`, in the order received. */
+  /** `[name, value, name, value, ...]`, in the order received. For reading: what is written goes through the methods. */
   readonly raw: string[]
   /** Original spelling of each name (index = field number), or undefined where it was not kept. */
   cased: string[] | undefined
@@ -53,9 +53,10 @@ export class Headers {
     return out
   }
 
-  /** Replaces all fields of that name by one, in the place of the first. */
+  /** Replaces all fields of that name by one, in the place of the first. @throws TypeError as `append` */
   set(name: string, value: string): void {
     const raw = this.raw
+    checkField(name, value)
     for (let i = 0; i < raw.length; i += 2) {
       if (raw[i] === name) {
         raw[i + 1] = value
@@ -63,10 +64,28 @@ export class Headers {
         return
       }
     }
-    this.append(name, value)
+    this.#push(name, value)
   }
 
+  /**
+   * Adds a field at the end.
+   *
+   * @throws TypeError for a name that is no lower-case token, or a value that could break out of its line: NUL, CR, LF, or
+   * a character beyond latin1, of which the wire would keep the low byte only.
+   */
   append(name: string, value: string): void {
+    checkField(name, value)
+    this.#push(name, value)
+  }
+
+  /** Checks every field as `append` does: for lists that a filter has made. */
+  check(): this {
+    const raw = this.raw
+    for (let i = 0; i < raw.length; i += 2) checkField(raw[i], raw[i + 1])
+    return this
+  }
+
+  #push(name: string, value: string): void {
     this.raw.push(name, value)
     if (this.cased !== undefined) this.cased.push(name)
   }
@@ -100,4 +119,10 @@ export class Headers {
     raw.length -= 2
     this.cased?.splice(i >> 1, 1)
   }
+}
+
+function checkField(name: string, value: string): void {
+  if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name)) throw new TypeError(`"${name}" is not a lower-case header name`)
+  if (/[\0\r\n\u0100-\uffff]/.test(value))
+    throw new TypeError(`the value of header "${name}" holds a character it may not`)
 }

@@ -1,5 +1,5 @@
 import type { Cancel, Clock } from './clock.ts'
-import { TurnQueue } from './turn.ts'
+import { TurnQueue, type TurnWork } from './turn.ts'
 
 /** Something with a deadline. Intrusive: an entry is its own list node, so arming allocates nothing. */
 export abstract class Timed {
@@ -28,16 +28,17 @@ function emptySlot(): Slot {
  * and disarming are a list insertion and removal. An entry fires at its deadline or up to one tick later, never earlier.
  * The wheel sleeps while nothing is armed.
  */
-export class TimerWheel {
+export class TimerWheel implements TurnWork {
   readonly clock: Clock
   /** The other scheduler of an engine: what happens when the events of this turn have been read. */
   readonly turn: TurnQueue = new TurnQueue()
   readonly tickMs: number
-  /** Monotonic time of the latest tick or arming: at most one tick old while anything is armed. */
+  /** Monotonic time of the latest tick or `now`: at most one tick old while anything is armed. */
   nowMs: number
   readonly #slots: Slot[]
   readonly #due = emptySlot()
   #armed = 0
+  #fresh = false
   #lastTick: number
   #cancel: Cancel | undefined = undefined
 
@@ -47,6 +48,21 @@ export class TimerWheel {
     this.nowMs = clock.now()
     this.#lastTick = Math.floor(this.nowMs / tickMs)
     this.#slots = Array.from({ length: SLOTS }, emptySlot)
+  }
+
+  /** The time of this turn of the loop: read once, then good until the turn ends. For what is measured on each request. */
+  now(): number {
+    if (!this.#fresh) {
+      this.#fresh = true
+      this.nowMs = this.clock.now()
+      this.turn.defer(this)
+    }
+    return this.nowMs
+  }
+
+  /** @internal */
+  turnEnds(): void {
+    this.#fresh = false
   }
 
   /** Number of entries armed; tests assert that it returns to 0. */

@@ -4,41 +4,47 @@ import type { Headers } from '../core/headers.ts'
 export type HeaderCase = 'lower' | 'proper' | 'preserve'
 
 /**
- * The field lines of `headers`, each with its CRLF. `content-length` is left out where `framed` says that the writer
- * decides the framing itself. Values are latin1 strings that the parser or a filter has checked.
+ * The field lines of `headers`, each with its CRLF. Fields that belong to the connection (Connection, Transfer-Encoding,
+ * Keep-Alive, Proxy-Connection, Upgrade, and Host, which has its own line) are left out whoever set them: framing and
+ * connection are the writer's business. So is `content-length` where `skipLength`.
+ *
+ * Values are safe by construction: the parser and `Headers` let nothing pass that could end a line.
  */
 export function fieldLines(headers: Headers, spelling: HeaderCase, skipLength: boolean): string {
   const raw = headers.raw
   let out = ''
-  if (spelling === 'lower') {
-    for (let i = 0; i < raw.length; i += 2) {
-      const name = raw[i]
-      if (skipLength && name === 'content-length') continue
-      out += name + ': ' + raw[i + 1] + '\r\n'
-    }
-    return out
-  }
-  const cased = spelling === 'preserve' ? headers.cased : undefined
+  // Names keep the spelling that one side was told to preserve, unless this side was told to change it.
+  const cased = headers.cased
   for (let i = 0; i < raw.length; i += 2) {
-    if (skipLength && raw[i] === 'content-length') continue
-    const name = spelling === 'proper' ? properCase(raw[i]) : (cased?.[i >> 1] ?? raw[i])
+    let name = raw[i]
+    if (isConnectionField(name) || (skipLength && name === 'content-length')) continue
+    if (spelling === 'proper') name = properCase(name)
+    else if (cased !== undefined) name = cased[i >> 1] ?? name
     out += name + ': ' + raw[i + 1] + '\r\n'
   }
   return out
 }
 
+function isConnectionField(name: string): boolean {
+  switch (name.length) {
+    case 4:
+      return name === 'host'
+    case 7:
+      return name === 'upgrade'
+    case 10:
+      return name === 'connection' || name === 'keep-alive'
+    case 16:
+      return name === 'proxy-connection'
+    case 17:
+      return name === 'transfer-encoding'
+    default:
+      return false
+  }
+}
+
 /** `content-type` → `Content-Type`: letters at the start and after every non-letter, as Envoy's proper_case_words. */
 export function properCase(name: string): string {
   return name.replace(/(^|[^a-z])([a-z])/g, (_all, before: string, letter: string) => before + letter.toUpperCase())
-}
-
-/** True where a name or value could break out of its line: CR, LF or NUL. Filters' writes are checked with it. */
-export function isUnsafe(text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i)
-    if (c === 13 || c === 10 || c === 0) return true
-  }
-  return false
 }
 
 const REASONS: ReadonlyMap<number, string> = new Map(

@@ -4,6 +4,7 @@ import type { Cluster, UpstreamEvents, UpstreamHost, UpstreamInfo, UpstreamStrea
 import { FAILURES, type Failure } from '../core/failure.ts'
 import type { Headers } from '../core/headers.ts'
 import { Timed } from '../core/timer-wheel.ts'
+import { dropControlHeaders } from './control-headers.ts'
 import { Deadlines, requestTimeoutMs } from './deadlines.ts'
 import type { CompiledRoute, ForwardAction } from './route.ts'
 import type { RouterParts } from './router.ts'
@@ -33,6 +34,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   #deadlines: Deadlines | undefined = undefined
   #shadows: readonly Shadow[] | undefined = undefined
   #startedMs = 0
+  /** The authority as it was before it was rewritten; undefined: it has not been. */
+  #authority: string | undefined = undefined
   #bodyless = false
   #reused = false
   #responding = false
@@ -55,7 +58,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const timeoutMs = requestTimeoutMs(exchange, this.#action)
     this.#prepare(timeoutMs)
     const wheel = this.#router.scope.wheel
-    this.#startedMs = wheel.clock.now()
+    this.#startedMs = wheel.now()
     this.#deadlines = new Deadlines(timeoutMs, this.#cluster.maxStreamDurationMs ?? 0, this.#startedMs)
     if (end || exchange.requestComplete) this.#deadlines.requestComplete(this.#startedMs)
     this.#armNext()
@@ -71,6 +74,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const { request, head } = exchange
     const { config } = this.#router
     const action = this.#action
+    if (exchange.info.internal) dropControlHeaders(request)
     route.requestHeaderEdits?.(request, exchange)
     if (action.rewriteHost !== undefined && !action.autoHostRewrite) this.#rewriteHost('')
     if (action.rewritePath !== undefined) {
@@ -83,12 +87,22 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
       request.set('x-envoy-expected-rq-timeout-ms', String(timeoutMs))
     }
     if (route.includeAttemptCount) request.set('x-envoy-attempt-count', '1')
+    // A filter may have written these; what reaches the wire must be one request line and one Host.
+    if (!isVisible(head.path) || !isVisible(head.authority) || !isVisible(head.method)) {
+      throw new TypeError('the request line or authority holds a character it may not')
+    }
   }
 
   #rewriteHost(hostname: string): void {
     const { head, request } = this.#exchange
     const host = this.#action.rewriteHost?.(this.#exchange, hostname)
+    if (this.#authority !== undefined) {
+      // Another host of a repeated attempt: what was added for the first one is true of it as well.
+      head.authority = host || this.#authority
+      return
+    }
     if (host === undefined || host === '' || host === head.authority) return
+    this.#authority = head.authority
     if (this.#action.appendXForwardedHost) appendForwardedHost(request, head.authority)
     if (!this.#router.config.suppressEnvoyHeaders) request.set('x-envoy-original-host', head.authority)
     head.authority = host
@@ -151,7 +165,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   }
 
   #requestDone(): void {
-    const now = this.#router.scope.wheel.clock.now()
+    const now = this.#router.scope.wheel.now()
     this.#exchange.info.upstreamLastSentMs = now
     this.#deadlines?.requestComplete(now)
     this.#armNext()
@@ -192,7 +206,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     this.#responding = true
     this.#status = status
     const exchange = this.#exchange
-    const now = this.#router.scope.wheel.clock.now()
+    const now = this.#router.scope.wheel.now()
     exchange.info.upstreamFirstReceivedMs = now
     const elapsed = Math.trunc(now - this.#startedMs)
     if (!this.#router.config.suppressEnvoyHeaders) headers.set('x-envoy-upstream-service-time', String(elapsed))
@@ -206,13 +220,13 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   onData(chunk: Buffer, end: boolean): boolean {
     this.#exchange.info.upstreamBytesReceived += chunk.length
     if (this.#done) return true
-    if (end) this.#complete(this.#router.scope.wheel.clock.now())
+    if (end) this.#complete(this.#router.scope.wheel.now())
     return this.#exchange.upstreamData(chunk, end)
   }
 
   onTrailers(trailers: Headers): void {
     if (this.#done) return
-    this.#complete(this.#router.scope.wheel.clock.now())
+    this.#complete(this.#router.scope.wheel.now())
     this.#exchange.upstreamTrailers(trailers)
   }
 
@@ -224,7 +238,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     this.#status = status
     this.#exchange.upstreamAnswers(status, headers)
     this.#route.responseHeaderEdits?.(headers, this.#exchange)
-    this.#complete(this.#router.scope.wheel.clock.now())
+    this.#complete(this.#router.scope.wheel.now())
     this.#exchange.upstreamUpgraded(status, headers, socket, early)
   }
 
@@ -253,7 +267,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
 
   #fail(why: Failure, detail?: string): void {
     if (this.#host !== undefined) this.#host.rqError++
-    if (!this.#responding) this.#cluster.completed(why.status, this.#router.scope.wheel.clock.now() - this.#startedMs)
+    if (!this.#responding) this.#cluster.completed(why.status, this.#router.scope.wheel.now() - this.#startedMs)
     this.#finish()
     this.#exchange.upstreamFailed(why, detail)
   }
@@ -276,6 +290,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   // --- deadlines ----------------------------------------------------------------------------------------------------
 
   #armNext(): void {
+    // The request may end after the response has.
+    if (this.#done) return
     const due = this.#deadlines?.next() ?? 0
     if (due > 0) this.#router.scope.wheel.armAt(this, due)
   }
@@ -312,6 +328,11 @@ function isIdempotent(method: string): boolean {
     method === 'PUT' ||
     method === 'DELETE'
   )
+}
+
+/** Visible ASCII and nothing else: what a request line and a Host may hold. */
+function isVisible(text: string): boolean {
+  return /^[\x21-\x7e]*$/.test(text)
 }
 
 const NO_CONTEXT = Object.freeze({})

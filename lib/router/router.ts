@@ -77,7 +77,7 @@ class Router implements Terminal {
       const headers = action.contentType === undefined ? [] : ['content-type', action.contentType]
       const more = body === undefined ? {} : { body }
       exchange.reply({ status: action.status, details: 'direct_response', headers, ...more })
-    } else exchange.reply({ status: 404, details: 'non_forwarding_action', flag: 'NR' })
+    } else exchange.reply({ status: 503, details: 'cluster_not_found', flag: 'NC' })
     return undefined
   }
 
@@ -88,8 +88,7 @@ class Router implements Terminal {
     exchange.info.upstreamCluster = cluster === undefined ? '' : name
     if (cluster === undefined) {
       this.#noCluster.v++
-      const status = name === '' ? 404 : action.clusterNotFoundStatus
-      exchange.reply({ status, details: 'cluster_not_found', flag: 'NC' })
+      exchange.reply({ status: action.clusterNotFoundStatus, details: 'cluster_not_found', flag: 'NC' })
       return undefined
     }
     return new Forwarding({ exchange, route, action, cluster, router: this.#parts }).begin(end)

@@ -1,18 +1,24 @@
 import type { TerminalExchange } from '../chain/filter.ts'
 import type { Cluster, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
+import { FAILURES, type Failure } from '../core/failure.ts'
 import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
-import type { CompiledMirror } from './route.ts'
+import { Timed } from '../core/timer-wheel.ts'
+import type { CompiledMirror, CompiledRoute, ForwardAction } from './route.ts'
 import type { RouterParts } from './router.ts'
 
 /** A mirrored body may hold this much before its request is given up; the main request never waits for it. */
 const SHADOW_LIMIT_BYTES = 1 << 20
 
+/** How long a shadow may take where its route has no timeout: Envoy's default for routes. */
+const SHADOW_TIMEOUT_MS = 15_000
+
 /**
  * A copy of a request to another cluster, fire and forget (Envoy's `request_mirror_policies`): sent when its body is
- * complete, so that it never holds up the main request; answers are read and dropped.
+ * complete, so that it never holds up the main request; answers are read and dropped. It outlives its exchange, up to a
+ * deadline of its own: the timeout of the route.
  */
-export class Shadow implements UpstreamEvents {
+export class Shadow extends Timed implements UpstreamEvents {
   readonly #cluster: Cluster
   readonly #head: RequestHead
   readonly #headers: Headers
@@ -22,8 +28,13 @@ export class Shadow implements UpstreamEvents {
   #startedMs = 0
   readonly #router: RouterParts
   #status = 0
+  #done = false
+  readonly #timeoutMs: number
 
   private constructor(cluster: Cluster, exchange: TerminalExchange, target: CompiledMirror, router: RouterParts) {
+    super()
+    const action = (exchange.route as CompiledRoute<unknown>).action as ForwardAction
+    this.#timeoutMs = action.timeoutMs > 0 ? action.timeoutMs : SHADOW_TIMEOUT_MS
     this.#cluster = cluster
     this.#router = router
     this.#headers = exchange.request.clone()
@@ -64,7 +75,9 @@ export class Shadow implements UpstreamEvents {
   #send(bodyless: boolean): void {
     const host = this.#cluster.pick({})
     if ('code' in host) return
-    this.#startedMs = this.#router.scope.clock.now()
+    const { wheel } = this.#router.scope
+    this.#startedMs = wheel.now()
+    wheel.arm(this, this.#timeoutMs)
     this.#stream = this.#cluster.open(
       host,
       {
@@ -104,12 +117,26 @@ export class Shadow implements UpstreamEvents {
   onUpgraded(): void {}
   onDrain(): void {}
 
-  onReset(): void {
-    this.#cluster.completed(503, this.#router.scope.clock.now() - this.#startedMs)
+  onReset(why: Failure): void {
+    this.#finish(why.status)
   }
 
   #completed(): void {
-    this.#cluster.completed(this.#status, this.#router.scope.clock.now() - this.#startedMs)
+    this.#finish(this.#status)
+  }
+
+  #finish(status: number): void {
+    if (this.#done) return
+    this.#done = true
+    const { wheel } = this.#router.scope
+    wheel.disarm(this)
+    this.#cluster.completed(status, wheel.now() - this.#startedMs)
+  }
+
+  override onDue(): void {
+    this.#cluster.counters.timeout.v++
+    this.#finish(FAILURES.upstreamTimeout.status)
+    this.#stream?.cancel()
   }
 }
 

@@ -52,6 +52,15 @@ export class ClusterSet implements Clusters {
     }
   }
 
+  /** Resolves when the retired ones among these clusters have no connection left. */
+  async drained(): Promise<void> {
+    await Promise.all(
+      this.all()
+        .filter((cluster) => cluster.retired)
+        .map((cluster) => cluster.drained()),
+    )
+  }
+
   destroy(): void {
     for (const cluster of this.all()) cluster.destroy()
   }

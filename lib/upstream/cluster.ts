@@ -38,7 +38,9 @@ export class UpstreamCluster implements Cluster {
   readonly #breakers: CircuitBreakers
   readonly #balancer: Balancer
   readonly #discovery: Discovery
-  readonly #pools: PoolParts
+  readonly #poolParts: PoolParts
+  /** All that have connections or may get some, those of removed hosts included. */
+  readonly #pools = new Set<Http1Pool>()
   #started: Promise<void> | undefined = undefined
 
   constructor(config: ClusterConfig, deps: ClusterDeps) {
@@ -58,11 +60,12 @@ export class UpstreamCluster implements Cluster {
       stats,
       dns: deps.dns,
     })
-    this.#pools = {
+    this.#poolParts = {
       config,
       stats,
       breakers: this.#breakers,
       wheel: deps.wheel,
+      emptied: (pool) => this.#emptied(pool),
       connect: (host) => connectHost(host, config),
       nextConnectionId: deps.nextConnectionId,
     }
@@ -95,6 +98,7 @@ export class UpstreamCluster implements Cluster {
   #healthy = 0
   #degraded = 0
   #retired = false
+  #destroyed = false
 
   /** Gauges are shared by name with a successor, so they move by differences. */
   #gaugeHealth(live: 0 | 1): void {
@@ -114,13 +118,32 @@ export class UpstreamCluster implements Cluster {
   }
 
   open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
-    const target = host as Host
-    if (target.pool === undefined) {
-      target.pool = new Http1Pool(target, this.#pools)
-      // A choice made just before the host or the cluster went away: it is served, and nothing is kept for later.
-      if (this.#retired || !this.hosts.all.includes(target)) target.pool.close()
+    if (this.#destroyed) {
+      events.onReset(FAILURES.noHealthyHost)
+      return undefined
     }
-    return (target.pool as Http1Pool).open(attempt, events)
+    const target = host as Host
+    if (target.pool !== undefined) return (target.pool as Http1Pool).open(attempt, events)
+    const pool = new Http1Pool(target, this.#poolParts)
+    target.pool = pool
+    this.#pools.add(pool)
+    const stream = pool.open(attempt, events)
+    // A choice made just before the host or the cluster went away: it is served, and nothing is kept for later.
+    if (this.#retired || !this.hosts.all.includes(target)) pool.close()
+    return stream
+  }
+
+  #emptied(pool: Http1Pool): void {
+    this.#pools.delete(pool)
+    if (pool.host.pool === pool) pool.host.pool = undefined
+    if (this.#pools.size === 0) for (const resolve of this.#drained.splice(0)) resolve()
+  }
+
+  readonly #drained: (() => void)[] = []
+
+  /** Resolves when no connection is left; only a retired cluster gets there. */
+  drained(): Promise<void> {
+    return this.#pools.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#drained.push(resolve))
   }
 
   health(): { healthy: number; degraded: number; total: number } {
@@ -132,6 +155,10 @@ export class UpstreamCluster implements Cluster {
     this.#stats.rqTime.record(elapsedMs)
   }
 
+  get retired(): boolean {
+    return this.#retired
+  }
+
   /** No new membership; idle connections close, busy ones after their exchange. */
   retire(): void {
     if (this.#retired) return
@@ -139,15 +166,16 @@ export class UpstreamCluster implements Cluster {
     this.#discovery.close()
     this.#gaugeHealth(0)
     this.#stats.membershipTotal.v -= this.hosts.all.length
-    for (const host of this.hosts.all) host.pool?.close()
+    for (const pool of this.#pools) pool.close()
     this.#breakers[Symbol.dispose]()
   }
 
-  /** Everything ends now. */
+  /** Everything ends now, and nothing begins any more. */
   destroy(): void {
+    this.#destroyed = true
     this.retire()
     this.#balancer[Symbol.dispose]()
-    for (const host of this.hosts.all) (host.pool as Http1Pool | undefined)?.destroy()
+    for (const pool of this.#pools) pool.destroy()
   }
 
   status(): ClusterStatus {

@@ -114,7 +114,7 @@ export class ConnectionManager implements ExchangeOwner {
 
   #make(codec: Http1ServerConnection, head: RequestHead, headers: Headers): Exchange {
     const { clock } = this.wheel
-    const info = new StreamInfo(clock.now(), clock.wall())
+    const info = new StreamInfo(this.wheel.now(), clock.wall())
     info.clientAddress = codec.info.remoteAddress
     this.stats.requests.v++
     this.stats.activeRequests.v++
@@ -136,9 +136,12 @@ export class ConnectionManager implements ExchangeOwner {
     if (!this.#admit(exchange, head, end)) return
     const route = this.#parts.routes.match(exchange)
     this.#note(exchange, route)
+    // Bytes of a tunnel that nobody grants may follow a CONNECT: they are no requests.
+    if (route === undefined && head.method === 'CONNECT') {
+      ;(exchange.downstream as Http1ServerConnection).closeAfterResponse()
+    }
     if (!this.#mayUpgrade(exchange, route)) {
       exchange.route = route
-      // Bytes of the tunnel that was not granted may follow: they are no requests.
       this.#refuse(exchange, 403, { details: 'upgrade_failed', end, close: true })
       return
     }
@@ -257,7 +260,12 @@ export class ConnectionManager implements ExchangeOwner {
   route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan } {
     const route = this.#parts.routes.match(exchange)
     this.#note(exchange, route)
-    this.#setIdle(exchange, route)
+    this.#setLimits(exchange, route)
+    const due = nextDue(exchange)
+    // Later deadlines need no care: what is armed is looked at again when it fires.
+    if (due !== Number.POSITIVE_INFINITY && (exchange.after === undefined || due < exchange.dueMs)) {
+      this.wheel.armAt(exchange, due)
+    }
     return { route, plan: route?.plan ?? this.#parts.defaultPlan }
   }
 
@@ -271,20 +279,20 @@ export class ConnectionManager implements ExchangeOwner {
 
   // --- deadlines --------------------------------------------------------------------------------------------------
 
-  #setIdle(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): void {
-    const action = route?.action
-    const own = action?.kind === 'route' ? action.idleTimeoutMs : undefined
-    exchange.idleLimitMs = own ?? this.config.streamIdleTimeoutMs
+  /** The limits that a route may have of its own. */
+  #setLimits(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): void {
+    const { config } = this
+    const action = route?.action.kind === 'route' ? route.action : undefined
+    exchange.idleLimitMs = action?.idleTimeoutMs ?? config.streamIdleTimeoutMs
+    const max = action?.maxStreamDurationMs ?? config.maxStreamDurationMs
+    exchange.maxDurationAtMs = max > 0 ? exchange.info.startMs + max : 0
   }
 
   #arm(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): void {
     const { config, wheel } = this
     const start = exchange.info.startMs
-    this.#setIdle(exchange, route)
+    this.#setLimits(exchange, route)
     exchange.lastActivityMs = start
-    const action = route?.action
-    const max = (action?.kind === 'route' ? action.maxStreamDurationMs : undefined) ?? config.maxStreamDurationMs
-    if (max > 0) exchange.maxDurationAtMs = start + max
     if (config.requestTimeoutMs > 0) exchange.requestDeadlineAtMs = start + config.requestTimeoutMs
     const due = nextDue(exchange)
     if (due !== Number.POSITIVE_INFINITY) wheel.armAt(exchange, due)
@@ -298,7 +306,7 @@ export class ConnectionManager implements ExchangeOwner {
       if (exchange.headersSent) exchange.abortFor(FAILURES.maxDuration)
       else {
         const status = exchange.requestComplete ? 504 : 408
-        exchange.reply({ status, body: 'downstream duration timeout', details: 'max_duration_timeout' })
+        exchange.reply({ ...DURATION_TIMEOUT, status })
       }
       return
     }
@@ -332,7 +340,7 @@ export class ConnectionManager implements ExchangeOwner {
     if (config.serverHeader === 'overwrite') response.set('server', config.serverName)
     else if (config.serverHeader === 'append-if-absent' && !response.has('server'))
       response.append('server', config.serverName)
-    const now = this.wheel.clock.now()
+    const now = this.wheel.now()
     if (!response.has('date')) response.append('date', this.#parts.date(now))
     if (config.via !== '') appendVia(response, config.via)
     if (config.requestIdInResponse && exchange.info.requestId !== '')
@@ -359,7 +367,7 @@ export class ConnectionManager implements ExchangeOwner {
     this.wheel.disarm(exchange)
     const { stats } = this
     const { info, status } = exchange
-    const now = this.wheel.clock.now()
+    const now = this.wheel.now()
     info.endMs = info.downstreamLastSentMs = now
     stats.activeRequests.v--
     stats.completed.v++
@@ -373,6 +381,13 @@ export class ConnectionManager implements ExchangeOwner {
     if (--this.#active === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 }
+
+const DURATION_TIMEOUT = Object.freeze({
+  body: 'downstream duration timeout',
+  details: 'max_duration_timeout',
+  // DEADLINE_EXCEEDED
+  grpcStatus: 4,
+})
 
 /** The earliest of an exchange's deadlines. */
 function nextDue(exchange: Exchange): number {

@@ -55,6 +55,7 @@ export class CallerRules {
   /** Whether original IP detection leaves X-Forwarded-For to be appended to, found or not. */
   readonly #appendXff: boolean
   readonly #internalOnly: ReadonlySet<string>
+  readonly #onlyEnvoy: boolean
 
   constructor(config: HttpConnectionManagerConfig) {
     this.#config = config
@@ -62,6 +63,7 @@ export class CallerRules {
     this.#detect = config.originalIpDetection.map(compileDetection)
     this.#appendXff = config.originalIpDetection.some((d) => d.kind === 'xff' && !d.skipAppend)
     const extra = config.routes.internalOnlyHeaders ?? []
+    this.#onlyEnvoy = extra.length === 0
     this.#internalOnly = new Set([...INTERNAL_ONLY, ...(config.useRemoteAddress ? EDGE_ONLY : []), ...extra])
   }
 
@@ -135,6 +137,8 @@ export class CallerRules {
   #cleanExternal(headers: Headers): void {
     const raw = headers.raw
     for (let i = 0; i < raw.length; i += 2) {
+      // All of Envoy's own begin with x-: one character settles most others.
+      if (this.#onlyEnvoy && raw[i].charCodeAt(0) !== 120) continue
       if (this.#internalOnly.has(raw[i])) {
         headers.deleteWhere((name) => this.#internalOnly.has(name))
         return

@@ -63,14 +63,18 @@ function compileBody(config: FormatConfig, environment: FormatEnvironment): Body
   return { render: compileBodyFormat(config, environment), contentType: config.contentType ?? standard }
 }
 
-/** The route's response header edits apply to whatever answers a request of that route, as in Envoy. */
+/** What a route does to responses it does to whatever answers its requests, as in Envoy. */
 export function editReply(exchange: Exchange, reply: LocalReply): LocalReply {
-  const edits = (exchange.route as CompiledRoute<ChainPlan> | undefined)?.responseHeaderEdits
-  if (edits === undefined) return reply
+  const route = exchange.route as CompiledRoute<ChainPlan> | undefined
+  const { attempts } = exchange.info
+  const counted = attempts > 0 && route?.includeAttemptCountInResponse === true
+  const edits = route?.responseHeaderEdits
+  if (edits === undefined && !counted) return reply
   const headers = new Headers([...(reply.headers ?? [])])
   const hasBody = reply.body !== undefined && reply.body.length > 0
   if (hasBody && !headers.has('content-type')) headers.append('content-type', 'text/plain')
-  edits(headers, exchange)
+  if (counted) headers.set('x-envoy-attempt-count', String(attempts))
+  edits?.(headers, exchange)
   return { ...reply, headers: headers.raw }
 }
 

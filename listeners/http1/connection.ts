@@ -17,7 +17,9 @@ import {
 } from '../../lib/http1/head-parser.ts'
 import { fieldLines, statusLine } from '../../lib/http1/head-writer.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
+import type { HttpStats } from '../http/stats.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
+import { Linger } from './linger.ts'
 import { resetSocket } from './reset.ts'
 import { ResponseWriter } from './response-writer.ts'
 import { splice } from './splice.ts'
@@ -31,9 +33,6 @@ export interface ConnectionHost {
   connectionClosed(connection: Http1ServerConnection): void
 }
 
-/** A client that reads this much per `delayed_close_timeout` gets all of its last response. */
-const LINGER_BYTES = 64 * 1024
-
 /**
  * The server side of one HTTP/1 connection: bytes to exchanges and back, one at a time, in order.
  *
@@ -46,6 +45,8 @@ const LINGER_BYTES = 64 * 1024
  */
 export class Http1ServerConnection implements Downstream, BodyHandler {
   readonly info: ConnectionInfo
+  /** Of the manager that accepted it: an update may bring another one before it closes. */
+  readonly stats: HttpStats
   readonly #socket: Socket
   readonly #host: ConnectionHost
   readonly #heads: HeadBuffer
@@ -59,19 +60,17 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   /** Pipelined bytes that wait for their turn. */
   #stash: Buffer | undefined = undefined
   #reading = false
-  #lingering = false
+  /** Set once the last response has been written. */
+  #linger: Linger | undefined = undefined
   #destroyed = false
   #paused = false
   #tunnel = false
-  /** Bytes that the client had not taken when the linger began or was last looked at. */
-  #unsent = 0
-  /** Periods that the client has left for them. */
-  #patience = 0
 
   constructor(socket: Socket, info: ConnectionInfo, host: ConnectionHost) {
     const { config } = host.manager
     this.#socket = socket
     this.info = info
+    this.stats = host.manager.stats
     this.#host = host
     const limits = {
       lineBytes: config.maxRequestLineBytes,
@@ -87,14 +86,16 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     )
     socket.on('data', (chunk: Buffer) => this.#onData(chunk))
     socket.on('end', () => this.#onEnd())
-    socket.on('drain', () => this.#exchange?.downstreamDrained())
+    socket.on('drain', () => this.#onDrain())
     socket.on('error', () => {})
     socket.on('close', () => this.#onClose())
   }
 
   /** True where no exchange is in progress and nothing of a request has arrived. */
   get idle(): boolean {
-    return this.#exchange === undefined && this.#stash === undefined && !this.#heads.started && !this.#lingering
+    return (
+      this.#exchange === undefined && this.#stash === undefined && !this.#heads.started && this.#linger === undefined
+    )
   }
 
   get openedMs(): number {
@@ -106,9 +107,22 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     this.#out.close = true
   }
 
-  /** Ends at once, whatever is in progress. */
+  /** Ends at once, whatever is in progress: with a reset where the client must not take what it has for the whole. */
   destroy(): void {
-    this.#socket.destroy()
+    if (this.#out.done) this.#out.flush()
+    if (this.#out.done && this.#socket.writableLength === 0) this.#socket.destroy()
+    else resetSocket(this.#socket)
+  }
+
+  /** Ends where nothing is in progress; a client that still reads its last response gets all of it. */
+  closeIdle(): void {
+    if (this.idle) this.#closeUnused()
+  }
+
+  #closeUnused(): void {
+    this.#out.flush()
+    if (this.#socket.writableLength === 0) this.#socket.destroy()
+    else this.#end()
   }
 
   /** Where bytes that preceded this codec (a peek) enter. */
@@ -119,14 +133,14 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   // --- reading ----------------------------------------------------------------------------------------------------
 
   #onData(chunk: Buffer): void {
-    if (this.#lingering || this.#tunnel) return
+    if (this.#tunnel || this.#linger !== undefined) return
     this.#read(chunk, 0)
   }
 
   #read(chunk: Buffer, offset: number): void {
     this.#reading = true
     let at = offset
-    while (at < chunk.length && !this.#lingering && !this.#destroyed && !this.#tunnel) {
+    while (at < chunk.length && this.#linger === undefined && !this.#destroyed && !this.#tunnel) {
       if (!this.#requestDone) {
         const next = this.#body.feed(chunk, at, this)
         if (next < 0) {
@@ -134,7 +148,8 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
           break
         }
         at = next
-      } else if (this.#exchange !== undefined) {
+      } else if (this.#exchange !== undefined || this.#socket.writableNeedDrain) {
+        // Not its turn: behind a response that is not complete, or that the client has not taken.
         this.#stash = at === 0 ? chunk : chunk.subarray(at)
         this.#socket.pause()
         break
@@ -166,6 +181,8 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     this.#out.close =
       (head.flags & CLOSE) !== 0 ||
       (head.minor === 0 && (head.flags & KEEP_ALIVE) === 0) ||
+      // Bytes of a tunnel that nobody grants may follow: they are no requests (RFC 9110 §9.3.6).
+      head.method === 'CONNECT' ||
       this.#host.draining ||
       manager.reachedLimits(this.#requests, this.openedMs)
     const framing: Framing = head.chunked ? CHUNKED : head.contentLength > 0 ? LENGTH : NO_BODY
@@ -228,7 +245,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     }
     if (exchange.headersSent) {
       exchange.downstreamFailed(FAILURES.clientProtocol)
-      this.destroy()
+      resetSocket(this.#socket)
     } else {
       exchange.reply({
         status: 400,
@@ -241,15 +258,20 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   /** The client's FIN. Before its response is complete that is an abort (DESIGN §8). */
   #onEnd(): void {
-    if (this.#tunnel || this.#lingering) return
+    if (this.#tunnel || this.#linger !== undefined) return
     const exchange = this.#exchange
     if (exchange === undefined) {
       // What is left of the last response still goes out.
-      this.#linger()
+      this.#end()
       return
     }
     exchange.downstreamFailed(FAILURES.clientClosed)
     resetSocket(this.#socket)
+  }
+
+  #onDrain(): void {
+    if (this.#exchange !== undefined) this.#exchange.downstreamDrained()
+    else this.readStash()
   }
 
   #onClose(): void {
@@ -305,7 +327,9 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   upgrade(status: number, headers: Headers, upstream: Socket, early: Buffer): void {
     const { config } = this.#host.manager
-    const lines = fieldLines(headers, config.http1.headerCase, true)
+    const accepted = headers.get('upgrade')
+    const upgraded = accepted === undefined ? '' : `upgrade: ${accepted}\r\nconnection: upgrade\r\n`
+    const lines = fieldLines(headers, config.http1.headerCase, true) + upgraded
     this.#tunnel = true
     this.#out.close = true
     this.#out.raw(`${statusLine(status)}${lines}\r\n`)
@@ -345,7 +369,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     }
     if (!this.#out.done) return
     if (this.#out.close || !this.#requestDone) {
-      this.#linger()
+      this.#end()
       return
     }
     this.#deadlines.idle()
@@ -361,46 +385,21 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   /** @internal The request that waited behind the last response. */
   readStash(): void {
     const stash = this.#stash
-    if (stash === undefined || this.#destroyed || this.#exchange !== undefined || this.#lingering) return
+    if (stash === undefined || this.#destroyed || this.#exchange !== undefined || this.#linger !== undefined) return
     this.#stash = undefined
     // Whatever held up the request before is over with it.
     this.#paused = false
     this.#read(stash, 0)
-    if (this.#stash === undefined && !this.#paused && !this.#lingering) this.#socket.resume()
+    if (this.#stash === undefined && !this.#paused && this.#linger === undefined) this.#socket.resume()
   }
 
-  #linger(): void {
-    this.#lingering = true
+  #end(): void {
+    this.#linger = new Linger(this.#socket)
     this.#stash = undefined
     this.#out.flush()
     this.#socket.resume()
-    const { config } = this.#host.manager
-    if (config.delayedCloseTimeoutMs === 0) {
-      this.#socket.destroySoon()
-      return
-    }
-    this.#socket.end()
-    this.#noteUnsent(this.#socket.writableLength)
+    this.#linger.begin(this.#host.manager.config.delayedCloseTimeoutMs > 0)
     this.#deadlines.linger()
-  }
-
-  #noteUnsent(bytes: number): void {
-    this.#unsent = bytes
-    this.#patience = Math.ceil(bytes / LINGER_BYTES)
-  }
-
-  /**
-   * As Envoy's delayed close, it counts from the last progress: a slow reader gets its whole response. What was written
-   * at once shows no progress before its end, so that it has a period for each piece of it.
-   */
-  #lingered(): void {
-    const left = this.#socket.writableLength
-    if (left === 0) this.#socket.destroy()
-    else if (left === this.#unsent && --this.#patience <= 0) resetSocket(this.#socket)
-    else {
-      if (left !== this.#unsent) this.#noteUnsent(left)
-      this.#deadlines.linger()
-    }
   }
 
   #expired(expiry: Expiry): void {
@@ -410,15 +409,14 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
       stats.headerTimeouts.v++
       this.#refuse({ status: 408, reason: 'request_header_timeout' })
     } else if (expiry === 'body') this.#tooSlow()
-    else if (expiry === 'linger') this.#lingered()
-    else {
+    else if (expiry === 'linger') {
+      if (this.#linger?.expired()) this.#deadlines.linger()
+    } else {
       if (expiry === 'idle') stats.idleTimeouts.v++
       else stats.maxDuration.v++
       // An exchange is let go to its end, which is the connection's.
-      if (this.#exchange === undefined) {
-        this.#out.flush()
-        this.#socket.destroySoon()
-      } else this.#out.close = true
+      if (this.#exchange === undefined) this.#closeUnused()
+      else this.#out.close = true
     }
   }
 

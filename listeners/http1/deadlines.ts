@@ -9,6 +9,9 @@ const BODY_BYTES_PER_MS = 0.24
 /** How often a connection that is busy is looked at where no idle timeout says otherwise. */
 const BUSY_CHECK_MS = 60_000
 
+/** What a client may take to read the rest where the close is not delayed (`delayed_close_timeout` 0). */
+const UNDELAYED_CLOSE_MS = 1_000
+
 const IDLE = 0
 const HEAD = 1
 const BODY = 2
@@ -82,7 +85,7 @@ export class ConnectionDeadlines extends Timed {
   linger(): void {
     this.#phase = LINGER
     const { wheel, config } = this.#manager()
-    wheel.arm(this, config.delayedCloseTimeoutMs)
+    wheel.arm(this, config.delayedCloseTimeoutMs || UNDELAYED_CLOSE_MS)
   }
 
   close(): void {

@@ -38,6 +38,11 @@ export function splice(downstream: Socket, upstream: Socket, held: HeldBytes, ow
     // An error is followed by the socket's close.
     if (error == null && --open === 0) finish()
   }
+  if (downstream.destroyed || upstream.destroyed) {
+    // It broke while response hooks were at work: its 'close' has been and will not come again.
+    finish()
+    return
+  }
   const { toUpstream, toDownstream } = held
   if (toUpstream !== undefined && toUpstream.length > 0) {
     owner.tunnelBytes(0, toUpstream.length)
@@ -61,6 +66,8 @@ function forward(from: Socket, to: Socket, ended: (error?: Error | null) => void
   })
   to.on('drain', () => from.resume())
   from.on('error', () => {})
-  from.on('end', () => to.end(ended))
+  const onEnd = (): void => void to.end(ended)
+  if (from.readableEnded) onEnd()
+  else from.on('end', onEnd)
   from.resume()
 }

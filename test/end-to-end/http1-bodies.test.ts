@@ -686,11 +686,15 @@ t.test('an upgrade is refused unless enabled; a route may enable or disable it',
       socket.on('end', () => socket.end())
     },
   })
-  const wire = await connect()
-  const refused = await wire.exchange(get('/no', ...WS))
-  t.equal(refused.status, 403)
-  t.equal((await wire.exchange(get('/', 'connection: upgrade', 'upgrade: off'))).status, 403)
-  t.equal((await wire.exchange(get('/', 'connection: upgrade', 'upgrade: websocket, h2c'))).status, 403)
+  for (const refused of [
+    get('/no', ...WS),
+    get('/', 'connection: upgrade', 'upgrade: off'),
+    get('/', 'connection: upgrade', 'upgrade: websocket, h2c'),
+  ]) {
+    const response = await (await connect()).exchange(refused)
+    t.equal(response.status, 403)
+    t.equal(response.get('connection'), 'close')
+  }
   t.equal(origin.requests.length, 0)
   const wire2 = await connect()
   t.equal((await wire2.exchange(get('/yes', 'connection: upgrade', 'upgrade: OFF'), { interim: true })).status, 101)
@@ -715,11 +719,14 @@ t.test('CONNECT becomes a tunnel only where a route takes it, and only after a 2
       socket.on('end', () => socket.end())
     },
   })
-  const wire = await connect({ halfOpen: true })
   const head = 'CONNECT a.example:443 HTTP/1.1\r\nhost: a.example:443\r\n'
-  const no = await wire.exchange(`${head}x-no: 1\r\n\r\n`, { method: 'CONNECT' })
+  const first = await connect()
+  const no = await first.exchange(`${head}x-no: 1\r\n\r\nbytes of no tunnel`, { method: 'CONNECT' })
   t.equal(no.status, 407)
   t.equal(no.text(), 'who?')
+  t.equal(no.get('connection'), 'close')
+  t.equal(await first.expectEnd(), 'fin', 'what follows is no request')
+  const wire = await connect({ halfOpen: true })
   await wire.write(`${head}\r\nearly`)
   const yes = await wire.readResponse({ method: 'CONNECT' })
   t.equal(yes.status, 200)

@@ -293,7 +293,7 @@ t.test('direct responses, with bodies, formats and header edits; non-forwarding 
   t.equal(edited.text(), 'edited')
   t.equal(edited.get('content-type'), 'text/plain')
   t.equal(edited.get('x-r'), '/edited')
-  t.equal((await ask('/none')).status, 404)
+  t.equal((await ask('/none')).status, 503)
 })
 
 t.test('a direct response to a POST leaves its connection in order', async (t) => {

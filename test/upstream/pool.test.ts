@@ -14,11 +14,18 @@ interface Held {
 
 function held(answer: 'keep' | 'close' = 'keep'): Held {
   const waiting: (() => void)[] = []
+  /** Released before it had read its body. */
+  let early = 0
   return {
-    release: () => waiting.shift()?.(),
+    release: () => {
+      const next = waiting.shift()
+      if (next === undefined) early++
+      else next()
+    },
     script: async (request, reply) => {
       await request.body
-      await new Promise<void>((resolve) => waiting.push(resolve))
+      if (early > 0) early--
+      else await new Promise<void>((resolve) => waiting.push(resolve))
       await reply.send({ body: request.target, close: answer === 'close' })
       if (answer === 'close') reply.close()
     },

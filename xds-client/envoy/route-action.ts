@@ -41,6 +41,7 @@ export function translateRouteAction(reader: FieldReader, scope: ActionScope): R
   reader.unread('refuse')
   reader.ignore(...REPORTED)
   reader.refuse('cors', 'use typed_per_filter_config with envoy.filters.http.cors')
+  const timeoutMs = durationMs(reader, 'timeout')
   const idleTimeoutMs = durationMs(reader, 'idle_timeout')
   const pathRewrite = translatePathRewrite(reader, scope.context, scope.path)
   const hostRewrite = translateHostRewrite(reader, scope.context)
@@ -51,7 +52,8 @@ export function translateRouteAction(reader: FieldReader, scope: ActionScope): R
     kind: 'route',
     cluster: translateChoice(reader, scope),
     clusterNotFoundStatus: NOT_FOUND_STATUS[reader.enumName('cluster_not_found_response_code')] ?? 503,
-    timeoutMs: durationMs(reader, 'timeout') ?? TIMEOUT_MS,
+    // As in Envoy: whoever sets max_stream_duration uses that instead.
+    timeoutMs: reader.has('max_stream_duration') ? 0 : (timeoutMs ?? TIMEOUT_MS),
     ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
     ...translateStreamDuration(reader),
     ...(pathRewrite && { pathRewrite }),

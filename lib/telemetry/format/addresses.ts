@@ -29,8 +29,8 @@ const downstreamLocal: Endpoint = {
 }
 
 const upstreamRemote: Endpoint = {
-  host: ({ info }) => hostOf(info.upstreamHost),
-  port: ({ info }) => portOf(info.upstreamHost),
+  host: ({ info }) => (info.upstreamConnectionId === 0 ? '' : hostOf(info.upstreamHost)),
+  port: ({ info }) => (info.upstreamConnectionId === 0 ? undefined : portOf(info.upstreamHost)),
 }
 
 const upstreamLocal: Endpoint = {
@@ -68,7 +68,7 @@ export const ADDRESS_COMMANDS: readonly Command[] = Object.freeze([
   plainCommand(
     'UPSTREAM_TRANSPORT_FAILURE_REASON',
     'why the upstream connection failed',
-    ({ info }) => info.upstreamTransportFailure || undefined,
+    ({ info }) => info.upstreamTransportFailure.replaceAll(' ', '_') || undefined,
     'text',
   ),
 ])

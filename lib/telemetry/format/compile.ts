@@ -75,17 +75,29 @@ function checkSyntax(command: Command, written: WrittenCommand): void {
  * cut falls between characters; structures are not cut, as in Envoy.
  */
 function textOf(read: Read, length: number | undefined, origin: Origin, output: FormatOutput): Text {
-  const decodes = (origin === 'wire' || origin === 'bytes') && output !== 'header'
+  const decodes = isRaw(origin) && output !== 'header'
+  const escapes = isRaw(origin) && output === 'log'
   return (stream) => {
     const value = read(stream)
     if (value === undefined) return undefined
     if (typeof value === 'string') {
+      // Nearly every value is plain: one look settles decoding and escaping.
+      if (escapes) {
+        if (!/[\0\r\n\x80-\xff]/.test(value)) return length === undefined ? value : cut(value, length)
+        const decoded = decode(value)
+        return logSafe(length === undefined ? decoded : cut(decoded, length))
+      }
       const text = decodes ? decode(value) : value
       return length === undefined ? text : cut(text, length)
     }
     if (typeof value === 'object') return JSON.stringify(value)
     return length === undefined ? `${value}` : cut(`${value}`, length)
   }
+}
+
+/** Bytes as they came, one character each. */
+function isRaw(origin: Origin): boolean {
+  return origin === 'wire' || origin === 'bytes'
 }
 
 function cut(text: string, length: number): string {
@@ -102,7 +114,7 @@ function decode(text: string): string {
 
 function safeText(read: Text, origin: Origin, output: FormatOutput): Text {
   if (origin === 'plain' || output === 'body') return read
-  if (output === 'log') return (stream) => logSafe(read(stream))
+  if (output === 'log') return isRaw(origin) ? read : (stream) => logSafe(read(stream))
   if (origin === 'wire') return read
   return origin === 'bytes' ? (stream) => lineSafe(read(stream)) : (stream) => encodeHeaderText(read(stream))
 }

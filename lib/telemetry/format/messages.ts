@@ -50,12 +50,12 @@ export const MESSAGE_COMMANDS: readonly Command[] = Object.freeze([
     needs: 'optional',
     length: 'cuts',
     origin: 'bytes',
-    meaning: 'the whole query, as it is (default) or percent-decoded',
+    meaning: 'the whole query, as it is (default) or with visible ASCII percent-decoded',
     compile: (argument, context) => {
       const form = argument || 'ORIG'
       if (form !== 'ORIG' && form !== 'DECODED') context.fail(`unknown form "${form}": ORIG or DECODED`)
       if (form === 'ORIG') return (stream) => queryOf(stream.head.path)
-      return (stream) => percentDecode(queryOf(stream.head.path))
+      return (stream) => decodeVisible(queryOf(stream.head.path))
     },
   },
   {
@@ -203,6 +203,14 @@ function percentDecode(text: string | undefined): string | undefined
 function percentDecode(text: string | undefined): string | undefined {
   if (text === undefined || !text.includes('%')) return text
   return text.replace(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+}
+
+/** Escapes of visible ASCII, decoded; what could break a line or a field stays escaped. */
+function decodeVisible(query: string | undefined): string | undefined {
+  return query?.replace(/%([2-7][0-9a-f])/gi, (escape, digits: string) => {
+    const code = Number.parseInt(digits, 16)
+    return code > 0x20 && code < 0x7f ? String.fromCharCode(code) : escape
+  })
 }
 
 /** W3C Trace Context §3.2. */

@@ -80,6 +80,11 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     return this.#connected
   }
 
+  /** Its socket is gone, though it may not have said so yet: not to be used any more. */
+  get dead(): boolean {
+    return this.#socket.destroyed
+  }
+
   get busy(): boolean {
     return this.#stream !== undefined
   }
@@ -252,6 +257,8 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
       headers.append('connection', 'upgrade')
     }
     this.#stream = undefined
+    // Until the other end of the tunnel is there (response hooks may take their time) bytes and FIN wait in the socket.
+    socket.pause()
     socket.removeAllListeners('data')
     socket.removeAllListeners('end')
     socket.removeAllListeners('drain')
@@ -291,7 +298,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     this.#stream = undefined
     this.#socket.resume()
     if (surplus) this.#pool.stats.cxProtocolError.v++
-    if (this.#keep && !surplus && this.#writer.complete && !this.#blocked && !this.#closed) this.#pool.idle(this)
+    if (this.#keep && !surplus && this.#writer.complete && !this.#blocked && !this.dead) this.#pool.idle(this)
     else this.destroy()
   }
 

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Attempt, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
-import { FAILURES } from '../../core/failure.ts'
+import { FAILURES, type Failure } from '../../core/failure.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
 import type { BreakerLimit, CircuitBreakers } from '../breaker.ts'
 import type { ClusterConfig } from '../config.ts'
@@ -15,6 +15,8 @@ export interface PoolParts {
   readonly stats: ClusterStats
   readonly breakers: CircuitBreakers
   readonly wheel: TimerWheel
+  /** The pool is closing and its last connection has gone. Called once. */
+  readonly emptied: (pool: Http1Pool) => void
   /** Begins to connect; errors arrive as events of the socket. */
   readonly connect: (host: Host) => Socket
   readonly nextConnectionId: () => number
@@ -35,6 +37,7 @@ export class Http1Pool implements HostPool {
   #pending: Http1ClientStream[] = []
   #connecting = 0
   #closing = false
+  #destroyed = false
 
   constructor(host: Host, parts: PoolParts) {
     this.host = host
@@ -48,7 +51,7 @@ export class Http1Pool implements HostPool {
   open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
     const { stats, host } = this
     const breakers = this.#parts.breakers.of(attempt.priority)
-    const idle = this.#idle.pop()
+    const idle = this.#takeIdle()
     if (idle === undefined && !breakers.pendingRequests.tryAcquire()) {
       events.onReset(FAILURES.overflow)
       return undefined
@@ -67,6 +70,13 @@ export class Http1Pool implements HostPool {
     if (idle !== undefined) stream.attach(idle)
     else this.#wait(stream, breakers.connections)
     return stream
+  }
+
+  #takeIdle(): Http1ClientConnection | undefined {
+    let idle = this.#idle.pop()
+    // Destroyed a moment ago (a FIN, the idle timeout): its 'close' is still to come and would fail the request.
+    while (idle?.dead) idle = this.#idle.pop()
+    return idle
   }
 
   #wait(stream: Http1ClientStream, limit: BreakerLimit): void {
@@ -174,8 +184,9 @@ export class Http1Pool implements HostPool {
     if (at >= 0) this.#idle.splice(at, 1)
     if (connection.busy) stats.cxDestroyWithActiveRq.v++
     if (!connection.connected) this.#connectFailed(failure)
-    else if (this.#pending.length > this.#connecting && !this.#closing) this.#replace()
-    if (this.#closing && this.#all.size === 0) this.host.pool = undefined
+    else if (this.#destroyed) this.#failPending(FAILURES.connectFailed, undefined)
+    else if (this.#pending.length > this.#connecting) this.#replace()
+    if (this.#closing && this.#all.size === 0) this.#parts.emptied(this)
   }
 
   /** As Envoy: nobody waits on for a host that refuses connections. */
@@ -184,12 +195,16 @@ export class Http1Pool implements HostPool {
     this.stats.cxConnectFail.v++
     this.host.cxConnectFail++
     const late = failure === 'connection timeout'
-    const why = late ? FAILURES.connectTimeout : FAILURES.connectFailed
+    // A timeout says all there is to say: the transport itself reported nothing.
+    if (late) this.#failPending(FAILURES.connectTimeout, undefined)
+    else this.#failPending(FAILURES.connectFailed, failure)
+  }
+
+  #failPending(why: Failure, detail: string | undefined): void {
     const waiting = this.#pending
     this.#pending = []
     for (const stream of waiting) this.#left(stream)
-    // A timeout says all there is to say: the transport itself reported nothing.
-    for (const stream of waiting) stream.fail(why, late ? undefined : failure)
+    for (const stream of waiting) stream.fail(why, detail)
   }
 
   /** A connection went away while requests wait for one. */
@@ -217,12 +232,15 @@ export class Http1Pool implements HostPool {
   }
 
   close(): void {
+    if (this.#closing) return
     this.#closing = true
     for (const connection of this.#idle.splice(0)) connection.destroy()
+    if (this.#all.size === 0) this.#parts.emptied(this)
   }
 
-  /** Ends busy connections too: the gateway closes. */
+  /** Ends busy connections too, and whoever waits for one: the gateway closes. */
   destroy(): void {
+    this.#destroyed = true
     this.close()
     for (const connection of [...this.#all]) connection.destroy()
   }

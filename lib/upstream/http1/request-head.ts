@@ -39,8 +39,10 @@ export function requestHead(attempt: Attempt, spelling: HeaderCase): WireHead {
     framing = CHUNKED
     extra = 'transfer-encoding: chunked\r\n'
   }
-  if (attempt.upgrade && head.method !== 'CONNECT')
-    extra += spelling === 'proper' ? 'Connection: Upgrade\r\n' : 'connection: upgrade\r\n'
+  if (attempt.upgrade && head.method !== 'CONNECT') {
+    const names = spelling === 'proper' ? 'Connection: Upgrade\r\nUpgrade: ' : 'connection: upgrade\r\nupgrade: '
+    extra += names + head.protocol + '\r\n'
+  }
   if (headers.has('te')) headers.delete('te')
   const host = spelling === 'lower' ? '\r\nhost: ' : '\r\nHost: '
   const version = ' HTTP/1.1'

@@ -118,7 +118,10 @@ export class Http1ClientStream implements UpstreamStream {
       socket.destroy()
       return
     }
-    this.#finish()
+    this.#done = true
+    this.#queue = undefined
+    // A tunnel counts as a request for as long as it lasts.
+    socket.once('close', () => this.#pool.released(this))
     this.#events.onUpgraded(status, headers, socket, early)
   }
 

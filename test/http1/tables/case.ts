@@ -50,7 +50,7 @@ export interface Accepted {
 
 export interface Rejected {
   readonly kind: 'reject'
-  readonly status: 400 | 403 | 408 | 413 | 414 | 417 | 426 | 431 | 501 | 505
+  readonly status: 400 | 403 | 404 | 408 | 413 | 414 | 417 | 426 | 431 | 501 | 505
   /**
    * Who refuses: the head parser, the connection manager's policy (the head itself is well-formed), the body reader (the
    * head was accepted; a response that has begun is broken off instead), or a deadline (the bytes stop there).

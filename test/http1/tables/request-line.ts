@@ -196,7 +196,8 @@ export const requestLineCases: readonly RequestCase[] = [
     'CONNECT',
     'is off by default',
     head('CONNECT a.example:443 HTTP/1.1', 'Host: a.example:443'),
-    reject(403, 'policy'),
+    // No route that is not made for CONNECT matches it.
+    reject(404, 'policy'),
   ),
   row('CONNECT', 'with a path', head('CONNECT / HTTP/1.1', 'Host: a.example'), reject(400, 'policy')),
   row('CONNECT', 'without a port', head('CONNECT a.example HTTP/1.1', 'Host: a.example'), reject(400, 'policy')),

@@ -73,6 +73,7 @@ export function logPath(group: Group, folder = '@LOGS@'): string {
 }
 
 function logFormat(group: Group): Data {
+  if ('logFormat' in group) return group.logFormat === undefined ? {} : { log_format: group.logFormat }
   if (group.textLog !== undefined) return { log_format: { text_format_source: { inline_string: group.textLog } } }
   return { log_format: { json_format: { ...LOGGED, ...group.jsonLog } } }
 }

@@ -59,8 +59,9 @@ function apart(expected: NonNullable<Probe['apart']>, envoy: Observation, headga
 }
 
 async function bothLogs(bench: Bench, group: Group): Promise<{ envoy: string[]; headgate: string[] }> {
+  const expected = group.probes.reduce((sum, probe) => sum + (probe.lines ?? 1), 0)
   const [envoy, headgate] = await Promise.all(
-    [bench.envoy, bench.headgate].map((proxy) => readLog(logPath(group, proxy.logs), group.probes.length)),
+    [bench.envoy, bench.headgate].map((proxy) => readLog(logPath(group, proxy.logs), expected)),
   )
   return { envoy, headgate }
 }

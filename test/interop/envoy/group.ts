@@ -12,8 +12,12 @@ export interface Probe {
   readonly from?: string
   /** Read this many responses on the connection; default 1. */
   readonly responses?: number
+  /** Lines that it leaves in the access log; default 1. */
+  readonly lines?: number
+  /** Requests that the origin gets of it, where some may come late (mirrors). */
+  readonly arrivals?: number
   /** After sending: `fin` half-closes, `leave` drops the connection once the origin has the request. */
-  readonly then?: 'fin' | 'leave'
+  readonly afterwards?: 'fin' | 'leave'
   /** Documented differences: where → number of its row in the README. Each must really differ. */
   readonly differs?: { readonly [where: string]: string }
   /**
@@ -43,6 +47,8 @@ export interface Group {
   readonly textLog?: string
   /** Fields of the JSON access log beside those that every group has. */
   readonly jsonLog?: { readonly [field: string]: unknown }
+  /** Instead of both: a whole SubstitutionFormatString; undefined (and named) for Envoy's default line. */
+  readonly logFormat?: Data | undefined
   readonly probes: readonly Probe[]
 }
 

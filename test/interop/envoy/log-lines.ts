@@ -21,9 +21,20 @@ export function noteLine(line: string): Observation {
     return seen
   }
   for (const [name, value] of Object.entries(JSON.parse(line) as object)) {
-    seen.set(`log ${name}`, stable(JSON.stringify(value)))
+    seen.set(`log ${name}`, stable(JSON.stringify(sorted(value))))
   }
   return seen
+}
+
+/** Objects have no order; Envoy sorts their keys. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, inner]) => [key, sorted(inner)]),
+  )
 }
 
 function readOptional(path: string): string {
@@ -37,6 +48,7 @@ function readOptional(path: string): string {
 /** Times, ports and random numbers differ from run to run: what is compared is their form. */
 function stable(text: string): string {
   return text
+    .replace(/( \d+ \d+) \d+ (\d+|-) "/, '$1 <ms> <ms> "')
     .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z/g, '<time>')
     .replace(/(127\.0\.0\.\d+):(\d{4,5})/g, '$1:<port>')
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '<uuid>')

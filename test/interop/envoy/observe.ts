@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Field } from '../../support/http1-message.ts'
-import type { Origin, OriginScript } from '../../support/origin.ts'
+import type { Origin, OriginRequest, OriginScript } from '../../support/origin.ts'
 import type { Wire, WireClient } from '../../support/wire.ts'
 import type { Probe } from './group.ts'
 import type { RunningProxy } from './processes.ts'
@@ -84,6 +84,10 @@ const RAW: { readonly [name: string]: string } = {
     'HTTP/1.1 200 OK\r\nx-envoy-upstream-service-time: 999\r\nx-envoy-overloaded: true\r\nserver: them\r\ndate: Tue, 01 Jan 2030 00:00:00 GMT\r\nx-envoy-decorator-operation: op\r\ncontent-length: 2\r\n\r\nok',
 }
 
+function size(request: OriginRequest): number {
+  return request.fields.length * 1000 + (request.get('host') ?? '').length
+}
+
 /** Sends one probe to a proxy and notes all that is seen of it. */
 export async function observe(
   proxy: RunningProxy,
@@ -93,15 +97,22 @@ export async function observe(
   const seen: Observation = new Map()
   const before = outside.origin.requests.length
   const port = proxy.ports.get(outside.group) ?? 0
-  const wire = await outside.client.connect({ host: '127.0.0.1', port }, { localAddress: probe.from ?? CLIENT, halfOpen: true })
+  const wire = await outside.client.connect(
+    { host: '127.0.0.1', port },
+    { localAddress: probe.from ?? CLIENT, halfOpen: true },
+  )
   try {
     await send(wire, probe)
-    if (probe.then === 'leave') await leave(wire, outside.origin, before)
+    if (probe.afterwards === 'leave') await leave(wire, outside.origin, before)
     else await readAnswers(wire, probe, seen)
   } finally {
     await wire.close()
   }
+  const arrivals = before + (probe.arrivals ?? 0)
+  await outside.origin.until(() => outside.origin.requests.length >= arrivals, 'mirrored request')
+  // Mirrors come in no order; they are those with more headers, or with a longer host.
   const requests = outside.origin.requests.slice(before)
+  if (probe.arrivals !== undefined) requests.sort((a, b) => size(a) - size(b))
   seen.set('origin requests', String(requests.length))
   for (const [index, request] of requests.entries()) {
     const at = index === 0 ? 'origin' : `origin[${index}]`
@@ -110,7 +121,8 @@ export async function observe(
     seen.set(`${at} body`, body === undefined ? 'broken' : `${body.clean} ${digest(body.bytes)}`)
     noteFields(seen, `${at} `, request.fields)
   }
-  for (const [where, value] of seen) seen.set(where, value === `${port}` ? '<port>' : value.replaceAll(`:${port}`, ':<port>'))
+  for (const [where, value] of seen)
+    seen.set(where, value === `${port}` ? '<port>' : value.replaceAll(`:${port}`, ':<port>'))
   return seen
 }
 
@@ -120,7 +132,7 @@ async function send(wire: Wire, probe: Probe): Promise<void> {
     if (index > 0) await sleep(20)
     await wire.write(piece)
   }
-  if (probe.then === 'fin') wire.end()
+  if (probe.afterwards === 'fin') wire.end()
 }
 
 async function leave(wire: Wire, origin: Origin, before: number): Promise<void> {

@@ -362,7 +362,14 @@ const misc: Group[] = [
     name: 'max_requests',
     hcm: { common_http_protocol_options: { max_requests_per_connection: 2 } },
     routes: toOrigin,
-    probes: [{ name: 'three', send: request('GET', '/1') + request('GET', '/2') + request('GET', '/3'), responses: 3 }],
+    probes: [
+      {
+        name: 'three',
+        send: request('GET', '/1') + request('GET', '/2') + request('GET', '/3'),
+        responses: 3,
+        lines: 2,
+      },
+    ],
   },
   {
     name: 'timeouts',

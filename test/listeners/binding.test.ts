@@ -1,0 +1,33 @@
+import { join } from 'node:path'
+import t from 'tap'
+import type { ListenerConfig } from '../../lib/config/listener.ts'
+import { ConfigRefused } from '../../lib/core/errors.ts'
+import { MetricsStore } from '../../lib/telemetry/metrics.ts'
+import type { ConnectionManager } from '../../listeners/http/connection-manager.ts'
+import { Listener } from '../../listeners/listener.ts'
+
+t.test('a socket whose mode cannot be set is closed, and let go of once', async (t) => {
+  // The file is not where the mode is to be applied.
+  const address = { kind: 'pipe', path: join(t.testdir(), 'missing.sock'), mode: 0o600 } as const
+  let bound = 0
+  let released = 0
+  const binder = {
+    bind: () => Promise.resolve({ host: '127.0.0.1', port: 0, count: ++bound }),
+    release: () => void released++,
+  }
+  const config = {
+    name: 'main',
+    statPrefix: 'main',
+    addresses: [address],
+    backlog: 5,
+    filterChain: { name: '' },
+  } as unknown as ListenerConfig
+  const deps = { binder, metrics: new MetricsStore(), nextConnectionId: () => 1 }
+  const listener = new Listener(config, {} as ConnectionManager, deps)
+  await t.rejects(listener.open(), ConfigRefused)
+  t.equal(bound, 1)
+  t.equal(released, 1)
+  listener.close()
+  t.equal(released, 1)
+  t.same(listener.status().addresses, [])
+})
