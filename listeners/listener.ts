@@ -33,7 +33,8 @@ export class Listener implements ConnectionHost {
   #config: ListenerConfig
   #manager: ConnectionManager
   readonly #deps: ListenerDeps
-  #sockets: ListeningSocket[] = []
+  readonly #sockets: ListeningSocket[] = []
+  #adopted = 0
   readonly #connections = new Set<Http1ServerConnection>()
   readonly #cells: { total: Counter; active: Gauge; overflow: Counter; destroyed: Counter }
   #draining = false
@@ -131,7 +132,8 @@ export class Listener implements ConnectionHost {
     if (at < 0) return
     const [socket] = other.#sockets.splice(at, 1)
     socket.owner = this
-    this.#sockets.push(socket)
+    // In front of those that were opened: of equal addresses (port 0) the first ones are taken over.
+    this.#sockets.splice(this.#adopted++, 0, socket)
   }
 
   #accept(socket: Socket, address: Address): void {

@@ -55,8 +55,13 @@ export class Headers {
 
   /** Replaces all fields of that name by one, in the place of the first. @throws TypeError as `append` */
   set(name: string, value: string): void {
-    const raw = this.raw
     checkField(name, value)
+    this.put(name, value)
+  }
+
+  /** As `set` without its checks: for constant names, and values that we made or that the parser has checked. */
+  put(name: string, value: string): void {
+    const raw = this.raw
     for (let i = 0; i < raw.length; i += 2) {
       if (raw[i] === name) {
         raw[i + 1] = value
@@ -64,7 +69,7 @@ export class Headers {
         return
       }
     }
-    this.#push(name, value)
+    this.add(name, value)
   }
 
   /**
@@ -75,7 +80,7 @@ export class Headers {
    */
   append(name: string, value: string): void {
     checkField(name, value)
-    this.#push(name, value)
+    this.add(name, value)
   }
 
   /** Checks every field as `append` does: for lists that a filter has made. */
@@ -85,7 +90,8 @@ export class Headers {
     return this
   }
 
-  #push(name: string, value: string): void {
+  /** As `append` without its checks; see `put`. */
+  add(name: string, value: string): void {
     this.raw.push(name, value)
     if (this.cased !== undefined) this.cased.push(name)
   }

@@ -81,12 +81,12 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
       const original = head.path
       head.path = action.rewritePath(exchange)
       // Also where nothing changed, as Envoy does.
-      if (!config.suppressEnvoyHeaders) request.set('x-envoy-original-path', original)
+      if (!config.suppressEnvoyHeaders) request.put('x-envoy-original-path', original)
     }
     if (!config.suppressEnvoyHeaders && timeoutMs > 0) {
-      request.set('x-envoy-expected-rq-timeout-ms', String(timeoutMs))
+      request.put('x-envoy-expected-rq-timeout-ms', String(timeoutMs))
     }
-    if (route.includeAttemptCount) request.set('x-envoy-attempt-count', '1')
+    if (route.includeAttemptCount) request.put('x-envoy-attempt-count', '1')
     // A filter may have written these; what reaches the wire must be one request line and one Host.
     if (!isVisible(head.path) || !isVisible(head.authority) || !isVisible(head.method)) {
       throw new TypeError('the request line or authority holds a character it may not')
@@ -104,7 +104,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     if (host === undefined || host === '' || host === head.authority) return
     this.#authority = head.authority
     if (this.#action.appendXForwardedHost) appendForwardedHost(request, head.authority)
-    if (!this.#router.config.suppressEnvoyHeaders) request.set('x-envoy-original-host', head.authority)
+    if (!this.#router.config.suppressEnvoyHeaders) request.put('x-envoy-original-host', head.authority)
     head.authority = host
   }
 
@@ -123,7 +123,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     info.upstreamHostName = host.hostname
     if (this.#action.autoHostRewrite) this.#rewriteHost(host.hostname)
     if (info.attempts > 1 && this.#route.includeAttemptCount) {
-      exchange.request.set('x-envoy-attempt-count', String(info.attempts))
+      exchange.request.put('x-envoy-attempt-count', String(info.attempts))
     }
     this.#stream = cluster.open(
       host,
@@ -209,8 +209,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const now = this.#router.scope.wheel.now()
     exchange.info.upstreamFirstReceivedMs = now
     const elapsed = Math.trunc(now - this.#startedMs)
-    if (!this.#router.config.suppressEnvoyHeaders) headers.set('x-envoy-upstream-service-time', String(elapsed))
-    if (this.#route.includeAttemptCountInResponse) headers.set('x-envoy-attempt-count', String(exchange.info.attempts))
+    if (!this.#router.config.suppressEnvoyHeaders) headers.put('x-envoy-upstream-service-time', String(elapsed))
+    if (this.#route.includeAttemptCountInResponse) headers.put('x-envoy-attempt-count', String(exchange.info.attempts))
     exchange.upstreamAnswers(status, headers)
     this.#route.responseHeaderEdits?.(headers, exchange)
     if (end) this.#complete(now)
@@ -316,7 +316,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
 /** One field, as Envoy keeps it: `first, second`. */
 function appendForwardedHost(request: Headers, authority: string): void {
   const before = request.join('x-forwarded-host')
-  request.set('x-forwarded-host', before === undefined ? authority : `${before},${authority}`)
+  request.put('x-forwarded-host', before === undefined ? authority : `${before},${authority}`)
 }
 
 function isIdempotent(method: string): boolean {

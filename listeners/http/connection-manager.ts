@@ -236,14 +236,14 @@ export class ConnectionManager implements ExchangeOwner {
     info.internal = caller.internal
     if (caller.rejectStatus !== 0) return refuse(caller.rejectStatus, 'rejecting_because_detection_failed')
     info.requestId = applyRequestId(request, caller.internal, config)
-    if (config.schemeOverwrite !== undefined) request.set('x-forwarded-proto', config.schemeOverwrite)
+    if (config.schemeOverwrite !== undefined) request.put('x-forwarded-proto', config.schemeOverwrite)
     exchange.head.scheme = request.get('x-forwarded-proto') === 'https' ? 'https' : 'http'
     if (config.via !== '') appendVia(request, config.via)
-    if (config.addUserAgent && !request.has('user-agent')) request.append('user-agent', config.serverName)
+    if (config.addUserAgent && !request.has('user-agent')) request.add('user-agent', config.serverName)
     const protocol = exchange.head.protocol
     // `Upgrade: h2c` is answered in HTTP/1.
     if (protocol === 'h2c') exchange.head.protocol = undefined
-    else if (protocol !== undefined) request.set('upgrade', protocol)
+    else if (protocol !== undefined) request.put('upgrade', protocol)
     return true
   }
 
@@ -337,14 +337,14 @@ export class ConnectionManager implements ExchangeOwner {
   finishResponse(exchange: Exchange, fromUpstream: boolean): void {
     const { config } = this
     const { response } = exchange
-    if (config.serverHeader === 'overwrite') response.set('server', config.serverName)
+    if (config.serverHeader === 'overwrite') response.put('server', config.serverName)
     else if (config.serverHeader === 'append-if-absent' && !response.has('server'))
-      response.append('server', config.serverName)
+      response.add('server', config.serverName)
     const now = this.wheel.now()
-    if (!response.has('date')) response.append('date', this.#parts.date(now))
+    if (!response.has('date')) response.add('date', this.#parts.date(now))
     if (config.via !== '') appendVia(response, config.via)
     if (config.requestIdInResponse && exchange.info.requestId !== '')
-      response.set('x-request-id', exchange.info.requestId)
+      response.put('x-request-id', exchange.info.requestId)
     if (!fromUpstream) this.stats.localReplies.v++
     exchange.info.downstreamFirstSentMs = now
   }

@@ -117,21 +117,21 @@ export class CallerRules {
     const config = this.#config
     const peer = connection.remoteAddress
     if (facts.append && connection.kind === 'ip') {
-      if (facts.xff === undefined || facts.xff === '') headers.set('x-forwarded-for', peer)
-      else headers.set('x-forwarded-for', `${facts.xff},${peer}`)
+      if (facts.xff === undefined || facts.xff === '') headers.put('x-forwarded-for', peer)
+      else headers.put('x-forwarded-for', `${facts.xff},${peer}`)
     }
     const scheme = connection.tls === undefined ? 'http' : 'https'
-    if (config.useRemoteAddress && config.xffTrustedHops === 0) headers.set('x-forwarded-proto', scheme)
-    else if (!headers.has('x-forwarded-proto')) headers.append('x-forwarded-proto', scheme)
+    if (config.useRemoteAddress && config.xffTrustedHops === 0) headers.put('x-forwarded-proto', scheme)
+    else if (!headers.has('x-forwarded-proto')) headers.add('x-forwarded-proto', scheme)
     if (config.appendXForwardedPort && !headers.has('x-forwarded-port')) {
-      headers.append('x-forwarded-port', String(connection.localPort))
+      headers.add('x-forwarded-port', String(connection.localPort))
     }
     if (facts.internal) {
-      headers.set('x-envoy-internal', 'true')
+      headers.put('x-envoy-internal', 'true')
       // Nobody's certificate has been verified on plain connections, so nobody may speak of one.
       headers.delete('x-forwarded-client-cert')
     } else this.#cleanExternal(headers)
-    if (!facts.internal && config.useRemoteAddress) headers.append('x-envoy-external-address', facts.address)
+    if (!facts.internal && config.useRemoteAddress) headers.add('x-envoy-external-address', facts.address)
   }
 
   #cleanExternal(headers: Headers): void {
@@ -150,7 +150,7 @@ export class CallerRules {
 /** `Via` is one list: `1.1 first, second`. */
 export function appendVia(headers: Headers, via: string): void {
   const before = headers.join('via')
-  headers.set('via', before === undefined ? via : `${before}, ${via}`)
+  headers.put('via', before === undefined ? via : `${before}, ${via}`)
 }
 
 /** The nth address from the right of an X-Forwarded-For list, or undefined where there is none or it is no address. */

@@ -21,7 +21,7 @@ export function applyRequestId(headers: Headers, internal: boolean, rules: Reque
     return old ?? ''
   }
   const id = randomUUID()
-  if (old === undefined) headers.append('x-request-id', id)
-  else headers.set('x-request-id', id)
+  if (old === undefined) headers.add('x-request-id', id)
+  else headers.put('x-request-id', id)
   return id
 }

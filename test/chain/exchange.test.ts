@@ -1,7 +1,8 @@
+import { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { compileChain } from '../../lib/chain/compile.ts'
 import type { HttpFilter, HttpStream } from '../../lib/chain/filter.ts'
-import { FAILURES } from '../../lib/core/failure.ts'
+import { FAILURES, flagBit } from '../../lib/core/failure.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import { type Driven, type DriveOptions, drive, FakeUpstream, lines, ROUTE } from '../support/chain-driver.ts'
 import { settle } from '../support/clock.ts'
@@ -517,6 +518,167 @@ t.test('a filter may stream an answer of its own', async (t) => {
   t.equal(driven.ends(), 1)
   t.ok(sink?.write(Buffer.from('late')), 'harmless after the end')
   t.match(seen, ['a.requestHeaders true', 'a.responseHeaders false'])
+})
+
+t.test('whoever streams an answer of its own is told when the client can take more', async (t) => {
+  const data: Filter = { onResponseData: () => undefined }
+  for (const filters of [[], [data]]) {
+    let sink: ReturnType<HttpStream['respond']> | undefined
+    const drains: boolean[] = []
+    const own: Filter = {
+      onRequestHeaders(stream) {
+        sink = stream.respond(200, new Headers(), () => void drains.push(sink?.write(Buffer.from('.')) === true))
+      },
+    }
+    const driven = drive({ filters: [...filters, own], bufferLimit: 300 })
+    const write = (): boolean => sink?.write(Buffer.alloc(100)) === true
+    t.ok(write())
+    driven.exchange.downstreamDrained()
+    t.same(drains, [], 'nobody waits')
+    driven.downstream.ready = false
+    let writes = 1
+    for (; write(); writes++) t.ok(writes < 10, 'the lane is bounded too')
+    driven.downstream.ready = true
+    driven.exchange.downstreamDrained()
+    t.same(drains, [true])
+    driven.exchange.downstreamDrained()
+    t.same(drains, [true], 'once for each false')
+
+    driven.downstream.ready = false
+    while (write());
+    driven.exchange.downstreamDrained()
+    driven.downstream.ready = true
+    driven.exchange.downstreamDrained()
+    t.equal(drains.at(-1), true, 'also where the first write of a drain was too much again')
+    driven.downstream.ready = false
+    while (write());
+    const before = drains.length
+    driven.clientGone()
+    driven.exchange.downstreamDrained()
+    t.equal(drains.length, before, 'not after the end')
+  }
+})
+
+t.test('what a streamed answer does when it is told to go on may fail: it is broken off', async (t) => {
+  const held = gate()
+  let sink: ReturnType<HttpStream['respond']> | undefined
+  const own: Filter = {
+    onRequestHeaders(stream) {
+      sink = stream.respond(200, new Headers(), () => {
+        throw new Error('no more')
+      })
+    },
+  }
+  const driven = drive({ filters: [own] })
+  driven.downstream.ready = false
+  t.notOk(sink?.write(Buffer.from('x')))
+  driven.exchange.downstreamDrained()
+  // The second is told from within the lane, which a paused response hook has filled.
+  const paused = drive({ filters: [own, { onResponseHeaders: () => held.promise }], bufferLimit: 100 })
+  t.notOk(sink?.write(Buffer.from('x')))
+  await held.open()
+  for (const { errors, downstream, ends } of [driven, paused]) {
+    t.same(errors, ['respond: no more'])
+    t.equal(downstream.resetWith, FAILURES.filterError)
+    t.equal(downstream.body, 'x')
+    t.equal(ends(), 1)
+  }
+})
+
+t.test('an answer from a response hook denies the upgrade that the upstream has accepted', async (t) => {
+  const held = gate()
+  const denial = { status: 403, body: 'no', details: 'denied' }
+  const hooks: Record<string, Filter['onResponseHeaders']> = {
+    'a reply': (stream) => stream.reply(denial),
+    'a late reply': async (stream) => stream.reply(denial),
+    'a crash': () => {
+      throw new Error('oops')
+    },
+    'a rejection': () => Promise.reject(new Error('oops')),
+    'a deadline while it is paused': () => held.promise,
+    'a client that goes away while it is paused': () => held.promise,
+  }
+  for (const [how, onResponseHeaders] of Object.entries(hooks)) {
+    for (const status of [101, 200]) {
+      const head = status === 101 ? { protocol: 'websocket' } : { method: 'CONNECT' }
+      const driven = drive({ filters: [{ onResponseHeaders } as Filter], head })
+      const upstream = new Socket()
+      driven.exchange.upstreamUpgraded(status, new Headers(['upgrade', 'websocket']), upstream, Buffer.from('early'))
+      if (how.startsWith('a deadline')) {
+        driven.exchange.reply({ status: 408, details: 'max_duration_timeout', flag: 'DT' })
+      }
+      if (how.startsWith('a client')) driven.clientGone()
+      await settle(1)
+      t.ok(upstream.destroyed, `${how}: the upstream's socket is closed`)
+      t.notOk(driven.downstream.upgraded, `${how}: no tunnel`)
+      t.equal(driven.ends(), 1, how)
+      t.notOk(driven.downstream.headers.has('upgrade'))
+      if (how.endsWith('reply')) t.equal(driven.downstream.body, 'no')
+    }
+  }
+  await held.open()
+  const granted = drive({ filters: [{ onResponseHeaders: () => undefined }], head: { protocol: 'websocket' } })
+  const upstream = new Socket()
+  granted.exchange.upstreamUpgraded(101, new Headers(), upstream, Buffer.alloc(0))
+  granted.exchange.tunnelEnded()
+  t.ok(granted.downstream.upgraded)
+  t.notOk(upstream.destroyed, 'a tunnel that was granted is for the codec to end')
+  upstream.destroy()
+})
+
+t.test('a client that aborts in the middle of a response is what the log tells of', async (t) => {
+  const driven = drive({ filters: [] })
+  driven.exchange.upstreamAnswers(200, new Headers())
+  driven.exchange.upstreamHeaders(200, new Headers(), false)
+  driven.exchange.upstreamData(Buffer.from('half'), false)
+  t.equal(driven.exchange.info.details, 'via_upstream')
+  driven.clientGone()
+  t.equal(driven.exchange.info.details, 'downstream_remote_disconnect')
+  t.equal(driven.exchange.info.flags, flagBit('DC'))
+})
+
+t.test('responses without a body get trailers where their framing has room for them', async (t) => {
+  const filter: Filter = {
+    onResponseHeaders: (stream) => stream.setResponseTrailers(new Headers(['s', '1'])),
+    onRequestHeaders: (stream) => stream.setRequestTrailers(new Headers(['q', '1'])),
+  }
+  const answered = (status: number, headers: string[], method = 'GET'): Driven => {
+    const driven = drive({ filters: [filter], head: { method } })
+    t.ok(driven.upstream.ended, 'a request without a body stays one')
+    t.equal(driven.upstream.trailersReceived, undefined)
+    driven.upstream.respond(status, headers)
+    t.ok(driven.downstream.ended)
+    t.equal(driven.ends(), 1)
+    return driven
+  }
+  t.same(lines(answered(200, []).downstream.trailers), ['s: 1'])
+  t.same(lines(answered(200, []).exchange.responseTrailers), ['s: 1'])
+  for (const driven of [
+    answered(200, ['content-length', '0']),
+    answered(204, []),
+    answered(304, []),
+    answered(200, [], 'HEAD'),
+  ]) {
+    t.equal(driven.downstream.trailers, undefined)
+    t.equal(driven.exchange.responseTrailers, undefined)
+  }
+})
+
+t.test('a request hook that answers and then throws does not spoil its answer', async (t) => {
+  const held = gate()
+  const filter: Filter = {
+    onRequestData(stream) {
+      stream.reply({ status: 403, body: 'no', details: 'denied' })
+      throw new Error('after all')
+    },
+    onResponseHeaders: () => held.promise,
+  }
+  const driven = drive({ filters: [filter], end: false })
+  driven.send('x')
+  t.same(driven.errors, ['f0: after all'])
+  await held.open()
+  t.equal(driven.downstream.status, 403)
+  t.equal(driven.downstream.body, 'no')
 })
 
 t.test('a second response cannot be begun over the first', async (t) => {

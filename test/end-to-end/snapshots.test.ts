@@ -101,8 +101,10 @@ t.test('a gateway that closes disposes of what retired listeners still used', as
     { gateway: { filters: [owner(made)] } },
   )
   await connect()
+  await gateway.until(() => gateway.stat('http.test.downstream_cx_active') === 1, 'connection')
   await apply({ name: 'other', filters: [OWNER] })
   await apply({ name: 'third', filters: [OWNER] })
+  await settle(10)
   t.same(
     made.map((resource) => resource.alive),
     [true, false, true],

@@ -253,8 +253,8 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     const socket = this.#socket
     const headers = new Headers(head.raw, head.cased)
     if (head.status === 101) {
-      headers.append('upgrade', head.upgrade)
-      headers.append('connection', 'upgrade')
+      headers.add('upgrade', head.upgrade)
+      headers.add('connection', 'upgrade')
     }
     this.#stream = undefined
     // Until the other end of the tunnel is there (response hooks may take their time) bytes and FIN wait in the socket.

@@ -31,7 +31,7 @@ export function requestHead(attempt: Attempt, spelling: HeaderCase): WireHead {
   let extra = ''
   const declared = headers.get('content-length')
   if (end) {
-    if (declared !== undefined) headers.set('content-length', '0')
+    if (declared !== undefined) headers.put('content-length', '0')
     else if (!expectsNoBody(head.method)) extra = 'content-length: 0\r\n'
   } else if (declared !== undefined && (length = parseContentLength(declared)) >= 0) {
     framing = LENGTH

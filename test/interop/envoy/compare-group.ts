@@ -1,8 +1,9 @@
 import type { Origin } from '../../support/origin.ts'
 import type { WireClient } from '../../support/wire.ts'
 import { logPath } from './bootstrap.ts'
-import { differences, undocumented } from './compare.ts'
-import type { Group, Probe } from './group.ts'
+import { type Difference, describeDifference, differences } from './compare.ts'
+import type { Group } from './group.ts'
+import type { Explanations } from './known-differences.ts'
 import { noteLine, readLog } from './log-lines.ts'
 import { type Observation, observe } from './observe.ts'
 import type { RunningProxy } from './processes.ts'
@@ -14,48 +15,44 @@ export interface Bench {
   readonly client: WireClient
 }
 
-/** What the proxies disagreed on, probe by probe, beyond what is documented. Empty: they agree. */
-export async function compareGroup(bench: Bench, group: Group): Promise<{ probe: string; found: string[] }[]> {
+/** What the proxies disagreed on, probe by probe. */
+export interface Disagreement {
+  readonly probe: string
+  readonly found: readonly string[]
+}
+
+/** Asks both proxies everything the group asks, and answers what no known difference explains. Empty: they agree. */
+export async function compareGroup(bench: Bench, group: Group, known: Explanations): Promise<Disagreement[]> {
   const outside = { client: bench.client, origin: bench.origin, group: group.name }
-  const rows: { probe: Probe; envoy: Observation; headgate: Observation }[] = []
+  const rows: { probe: string; envoy: Observation; headgate: Observation }[] = []
   for (const probe of group.probes) {
     const envoy = await observe(bench.envoy, probe, outside)
     const headgate = await observe(bench.headgate, probe, outside)
-    rows.push({ probe, envoy, headgate })
+    rows.push({ probe: probe.name, envoy, headgate })
   }
   const logs = await bothLogs(bench, group)
-  const result: { probe: string; found: string[] }[] = []
+  const result: Disagreement[] = []
   if (logs.envoy.length !== logs.headgate.length) {
     const found = [`envoy: ${logs.envoy.join('\n  ')}`, `headgate: ${logs.headgate.join('\n  ')}`]
     result.push({ probe: `number of log lines: ${logs.envoy.length}, ${logs.headgate.length}`, found })
   }
-  // One line per probe, in order; where a probe makes none or several, the lines are compared beneath the last probe.
+  // One line per probe, in order; where a probe makes none or several, the lines are compared by themselves.
   const aligned = logs.envoy.length === rows.length && logs.headgate.length === rows.length
   for (const [index, { probe, envoy, headgate }] of rows.entries()) {
     if (aligned) addLines(envoy, headgate, { envoy: logs.envoy[index], headgate: logs.headgate[index] })
-    const found =
-      probe.apart === undefined
-        ? undocumented(differences(envoy, headgate), probe.differs, probe.ignore)
-        : apart(probe.apart, envoy, headgate)
-    if (found.length > 0) result.push({ probe: probe.name, found })
+    note(result, probe, known.unexplained(group.name, probe, differences(envoy, headgate)))
   }
   if (!aligned && logs.envoy.length === logs.headgate.length) {
     for (const [index, line] of logs.envoy.entries()) {
-      const found = undocumented(differences(noteLine(line), noteLine(logs.headgate[index])))
-      if (found.length > 0) result.push({ probe: `log line ${index + 1}`, found })
+      const found = differences(noteLine(line), noteLine(logs.headgate[index]))
+      note(result, `log line ${index + 1}`, known.unexplained(group.name, `log line ${index + 1}`, found))
     }
   }
   return result
 }
 
-/** Of exchanges that are documented to differ as a whole: the two statuses. */
-function apart(expected: NonNullable<Probe['apart']>, envoy: Observation, headgate: Observation): string[] {
-  return (['envoy', 'headgate'] as const).flatMap((kind) => {
-    const status = ((kind === 'envoy' ? envoy : headgate).get('status') ?? '')
-      .replace(/^HTTP\S+ /, '')
-      .split(/[ :]/, 1)[0]
-    return status === expected[kind] ? [] : [`${kind} answers ${status}, ${expected.row} says ${expected[kind]}`]
-  })
+function note(result: Disagreement[], probe: string, found: readonly Difference[]): void {
+  if (found.length > 0) result.push({ probe, found: found.map(describeDifference) })
 }
 
 async function bothLogs(bench: Bench, group: Group): Promise<{ envoy: string[]; headgate: string[] }> {

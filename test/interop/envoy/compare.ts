@@ -18,17 +18,6 @@ export function differences(envoy: Observation, headgate: Observation): Differen
   return found
 }
 
-/** Sorts what was found: documented ones are taken out, documented ones that did not show up are put in. */
-export function undocumented(
-  found: readonly Difference[],
-  documented: { readonly [where: string]: string } = {},
-  ignored: readonly string[] = [],
-): string[] {
-  const left = found
-    .filter((d) => !Object.hasOwn(documented, d.where) && !ignored.includes(d.where))
-    .map((d) => `${d.where}: envoy ${JSON.stringify(d.envoy)}, headgate ${JSON.stringify(d.headgate)}`)
-  const stale = Object.keys(documented)
-    .filter((where) => !found.some((d) => d.where === where))
-    .map((where) => `${where}: documented as a difference (${documented[where]}), but there is none any more`)
-  return [...left, ...stale]
+export function describeDifference({ where, envoy, headgate }: Difference): string {
+  return `${where}: envoy ${JSON.stringify(envoy)}, headgate ${JSON.stringify(headgate)}`
 }

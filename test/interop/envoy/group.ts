@@ -18,15 +18,6 @@ export interface Probe {
   readonly arrivals?: number
   /** After sending: `fin` half-closes, `leave` drops the connection once the origin has the request. */
   readonly afterwards?: 'fin' | 'leave'
-  /** Documented differences: where → number of its row in the README. Each must really differ. */
-  readonly differs?: { readonly [where: string]: string }
-  /**
-   * The outcome differs as a whole, as a row of the README says: only the two statuses are looked at. `none` stands for
-   * a connection that ends without an answer.
-   */
-  readonly apart?: { readonly row: string; readonly envoy: string; readonly headgate: string }
-  /** Parts that are not compared here, because the outside decides them. */
-  readonly ignore?: readonly string[]
 }
 
 /** A listener of its own, what it does, and what it is asked. */

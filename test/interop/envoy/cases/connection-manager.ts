@@ -73,6 +73,11 @@ const addresses = (name: string, hcm: Data): Group => ({
   ],
 })
 
+/** With a probe from 127.0.0.1 itself. */
+function fromLoopback(group: Group): Group {
+  return { ...group, probes: [...group.probes, { ...get('/'), name: 'from loopback', from: '127.0.0.1' }] }
+}
+
 const internal = {
   cidr_ranges: [
     { address_prefix: '127.0.0.0', prefix_len: 8 },
@@ -90,7 +95,7 @@ const xff = (fields: Data): Data => ({
 
 const detection: Group[] = [
   addresses('plain', {}),
-  addresses('remote', { use_remote_address: true }),
+  fromLoopback(addresses('remote', { use_remote_address: true })),
   addresses('remote_internal', { use_remote_address: true, internal_address_config: internal }),
   addresses('header_internal', { internal_address_config: internal }),
   addresses('remote_hops', { use_remote_address: true, xff_num_trusted_hops: 1, append_x_forwarded_port: true }),
