@@ -8,7 +8,8 @@ import { bindRefusal } from '../lib/runtime/bind-refusal.ts'
 import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
 import { applySocketMode } from '../lib/runtime/local-binder.ts'
 import type { ConnectionManager } from './http/connection-manager.ts'
-import { type ConnectionHost, Http1ServerConnection } from './http1/connection.ts'
+import { Http1ServerConnection } from './http1/connection.ts'
+import type { ConnectionHost } from './http1/host.ts'
 import { resetSocket } from './http1/reset.ts'
 
 /** What listeners share within a gateway. */

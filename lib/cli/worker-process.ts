@@ -8,6 +8,9 @@ import { createEngine } from './engine.ts'
 import { fromSettings } from './settings.ts'
 import { standardFilters } from './standard-filters.ts'
 
+/** V8's, under `--expose-gc`. */
+declare const gc: Collect | undefined
+
 // The entry module of a worker process: forked by the supervisor, never imported.
 
 ignoreBrokenPipes(process)
@@ -16,7 +19,7 @@ runWorker({
   clock: systemClock,
   create({ binder, serving, worker, settings }) {
     // Lives as long as the process.
-    new BufferGarbage((globalThis as { gc?: Collect }).gc)
+    new BufferGarbage(typeof gc === 'function' ? gc : undefined)
     process.title = `headgate: worker ${worker}`
     const log = createLog({ level: fromSettings(settings).logLevel })
     process.on('exit', () => log.flush())

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Downstream } from '../../lib/chain/contract.ts'
 import type { Exchange } from '../../lib/chain/exchange.ts'
+import type { LocalReply } from '../../lib/chain/filter.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { Headers } from '../../lib/core/headers.ts'
@@ -15,23 +16,14 @@ import {
   HeadParser,
   KEEP_ALIVE,
 } from '../../lib/http1/head-parser.ts'
-import { fieldLines, statusLine } from '../../lib/http1/head-writer.ts'
-import type { ConnectionManager } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
+import type { ConnectionHost } from './host.ts'
 import { Linger } from './linger.ts'
 import { resetSocket } from './reset.ts'
 import { ResponseWriter } from './response-writer.ts'
 import { splice } from './splice.ts'
-
-/** What a connection needs from the listener that accepted it. */
-export interface ConnectionHost {
-  /** The manager of the current snapshot; asked again for each request. */
-  readonly manager: ConnectionManager
-  /** True once the listener drains: answers say `Connection: close`. */
-  readonly draining: boolean
-  connectionClosed(connection: Http1ServerConnection): void
-}
+import { ExchangeTunnel } from './tunnel.ts'
 
 /**
  * The server side of one HTTP/1 connection: bytes to exchanges and back, one at a time, in order.
@@ -124,13 +116,6 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     if (this.#socket.writableLength === 0) this.#socket.destroy()
     else this.#end()
   }
-
-  /** Where bytes that preceded this codec (a peek) enter. */
-  receive(chunk: Buffer): void {
-    this.#onData(chunk)
-  }
-
-  // --- reading ----------------------------------------------------------------------------------------------------
 
   #onData(chunk: Buffer): void {
     if (this.#tunnel || this.#linger !== undefined) return
@@ -237,23 +222,17 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   #refuseBody(): void {
     this.#host.manager.stats.protocolErrors.v++
+    const details = this.#body.problem ?? 'http1.body_error'
+    this.#refuseRest(FAILURES.clientProtocol, { status: 400, body: 'Bad Request', details, flag: 'DPE' })
+  }
+
+  /** The rest of a request is not wanted: answered where that is possible, broken off where an answer is on its way. */
+  #refuseRest(why: Failure, reply: LocalReply): void {
     this.#out.close = true
     const exchange = this.#exchange
-    if (exchange === undefined) {
-      this.destroy()
-      return
-    }
-    if (exchange.headersSent) {
-      exchange.downstreamFailed(FAILURES.clientProtocol)
-      resetSocket(this.#socket)
-    } else {
-      exchange.reply({
-        status: 400,
-        body: 'Bad Request',
-        details: this.#body.problem ?? 'http1.body_error',
-        flag: 'DPE',
-      })
-    }
+    if (exchange === undefined) this.destroy()
+    else if (exchange.headersSent) exchange.abortFor(why)
+    else exchange.reply(reply)
   }
 
   /** The client's FIN. Before its response is complete that is an abort (DESIGN §8). */
@@ -284,8 +263,6 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     exchange?.downstreamFailed(FAILURES.clientClosed)
     this.#host.connectionClosed(this)
   }
-
-  // --- writing ----------------------------------------------------------------------------------------------------
 
   writeInformational(status: number, headers: Headers): void {
     if (!this.#destroyed) this.#out.informational(status, headers)
@@ -326,36 +303,20 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   }
 
   upgrade(status: number, headers: Headers, upstream: Socket, early: Buffer): void {
-    const { config } = this.#host.manager
-    const accepted = headers.get('upgrade')
-    const upgraded = accepted === undefined ? '' : `upgrade: ${accepted}\r\nconnection: upgrade\r\n`
-    const lines = fieldLines(headers, config.http1.headerCase, true) + upgraded
-    this.#tunnel = true
-    this.#out.close = true
-    this.#out.raw(`${statusLine(status)}${lines}\r\n`)
-    this.#out.flush()
-    const held = this.#stash
-    this.#stash = undefined
-    this.#requestDone = true
-    splice(this.#socket, upstream, { toUpstream: held, toDownstream: early }, this)
-  }
-
-  /** @internal Bytes of a tunnel, by direction: they count, and they keep it alive. */
-  tunnelBytes(sent: number, received: number): void {
     const exchange = this.#exchange
-    if (exchange === undefined) return
-    const { info } = exchange
-    info.bytesSent += sent
-    info.upstreamBytesReceived += sent
-    info.bytesReceived += received
-    info.upstreamBytesSent += received
-    exchange.lastActivityMs = this.#host.manager.wheel.nowMs
-  }
-
-  /** @internal */
-  tunnelEnded(): void {
-    this.#out.done = true
-    this.#exchange?.tunnelEnded()
+    if (exchange === undefined) {
+      upstream.destroy()
+      return
+    }
+    this.#tunnel = true
+    this.#requestDone = true
+    this.#out.switchProtocols(status, headers)
+    const held = { toUpstream: this.#stash, toDownstream: early }
+    this.#stash = undefined
+    const ended = (): void => {
+      this.#out.done = true
+    }
+    splice(this.#socket, upstream, held, new ExchangeTunnel(exchange, this.#host.manager.wheel, ended))
   }
 
   /** The manager has logged and released the exchange: on to the next request, or to the end. */
@@ -426,11 +387,9 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
       this.#deadlines.bodyStarted(true)
       return
     }
-    this.#out.close = true
     this.#host.manager.stats.slowBodies.v++
-    const exchange = this.#exchange
-    if (exchange?.headersSent) exchange.abort(FAILURES.clientIdle)
-    else exchange?.reply({ status: 408, body: 'Request Timeout', details: 'request_body_too_slow' })
+    const reply = { status: 408, body: 'Request Timeout', details: 'request_body_too_slow' }
+    this.#refuseRest(FAILURES.clientIdle, reply)
   }
 }
 

@@ -63,6 +63,15 @@ export class ResponseWriter {
     return head.text.length
   }
 
+  /** The head of a permitted upgrade, or of a CONNECT's 2xx: what follows is no HTTP of ours. */
+  switchProtocols(status: number, headers: Headers): void {
+    const accepted = headers.get('upgrade')
+    const upgraded = accepted === undefined ? '' : `upgrade: ${accepted}\r\nconnection: upgrade\r\n`
+    this.close = true
+    this.#writer.raw(`${statusLine(status)}${fieldLines(headers, this.#facts.spelling, true)}${upgraded}\r\n`)
+    this.#writer.flush()
+  }
+
   /** Text of its own, in order with the responses: `100 Continue`. */
   raw(text: string): void {
     this.#writer.raw(text)

@@ -185,6 +185,15 @@ t.test('a lane counts what it takes to keep a chunk, not only its bytes', (t) =>
   bench.lane.open()
   t.same(bench.fullness, [true, false])
 
+  const joined = new Bench(1 << 20)
+  joined.lane.hold(0)
+  let chunks = 0
+  for (; joined.fullness.length === 0 && chunks < 2000; chunks++) joined.lane.push(Buffer.alloc(1000), false)
+  t.same(joined.fullness, [true])
+  t.ok(chunks > 950 && chunks <= 1049, `bytes that were joined count as bytes: full after ${chunks} chunks`)
+  joined.lane.open()
+  t.same(joined.fullness, [true, false])
+
   const empty = new Bench(1 << 22)
   empty.lane.hold(0)
   for (let i = 0; i < 100_000; i++) empty.lane.push(Buffer.alloc(0), false)

@@ -12,7 +12,7 @@ export type Observation = Map<string, string>
 const CLIENT = '127.0.0.2'
 
 /** How long a proxy may take to close after its answer before it counts as kept alive. */
-const CLOSING_MS = 30
+const CLOSING_MS = 20
 
 /** The scripted origin: the request's `x-script` says what happens. */
 export const script: OriginScript = async (request, reply) => {

@@ -261,7 +261,7 @@ const hygiene: Group = {
       name: 'expect: 100-continue',
       send: [request('POST', '/', 'expect: 100-continue', 'content-length: 3'), 'abc'],
     },
-    { name: 'two pipelined', send: request('GET', '/one') + request('GET', '/two'), responses: 2 },
+    { name: 'two pipelined', send: request('GET', '/one') + request('GET', '/two'), responses: 2, lines: 2 },
     { name: 'empty line first', send: `\r\n${request('GET', '/')}`, method: 'GET' },
   ],
 }

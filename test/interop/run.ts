@@ -1,0 +1,72 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { findProgram, missing, type ProgramName } from './programs.ts'
+
+/** A file of tap tests, and the programs without which it skips itself. */
+interface Suite {
+  readonly file: string
+  /** Each test of the file needs one or more of these; its name says which. */
+  readonly programs: readonly ProgramName[]
+}
+
+const SUITES: readonly Suite[] = [
+  { file: 'envoy-differential.interop.ts', programs: ['envoy'] },
+  { file: 'clients.interop.ts', programs: ['curl', 'wrk', 'nginx', 'haproxy'] },
+]
+
+interface Tally {
+  passed: number
+  failed: number
+  readonly skipped: string[]
+}
+
+/**
+ * Runs the suites one after the other, prints their TAP, names what was skipped and why, and ends with
+ * `N passed, N failed, N skipped`. The exit status is 1 where anything failed, or where a suite skipped a test whose
+ * programs are all here: a skip must never hide that nothing was tested.
+ */
+const total: Tally = { passed: 0, failed: 0, skipped: [] }
+for (const suite of SUITES) {
+  process.stdout.write(`# ${suite.file}: ${suite.programs.map(whereIs).join(', ')}\n`)
+  await run(suite, total)
+}
+for (const skipped of total.skipped) process.stdout.write(`SKIPPED: ${skipped}\n`)
+process.stdout.write(`${total.passed} passed, ${total.failed} failed, ${total.skipped.length} skipped\n`)
+process.exitCode = total.failed > 0 ? 1 : 0
+
+function whereIs(name: ProgramName): string {
+  return `${name} ${findProgram(name) ?? 'is missing'}`
+}
+
+async function run(suite: Suite, tally: Tally): Promise<void> {
+  const file = fileURLToPath(new URL(suite.file, import.meta.url))
+  const child = spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let text = ''
+  child.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString('utf8')
+    process.stdout.write(chunk)
+  })
+  const [status] = (await once(child, 'close')) as [number | null]
+  const before = tally.failed
+  count(text, suite, tally)
+  if (status === 0 && !/^1\.\.[1-9]/m.test(text)) fail(`${suite.file} ran no test`, tally)
+  if (status !== 0 && tally.failed === before) fail(`${suite.file} ended with status ${status}`, tally)
+}
+
+/** Counts the results of the outermost level. */
+function count(text: string, suite: Suite, tally: Tally): void {
+  for (const [, verdict, rest] of text.matchAll(/^(ok|not ok) \d+ - (.*)$/gm)) {
+    const skip = /^(.*?) # SKIP ?(.*)$/.exec(rest)
+    if (verdict === 'not ok') tally.failed++
+    else if (skip === null) tally.passed++
+    else if (missing(suite.programs.filter((name) => skip[2].includes(name))) === undefined) {
+      fail(`${suite.file}: "${skip[1]}" was skipped although its programs are here (${skip[2]})`, tally)
+    } else tally.skipped.push(`${suite.file}: ${skip[1]}: ${skip[2]}`)
+  }
+}
+
+function fail(why: string, tally: Tally): void {
+  tally.failed++
+  process.stdout.write(`FAILED: ${why}\n`)
+}
