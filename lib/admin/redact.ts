@@ -5,7 +5,15 @@ const REDACTED = '[redacted]'
 const REDACTED_BYTES = Buffer.from(REDACTED).toString('base64')
 
 /** Fields below which inline data sources are secret. */
-const SECRET_PARTS: readonly string[] = ['private_key', 'password', 'token', 'secret', 'session_ticket', 'pkcs12', 'credential']
+const SECRET_PARTS: readonly string[] = [
+  'private_key',
+  'password',
+  'token',
+  'secret',
+  'session_ticket',
+  'pkcs12',
+  'credential',
+]
 /** Fields whose own text is secret. */
 const SECRET_FIELDS: ReadonlySet<string> = new Set([
   'private_key',

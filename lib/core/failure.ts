@@ -99,8 +99,6 @@ export const FAILURES = {
   upstreamBroken: failure('upstream-closed', 'upstream', 'never', 503, 'UC', 'connection termination'),
   upstreamReset: failure('upstream-reset', 'upstream', 'never', 503, 'UR', 'remote reset'),
   upstreamProtocol: failure('upstream-protocol', 'upstream', 'never', 502, 'UPE', 'protocol error'),
-  /** Envoy answers 503 where a response head is larger than allowed, 502 for all else that breaks HTTP. */
-  upstreamHeadTooLarge: failure('upstream-protocol', 'upstream', 'never', 502, 'UPE', 'protocol error'),
   upstreamTimeout: failure('upstream-timeout', 'local', 'never', 504, 'UT', 'upstream_response_timeout'),
   overflow: failure('overflow', 'local', 'never', 503, 'UO', 'overflow'),
   noHealthyHost: failure('no-healthy-host', 'local', 'never', 503, 'UH', 'no_healthy_upstream'),

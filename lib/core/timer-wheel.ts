@@ -60,7 +60,6 @@ export class TimerWheel implements TurnWork {
     return this.nowMs
   }
 
-  /** @internal */
   turnEnds(): void {
     this.#fresh = false
   }

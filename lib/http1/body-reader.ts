@@ -87,7 +87,7 @@ export class BodyReader {
       return chunk.length
     }
     const available = chunk.length - offset
-    const take = available < this.#remaining ? available : this.#remaining
+    const take = Math.min(available, this.#remaining)
     if (take === 0) return offset
     this.#remaining -= take
     const end = this.#remaining === 0
@@ -107,7 +107,7 @@ export class BodyReader {
     while (i < chunk.length) {
       if (this.#state === DATA) {
         const available = chunk.length - i
-        const take = available < this.#remaining ? available : this.#remaining
+        const take = Math.min(available, this.#remaining)
         this.#remaining -= take
         if (this.#remaining === 0) this.#state = DATA_CR
         handler.onBody(chunk.subarray(i, i + take), false)

@@ -72,7 +72,7 @@ t.test('a cluster without hosts: 503 UH; a cluster that is not there: the status
   t.equal(gateway.stat('cluster.empty.upstream_cx_none_healthy'), 1)
   t.equal((await wire.exchange(get('/503', 'x-to: nowhere'))).status, 503)
   t.equal((await wire.exchange(get('/404', 'x-to: nowhere'))).status, 404)
-  t.equal((await wire.exchange(get('/503'))).status, 404, 'nobody named a cluster')
+  t.equal((await wire.exchange(get('/503'))).status, 503, 'nobody named a cluster')
   t.equal((await wire.exchange(get('/503', 'x-to: origin'))).status, 200)
   t.same(
     (await finish()).map((line) => line.flags),

@@ -6,6 +6,8 @@ set -uo pipefail
 cd "$(dirname "$0")/../.."
 folder="$PWD/.interop"
 mkdir -p "$folder/bin"
+# Ignores itself, wherever this runs.
+echo "*" > "$folder/.gitignore"
 
 lacks() { ! command -v "$1" >/dev/null 2>&1 && [ ! -x "/usr/sbin/$1" ] && [ ! -x "$folder/bin/$1" ]; }
 

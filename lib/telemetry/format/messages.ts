@@ -207,9 +207,9 @@ function percentDecode(text: string | undefined): string | undefined {
 
 /** Escapes of visible ASCII, decoded; what could break a line or a field stays escaped. */
 function decodeVisible(query: string | undefined): string | undefined {
-  return query?.replace(/%([2-7][0-9a-f])/gi, (escape, digits: string) => {
+  return query?.replace(/%([2-7][0-9a-f])/gi, (escaped, digits: string) => {
     const code = Number.parseInt(digits, 16)
-    return code > 0x20 && code < 0x7f ? String.fromCharCode(code) : escape
+    return code > 0x20 && code < 0x7f ? String.fromCharCode(code) : escaped
   })
 }
 

@@ -8,7 +8,7 @@ import { type BodyHandler, BodyReader } from '../../http1/body-reader.ts'
 import { MessageWriter } from '../../http1/body-writer.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY, UNTIL_CLOSE } from '../../http1/framing.ts'
 import { HeadBuffer } from '../../http1/head-buffer.ts'
-import { CLOSE, HEAD_ERRORS, type Head, HeadParser, KEEP_ALIVE } from '../../http1/head-parser.ts'
+import { CLOSE, type Head, HeadParser, KEEP_ALIVE } from '../../http1/head-parser.ts'
 import type { Http1Pool } from './pool.ts'
 import { requestHead } from './request-head.ts'
 import type { Http1ClientStream } from './stream.ts'
@@ -178,8 +178,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
       if (text === undefined) return
       const head = typeof text === 'string' ? this.#parser.parse(text) : text
       if (!('raw' in head)) {
-        const large = head === HEAD_ERRORS.headersTooLarge || head === HEAD_ERRORS.uriTooLong
-        this.#break(large ? FAILURES.upstreamHeadTooLarge : FAILURES.upstreamProtocol, head.reason)
+        this.#break(FAILURES.upstreamProtocol, head.reason)
         return
       }
       at = this.#heads.next
