@@ -55,6 +55,7 @@ export function compileHealthCheck(config: HealthCheckConfig, scope: Scope): Htt
         if (!scope.serving()) stream.response.set('x-envoy-immediate-health-check-fail', 'true')
         return
       }
+      stream.response.set('x-envoy-upstream-healthchecked-cluster', scope.node.cluster)
       // An answer from memory must not prolong itself. What comes instead of an unreachable upstream counts.
       if (cacheTimeMs > 0 && !state.answered) {
         memory.status = stream.status

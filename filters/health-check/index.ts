@@ -7,9 +7,9 @@ import { compileHealthCheck } from './filter.ts'
  * clusters have too few healthy hosts. In pass-through mode the upstream answers, and its answer may be remembered.
  * While the gateway is failing, all other responses carry `x-envoy-immediate-health-check-fail: true`.
  *
- * Health checks are marked for access logs (`not_health_check_filter`). The response header
- * `x-envoy-upstream-healthchecked-cluster`, which names Envoy's own `--service-cluster`, is not sent. In pass-through mode
- * the upstream's `x-envoy-degraded` is remembered with its status.
+ * Health checks are marked for access logs (`not_health_check_filter`), and their answers name the node's cluster in
+ * `x-envoy-upstream-healthchecked-cluster`. In pass-through mode the upstream's `x-envoy-degraded` is remembered with its
+ * status.
  *
  * Posture: robust against untrusted clients. It says how healthy clusters are to whoever matches its headers.
  */

@@ -148,6 +148,8 @@ export interface Scope {
   readonly filterName: string
   readonly statPrefix: string
   readonly runtime: Runtime
+  /** Who this proxy is, as its configuration says; '' where it does not. */
+  readonly node: { readonly id: string; readonly cluster: string }
   readonly clock: Clock
   /** Coarse timers for per-request deadlines. */
   readonly wheel: TimerWheel

@@ -127,6 +127,7 @@ class GatewayEngine implements Engine {
     }
     const scope: Omit<Scope, 'filterName' | 'statPrefix'> = {
       runtime,
+      node: config.node,
       clock,
       wheel: this.#wheel,
       random,
@@ -139,6 +140,7 @@ class GatewayEngine implements Engine {
     for (const listener of config.listeners) {
       const steps = managerSteps(listener.filterChain.http, {
         registry,
+        node: config.node,
         scopeFor: (filterName, statPrefix) => ({ ...scope, filterName, statPrefix: `http.${statPrefix}.` }),
         own,
         runtime,

@@ -21,6 +21,8 @@ import { httpStats } from './stats.ts'
 /** What compiling a connection manager needs of the gateway. */
 export interface ManagerDeps {
   readonly registry: FilterRegistry
+  /** Who this proxy is: what `add_user_agent` tells upstreams. */
+  readonly node: Scope['node']
   /** The scope of one filter of this manager. */
   readonly scopeFor: (filterName: string, statPrefix: string) => Scope
   readonly own: <T extends Disposable>(resource: T) => T
@@ -56,6 +58,7 @@ export function* managerSteps(
   })
   return new ConnectionManager({
     config,
+    node: deps.node,
     routes,
     defaultPlan,
     emptyPlan: compileChain([], [], NEVER),

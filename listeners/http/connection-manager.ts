@@ -17,7 +17,7 @@ import type { CompiledRoute } from '../../lib/router/route.ts'
 import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import type { Http1ServerConnection } from '../http1/connection.ts'
 import { resolveTarget, stripAuthority } from './authority.ts'
-import { appendVia, type CallerRules } from './forwarded.ts'
+import { addUserAgent, appendVia, type CallerRules } from './forwarded.ts'
 import { editReply, refusal } from './local-reply.ts'
 import { applyPathRules, needsNormalizing } from './path.ts'
 import { applyRequestId } from './request-id.ts'
@@ -31,6 +31,7 @@ export interface Routes {
 /** Everything a manager was compiled from. */
 export interface ManagerParts {
   readonly config: HttpConnectionManagerConfig
+  readonly node: { readonly id: string; readonly cluster: string }
   readonly routes: Routes
   /** The chain of requests that match no route: the filters run, the router answers 404. */
   readonly defaultPlan: ChainPlan
@@ -239,7 +240,7 @@ export class ConnectionManager implements ExchangeOwner {
     if (config.schemeOverwrite !== undefined) request.put('x-forwarded-proto', config.schemeOverwrite)
     exchange.head.scheme = request.get('x-forwarded-proto') === 'https' ? 'https' : 'http'
     if (config.via !== '') appendVia(request, config.via)
-    if (config.addUserAgent && !request.has('user-agent')) request.add('user-agent', config.serverName)
+    if (config.addUserAgent) addUserAgent(request, this.#parts.node)
     const protocol = exchange.head.protocol
     // `Upgrade: h2c` is answered in HTTP/1.
     if (protocol === 'h2c') exchange.head.protocol = undefined

@@ -202,3 +202,10 @@ function compileDetection(config: HttpConnectionManagerConfig['originalIpDetecti
     return address === undefined ? undefined : { address, trusted: !xff.includes(',') }
   }
 }
+
+/** Envoy's `add_user_agent`: names the node's cluster as the caller, and as the agent of requests that name none. */
+export function addUserAgent(headers: Headers, node: { readonly id: string; readonly cluster: string }): void {
+  headers.set('x-envoy-downstream-service-cluster', node.cluster)
+  if (!headers.has('user-agent')) headers.append('user-agent', node.cluster)
+  if (node.id !== '') headers.set('x-envoy-downstream-service-node', node.id)
+}

@@ -65,6 +65,7 @@ export const toOrigin: Fields = { match: { prefix: '/' }, route: { cluster: 'ori
 
 export function bootstrap(spec: BootstrapSpec): object {
   return {
+    node: { id: 'gate-1', cluster: 'edge' },
     static_resources: {
       listeners: (spec.listeners ?? [spec]).map(listener),
       clusters: spec.clusters,

@@ -490,7 +490,10 @@ t.test('gRPC callers get local replies as trailers-only responses', async (t) =>
 
 t.test('user-agent is added where asked, the scheme overwritten where asked', async (t) => {
   const m = await manager(t, { add_user_agent: true, server_name: 'gate' })
-  t.equal((await m.ask()).seen.get('user-agent'), 'gate')
+  const { seen } = await m.ask()
+  t.equal(seen.get('user-agent'), 'edge', "the node's cluster")
+  t.equal(seen.get('x-envoy-downstream-service-cluster'), 'edge')
+  t.equal(seen.get('x-envoy-downstream-service-node'), 'gate-1')
   t.equal((await m.ask('/', 'User-Agent: me')).seen.get('user-agent'), 'me')
   const scheme = await manager(
     t,

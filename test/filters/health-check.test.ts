@@ -33,7 +33,7 @@ function verdict(driven: Driven): unknown {
 t.test('outside pass-through mode it answers health checks itself and marks them for the log', async (t) => {
   const driven = through({ pass_through_mode: false })
   t.same(verdict(driven), { status: 200, details: 'health_check_ok', failed: false, immediate: false })
-  t.same(lines(driven.downstream.headers), ['content-length: 0'])
+  t.same(lines(driven.downstream.headers), ['content-length: 0', 'x-envoy-upstream-healthchecked-cluster: edge'])
   t.equal(driven.upstream.begun, 0)
   t.equal(driven.exchange.filterState.get('health_check'), true)
   const failing = through({ pass_through_mode: false }, {}, { serving: () => false })
@@ -103,7 +103,11 @@ t.test('an answer is remembered for the cache time, and its repetition does not 
   const second = check()
   t.equal(second.upstream.begun, 0)
   t.same(verdict(second), { status: 200, details: 'health_check_cached', failed: false, immediate: false })
-  t.same(lines(second.downstream.headers), ['x-envoy-degraded: ', 'content-length: 0'])
+  t.same(lines(second.downstream.headers), [
+    'x-envoy-degraded: ',
+    'content-length: 0',
+    'x-envoy-upstream-healthchecked-cluster: edge',
+  ])
   scope.clock.advance(500)
   const third = check()
   t.equal(third.upstream.begun, 1, 'asked again')

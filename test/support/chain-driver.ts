@@ -287,6 +287,7 @@ export function testScope(options: ScopeOptions = {}): TestScope {
     filterName: 'filter',
     statPrefix: 'http.ingress.',
     runtime: { get: (key) => options.runtime?.[key] },
+    node: { id: 'gate-1', cluster: 'edge' },
     clock,
     wheel: new TimerWheel(clock),
     random: () => 0.5,

@@ -226,22 +226,6 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
     rules: [{ group: /^remote_internal$/, where: /^header x-request-id$/ }],
   },
   {
-    what: '`add_user_agent`',
-    envoy: 'user-agent is the node’s cluster; x-envoy-downstream-service-{cluster,node} are added',
-    headgate: 'user-agent is `server_name`; nothing is added',
-    why: 'gap: connection managers do not know the node',
-    rules: [
-      { group: /^server_named$/, where: /^origin header (user-agent|x-envoy-downstream-service-(cluster|node))$/ },
-    ],
-  },
-  {
-    what: '`x-envoy-upstream-healthchecked-cluster` of the health_check filter',
-    envoy: 'the node’s cluster',
-    headgate: 'not sent',
-    why: 'gap: filters do not know the node',
-    rules: [{ group: /^health/, where: /^header x-envoy-upstream-healthchecked-cluster$/ }],
-  },
-  {
     what: '`json_format` bodies',
     envoy: 'keys sorted, a line end behind',
     headgate: 'keys as configured, no line end',
