@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { AnyFilterFactory } from '../../lib/chain/registry.ts'
 import type { GatewayConfig } from '../../lib/config/model.ts'
@@ -9,6 +8,7 @@ import { ConfigRefused } from '../../lib/core/errors.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { Origin, type OriginScript } from '../support/origin.ts'
+import { socketPath } from '../support/socket-path.ts'
 import { bootstrap, cluster, endpoint, type Fields, type ListenerSpec, toOrigin } from './bootstrap.ts'
 import { get, type Setup, type SetupSpec, setup } from './setup.ts'
 
@@ -297,7 +297,7 @@ t.test('two addresses with port 0 are two ports, kept by a listener of the same 
 
 // A short name: it is part of the path, and sockets have short ones.
 t.test('a Unix socket', async (t) => {
-  const path = join(t.testdir(), 'gate.sock')
+  const path = socketPath(t, 'gate.sock')
   const pipe = { fields: { address: { pipe: { path } } } }
   const { client, apply } = await replaceable(t, named('old', pipe))
   t.equal((await (await client.connect({ path })).exchange(get())).get('x-listener'), 'old')

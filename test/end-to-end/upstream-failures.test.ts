@@ -6,6 +6,7 @@ import { settle, TestClock } from '../support/clock.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { TestGateway } from '../support/gateway.ts'
 import { Origin, type OriginScript } from '../support/origin.ts'
+import { socketPath } from '../support/socket-path.ts'
 import { WireClient } from '../support/wire.ts'
 import { bootstrap, cluster, endpoint, type Fields, type LogLine } from './bootstrap.ts'
 import { get, post, setup } from './setup.ts'
@@ -422,7 +423,7 @@ t.test('hosts that configuration calls unhealthy get nothing while others are we
 })
 
 t.test('a host behind a Unix socket', async (t) => {
-  const path = join(t.testdirName, 'origin.sock')
+  const path = socketPath(t, 'origin.sock')
   const { connect, finish } = await setup(t, {
     clusters: [
       {

@@ -1,14 +1,14 @@
-import { join } from 'node:path'
 import t from 'tap'
 import type { ListenerConfig } from '../../lib/config/listener.ts'
 import { ConfigRefused } from '../../lib/core/errors.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import type { ConnectionManager } from '../../listeners/http/connection-manager.ts'
 import { Listener } from '../../listeners/listener.ts'
+import { socketPath } from '../support/socket-path.ts'
 
 t.test('a socket whose mode cannot be set is closed, and let go of once', async (t) => {
   // The file is not where the mode is to be applied.
-  const address = { kind: 'pipe', path: join(t.testdir(), 'missing.sock'), mode: 0o600 } as const
+  const address = { kind: 'pipe', path: socketPath(t, 'missing.sock'), mode: 0o600 } as const
   let bound = 0
   let released = 0
   const binder = {

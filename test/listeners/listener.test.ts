@@ -1,15 +1,15 @@
-import { join } from 'node:path'
 import t from 'tap'
 import { bootstrap, cluster } from '../end-to-end/bootstrap.ts'
 import { get, post, setup } from '../end-to-end/setup.ts'
 import { settle } from '../support/clock.ts'
 import { TestGateway } from '../support/gateway.ts'
 import { Origin } from '../support/origin.ts'
+import { socketPath } from '../support/socket-path.ts'
 import { WireClient } from '../support/wire.ts'
 
 // A short name: it is part of the path, and sockets have short ones.
 t.test('a Unix socket', async (t) => {
-  const path = join(t.testdir(), 'gate.sock')
+  const path = socketPath(t, 'gate.sock')
   const origin = await Origin.start(async (request, reply) => {
     const { bytes } = await request.body
     if (request.target !== '/broken') {
