@@ -12,14 +12,14 @@ import { findProgram, missing, type ProgramName } from './programs.ts'
 import { folderFor, startHaproxy, startNginx } from './servers.ts'
 
 // tap ends a file after 30 s unless told otherwise.
-t.setTimeout(180_000)
+t.setTimeout(600_000)
 
 const MIB = 1 << 20
 const SIZES = [0, 1, 1000, 65_536, MIB] as const
 
 /** Skipped where a program is missing; the reason names it. */
 function needing(...programs: ProgramName[]): { skip: string | false; timeout: number } {
-  return { skip: missing(programs) ?? false, timeout: 60_000 }
+  return { skip: missing(programs) ?? false, timeout: 120_000 }
 }
 
 function program(name: ProgramName): string {

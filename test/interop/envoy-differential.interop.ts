@@ -41,7 +41,7 @@ const SETS: { readonly [name: string]: readonly Group[] } = {
 }
 
 // tap ends a file after 30 s unless told otherwise.
-t.setTimeout(300_000)
+t.setTimeout(900_000)
 
 const skip = missing(['envoy']) ?? false
 const only = process.argv.slice(2).filter((name) => Object.hasOwn(SETS, name))
@@ -49,7 +49,7 @@ const known = new Explanations()
 
 for (const [name, groups] of Object.entries(SETS)) {
   if (only.length > 0 && !only.includes(name)) continue
-  t.test(`Envoy and Headgate agree: ${name}`, { skip, timeout: 120_000 }, async (t) => {
+  t.test(`Envoy and Headgate agree: ${name}`, { skip, timeout: 400_000 }, async (t) => {
     const bench = await start(t, groups)
     for (const group of groups) {
       await t.test(group.name, async (t) => {

@@ -172,7 +172,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f
 
 function normal(name: string, value: string): string {
   if (name === 'date') return /^\w{3}, \d\d \w{3} 20[0-2]\d /.test(value) ? '<now>' : value
-  if (name === 'x-envoy-upstream-service-time') return value.replace(/^\d{1,2}$/, '<ms>')
+  if (name === 'x-envoy-upstream-service-time') return value.replace(/^(?!999$)\d{1,4}$/, '<ms>')
   const uuid = UUID.exec(value)
   return uuid === null ? value : `<uuid ${uuid[1]}>`
 }
