@@ -1,6 +1,5 @@
 /** Where the built-in configuration listens; also what `headgate run` prints. */
 export const DEFAULT_LISTENER = '127.0.0.1:10000'
-export const DEFAULT_ADMIN = '127.0.0.1:15000'
 
 /**
  * The configuration of `headgate run` without `--config`: an ordinary Envoy bootstrap, which sends everything to the

@@ -137,10 +137,6 @@ export class ConnectionManager implements ExchangeOwner {
     if (!this.#admit(exchange, head, end)) return
     const route = this.#parts.routes.match(exchange)
     this.#note(exchange, route)
-    // Bytes of a tunnel that nobody grants may follow a CONNECT: they are no requests.
-    if (route === undefined && head.method === 'CONNECT') {
-      ;(exchange.downstream as Http1ServerConnection).closeAfterResponse()
-    }
     if (!this.#mayUpgrade(exchange, route)) {
       exchange.route = route
       this.#refuse(exchange, 403, { details: 'upgrade_failed', end, close: true })
