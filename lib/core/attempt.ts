@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import type { Failure } from './failure.ts'
 import type { Protocol, RequestHead } from './head.ts'
 import type { Headers } from './headers.ts'
@@ -15,8 +14,14 @@ export interface Attempt {
   /** The request has no body. */
   readonly end: boolean
   readonly priority: RoutingPriority
-  /** The client asked for a permitted upgrade: a 101 turns the connection into a tunnel. */
+  /**
+   * The client asked for a permitted upgrade or CONNECT: the answer may turn the exchange into a tunnel. Such a request
+   * has no body (`end` is true), and its stream stays open for what the tunnel brings: nothing is written before
+   * `onUpgraded`.
+   */
   readonly upgrade: boolean
+  /** What the client speaks, for clusters that answer in kind. */
+  readonly downstreamProtocol: Protocol
   /** Interim 100s are passed on instead of dropped (`proxy_100_continue`). */
   readonly forwardContinue: boolean
 }
@@ -30,7 +35,7 @@ export interface UpstreamInfo {
   readonly reused: boolean
 }
 
-/** What an attempt reports. Nothing follows a complete response, `onReset` or `onUpgraded`. */
+/** What an attempt reports. Nothing follows a complete response or `onReset`. */
 export interface UpstreamEvents {
   onConnected(info: UpstreamInfo): void
   onInformational(status: number, headers: Headers): void
@@ -38,7 +43,11 @@ export interface UpstreamEvents {
   /** False: `pause` semantics, nothing more until `resume`. */
   onData(chunk: Buffer, end: boolean): boolean
   onTrailers(trailers: Headers): void
-  onUpgraded(status: number, headers: Headers, socket: Socket, early: Buffer): void
+  /**
+   * Instead of `onHeaders`: the upgrade is granted, with the status of an HTTP/1 answer (101, or 2xx for CONNECT). From
+   * here on `onData` and `write` carry the tunnel's bytes, and `end` in either is a half-close of that direction alone.
+   */
+  onUpgraded(status: number, headers: Headers): void
   /** After a `write` that answered false: more may be written. */
   onDrain(): void
   onReset(why: Failure, detail?: string): void
@@ -75,6 +84,8 @@ export interface PickContext {
 /** One upstream cluster of the current snapshot. */
 export interface Cluster {
   readonly name: string
+  /** Its name in statistics (`cluster.<statName>.`). */
+  readonly statName: string
   /** A response through this cluster may not take longer; undefined: no limit of its own. */
   readonly maxStreamDurationMs: number | undefined
   pick(context: PickContext): UpstreamHost | Failure

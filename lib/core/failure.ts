@@ -90,7 +90,11 @@ function failure(
 /** The closed catalogue. Compare by identity or by `code`. */
 export const FAILURES = {
   clientClosed: failure('client-closed', 'downstream', 'never', 0, 'DC', 'downstream_remote_disconnect'),
+  /** RST_STREAM of the client. */
+  clientReset: failure('client-closed', 'downstream', 'never', 0, 'DR', 'http2.remote_reset'),
   clientProtocol: failure('client-protocol', 'downstream', 'never', 400, 'DPE', 'http1.codec_error'),
+  /** A message on an HTTP/2 stream broke a rule of RFC 9113 §8. */
+  clientMessaging: failure('client-protocol', 'downstream', 'never', 400, 'DPE', 'http2.violation.of.messaging.rule'),
   clientIdle: failure('client-idle', 'downstream', 'never', 408, 'SI', 'stream_idle_timeout'),
   connectFailed: failure('connect-failed', 'upstream', 'always', 503, 'UF', 'remote connection failure'),
   connectTimeout: failure('connect-timeout', 'upstream', 'always', 503, 'UF', 'connection timeout'),
@@ -98,6 +102,10 @@ export const FAILURES = {
   /** As `upstreamClosed`, after part of a response: the request has been looked at and is not safe to repeat. */
   upstreamBroken: failure('upstream-closed', 'upstream', 'never', 503, 'UC', 'connection termination'),
   upstreamReset: failure('upstream-reset', 'upstream', 'never', 503, 'UR', 'remote reset'),
+  /** RST_STREAM with REFUSED_STREAM, or a stream above GOAWAY's last one: never looked at (RFC 9113 §8.7). */
+  upstreamRefused: failure('upstream-reset', 'upstream', 'always', 503, 'UR', 'remote refused stream reset'),
+  /** The connection went away before anything of the request had left. */
+  upstreamUnsent: failure('upstream-closed', 'upstream', 'always', 503, 'UC', 'connection termination'),
   upstreamProtocol: failure('upstream-protocol', 'upstream', 'never', 502, 'UPE', 'protocol error'),
   upstreamTimeout: failure('upstream-timeout', 'local', 'never', 504, 'UT', 'upstream_response_timeout'),
   overflow: failure('overflow', 'local', 'never', 503, 'UO', 'overflow'),

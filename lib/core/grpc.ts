@@ -7,6 +7,11 @@ export function isGrpc(headers: Headers): boolean {
   return type.length === 16 || type.charCodeAt(16) === 43
 }
 
+/** True for responses that speak gRPC: the head of a stream, or one that has only headers and a status in them. */
+export function isGrpcResponse(status: number, headers: Headers, end: boolean): boolean {
+  return end ? headers.has('grpc-status') : status === 200 && isGrpc(headers)
+}
+
 /** The gRPC status an HTTP status stands for (the mapping of gRPC's http-grpc-status-mapping, as Envoy uses it). */
 export function grpcStatusOf(status: number): number {
   switch (status) {
@@ -29,9 +34,9 @@ export function grpcStatusOf(status: number): number {
 }
 
 /** Percent-encodes a `grpc-message` (gRPC over HTTP/2: everything but visible ASCII and space, and `%`). */
-export function encodeGrpcMessage(message: string): string {
+export function encodeGrpcMessage(message: string | Buffer): string {
   let out = ''
-  for (const byte of Buffer.from(message, 'utf8')) {
+  for (const byte of typeof message === 'string' ? Buffer.from(message, 'utf8') : message) {
     out +=
       byte >= 0x20 && byte <= 0x7e && byte !== 0x25
         ? String.fromCharCode(byte)

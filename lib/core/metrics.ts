@@ -18,6 +18,8 @@ export interface Histogram {
  * Cells are resolved when configuration is compiled, never on the request path.
  */
 export interface Metrics {
+  /** True where a counter of that name has been made: for names that come from requests and must be limited. */
+  has(name: string): boolean
   counter(name: string): Counter
   gauge(name: string): Gauge
   histogram(name: string): Histogram

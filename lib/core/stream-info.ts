@@ -47,6 +47,8 @@ export class StreamInfo {
   /** True where the request came from an address the configuration calls internal. */
   internal = false
   requestId = ''
+  /** A filter made a gRPC request of one that is none for its client: local replies stay plain HTTP. */
+  plainReplies = false
 
   constructor(startMs: number, startWallMs: number) {
     this.startMs = startMs

@@ -1,0 +1,218 @@
+import { Http2Code } from './contract.ts'
+import {
+  ACK,
+  CONTINUATION,
+  DATA,
+  FRAME_HEADER_BYTES,
+  MAX_FRAME_BYTES,
+  PADDED,
+  PREFACE,
+  PRIORITY_UPDATE,
+  readUint31,
+  SETTINGS,
+} from './frames.ts'
+
+/** What frames go to. Every call may lead to `FrameReader.stop`. */
+export interface FrameSink {
+  /** A whole frame, DATA and unknown types excepted: payload is `bytes[from, to)`, not to be kept. */
+  onFrame(type: number, flags: number, id: number, bytes: Buffer, from: number, to: number): undefined
+  /** A DATA frame begins; `length` counts its padding too. `onData` follows until its last piece. */
+  onDataStart(flags: number, id: number, length: number): void
+  /** A piece of the payload without padding: `bytes[from, to)`; `last` exactly once per frame, maybe with no bytes. */
+  onData(bytes: Buffer, from: number, to: number, last: boolean): void
+  /** A frame of a type that nobody knows; its payload is skipped. */
+  onUnknownFrame(): void
+  /** Connection error. */
+  fail(code: number, detail: string): void
+}
+
+const NOTHING: Buffer = Buffer.alloc(0)
+
+/**
+ * Takes the bytes of a connection apart, frame by frame, in place (RFC 9113 §4.1). A frame that a packet does not
+ * complete is gathered in one buffer of its size, each byte copied once; DATA is passed on as it comes.
+ *
+ *     PREFACE (server) ─▶ HEADER ─┬─ DATA ──────▶ PADDING LENGTH? ─▶ pieces ─▶ padding ─▶ HEADER
+ *                                 ├─ unknown ───▶ skipped ─▶ HEADER
+ *                                 └─ all others ▶ whole payload ─▶ HEADER
+ *
+ * Knows the rules about the order of frames: preface, SETTINGS first, nothing between HEADERS and its CONTINUATIONs, and
+ * the length that no frame may exceed.
+ */
+export class FrameReader {
+  readonly #sink: FrameSink
+  /** Bytes of the preface still to come. */
+  #preface: number
+  #first = true
+  #stopped = false
+  /** A frame header or a whole frame in the making. */
+  #held: Buffer = NOTHING
+  #heldBytes = 0
+  /** Bytes that `#held` is to have: 9, then those of the frame; 0 where nothing is held. */
+  #wanted = 0
+  /** Payload of the current DATA frame without padding, -1 while its pad length is unknown. */
+  #data = 0
+  #inData = false
+  /** Payload of the DATA frame while its pad length is unknown. */
+  #padded = 0
+  /** Padding or unknown payload still to be passed over. */
+  #skip = 0
+  /** Stream whose CONTINUATION must be next; 0 where none is due. Set by whoever reads HEADERS. */
+  continuationOf = 0
+
+  constructor(sink: FrameSink, server: boolean) {
+    this.#sink = sink
+    this.#preface = server ? PREFACE.length : 0
+  }
+
+  /** Nothing more is read, in this packet or a later one. */
+  stop(): void {
+    this.#stopped = true
+    this.#held = NOTHING
+  }
+
+  /** The peer's preface and SETTINGS have been read. */
+  get started(): boolean {
+    return !this.#first
+  }
+
+  /** Part of a header block, or of a frame that is not DATA, has arrived. */
+  get inHeaders(): boolean {
+    return this.continuationOf !== 0 || this.#wanted > 0
+  }
+
+  /** Never keeps a view of `chunk`. */
+  read(chunk: Buffer): void {
+    const end = chunk.length
+    let at = this.#preface > 0 ? this.#readPreface(chunk) : 0
+    while (at < end && !this.#stopped) {
+      if (this.#inData) at = this.#readData(chunk, at)
+      else if (this.#skip > 0) at = this.#passOver(at, end)
+      else if (this.#wanted > 0) at = this.#gather(chunk, at)
+      else if (end - at < FRAME_HEADER_BYTES) at = this.#hold(chunk, at, FRAME_HEADER_BYTES)
+      else at = this.#readFrame(chunk, at)
+    }
+  }
+
+  #readPreface(chunk: Buffer): number {
+    const done = PREFACE.length - this.#preface
+    const take = Math.min(this.#preface, chunk.length)
+    if (PREFACE.compare(chunk, 0, take, done, done + take) !== 0) {
+      this.#fail(Http2Code.PROTOCOL_ERROR, 'http2.bad_preface')
+      return chunk.length
+    }
+    this.#preface -= take
+    return take
+  }
+
+  #passOver(at: number, end: number): number {
+    const take = Math.min(this.#skip, end - at)
+    this.#skip -= take
+    return at + take
+  }
+
+  /** At least a frame header lies at `at`. Answers where to go on. */
+  #readFrame(chunk: Buffer, at: number): number {
+    const length = (chunk[at] << 16) | (chunk[at + 1] << 8) | chunk[at + 2]
+    const type = chunk[at + 3]
+    const flags = chunk[at + 4]
+    const id = readUint31(chunk, at + 5)
+    const body = at + FRAME_HEADER_BYTES
+    if (!this.#inOrder(type, flags, id, length)) return body
+    if (type === DATA) {
+      this.#startData(flags, id, length)
+      return body
+    }
+    if (type > CONTINUATION && type !== PRIORITY_UPDATE) {
+      this.#skip = length
+      this.#sink.onUnknownFrame()
+      return body
+    }
+    const to = body + length
+    if (to > chunk.length) return this.#hold(chunk, at, FRAME_HEADER_BYTES + length)
+    this.#sink.onFrame(type, flags, id, chunk, body, to)
+    return to
+  }
+
+  #inOrder(type: number, flags: number, id: number, length: number): boolean {
+    if (this.#first) {
+      if (type !== SETTINGS || (flags & ACK) !== 0) return this.#fail(Http2Code.PROTOCOL_ERROR, 'http2.no_settings')
+      this.#first = false
+    }
+    if (length > MAX_FRAME_BYTES) return this.#fail(Http2Code.FRAME_SIZE_ERROR, 'http2.frame_too_large')
+    const wanted = this.continuationOf
+    if (wanted !== 0 ? type !== CONTINUATION || id !== wanted : type === CONTINUATION) {
+      return this.#fail(Http2Code.PROTOCOL_ERROR, 'http2.unexpected_continuation')
+    }
+    return true
+  }
+
+  /** Answers false, to be returned. */
+  #fail(code: number, detail: string): boolean {
+    this.stop()
+    this.#sink.fail(code, detail)
+    return false
+  }
+
+  /** Copies what there is of `wanted` bytes from `at` on. */
+  #hold(chunk: Buffer, at: number, wanted: number): number {
+    this.#held = Buffer.allocUnsafeSlow(wanted)
+    this.#wanted = wanted
+    this.#heldBytes = chunk.copy(this.#held, 0, at)
+    return chunk.length
+  }
+
+  #gather(chunk: Buffer, at: number): number {
+    const take = Math.min(this.#wanted - this.#heldBytes, chunk.length - at)
+    chunk.copy(this.#held, this.#heldBytes, at, at + take)
+    this.#heldBytes += take
+    if (this.#heldBytes < this.#wanted) return at + take
+    const held = this.#held
+    this.#held = NOTHING
+    this.#wanted = 0
+    if (held.length > FRAME_HEADER_BYTES) {
+      this.#sink.onFrame(held[3], held[4], readUint31(held, 5), held, FRAME_HEADER_BYTES, held.length)
+    } else {
+      // The header is complete: either nothing follows, or `#hold` has made room for all of the frame.
+      this.#readFrame(held, 0)
+    }
+    return at + take
+  }
+
+  #startData(flags: number, id: number, length: number): void {
+    const padded = (flags & PADDED) !== 0
+    if (padded && length === 0) {
+      this.#fail(Http2Code.FRAME_SIZE_ERROR, 'http2.no_pad_length')
+      return
+    }
+    this.#inData = true
+    this.#data = padded ? -1 : length
+    this.#padded = length
+    this.#sink.onDataStart(flags, id, length)
+    if (length === 0 && !this.#stopped) this.#piece(NOTHING, 0, 0)
+  }
+
+  #readData(chunk: Buffer, at: number): number {
+    if (this.#data < 0) {
+      const padding = chunk[at++]
+      this.#data = this.#padded - 1 - padding
+      if (this.#data < 0) {
+        this.#fail(Http2Code.PROTOCOL_ERROR, 'http2.padding_too_long')
+        return at
+      }
+      this.#skip = padding
+      if (this.#data === 0) this.#piece(chunk, at, at)
+      return at
+    }
+    const to = at + Math.min(this.#data, chunk.length - at)
+    this.#piece(chunk, at, to)
+    return to
+  }
+
+  #piece(chunk: Buffer, from: number, to: number): void {
+    this.#data -= to - from
+    const last = this.#data === 0
+    if (last) this.#inData = false
+    this.#sink.onData(chunk, from, to, last)
+  }
+}
