@@ -1,0 +1,40 @@
+import type { Counter, Metrics } from '../core/metrics.ts'
+
+/** Counters of one TLS context under Envoy's names (`<prefix>ssl.handshake`). */
+export interface TlsStats {
+  readonly handshake: Counter
+  /** Handshakes that failed for other reasons than the peer's certificate. */
+  readonly connectionError: Counter
+  /** Good handshakes without a peer certificate. */
+  readonly noCertificate: Counter
+  readonly failVerifyNoCert: Counter
+  readonly failVerifyError: Counter
+  readonly failVerifySan: Counter
+  readonly sessionReused: Counter
+  /** One more of that name (`ciphers`, `versions`, `curves`): counters that come up as they are met. */
+  readonly met: (kind: 'ciphers' | 'versions' | 'curves', name: string) => void
+}
+
+/** Cells for a listener (`listener.<prefix>.`) or a cluster (`cluster.<name>.`); `prefix` ends with its dot. */
+export function tlsStats(metrics: Metrics, prefix: string): TlsStats {
+  const cell = (name: string): Counter => metrics.counter(`${prefix}ssl.${name}`)
+  const met = new Map<string, Counter>()
+  return {
+    handshake: cell('handshake'),
+    connectionError: cell('connection_error'),
+    noCertificate: cell('no_certificate'),
+    failVerifyNoCert: cell('fail_verify_no_cert'),
+    failVerifyError: cell('fail_verify_error'),
+    failVerifySan: cell('fail_verify_san'),
+    sessionReused: cell('session_reused'),
+    met(kind, name) {
+      const key = `${kind}.${name}`
+      let counter = met.get(key)
+      if (counter === undefined) {
+        counter = cell(key)
+        met.set(key, counter)
+      }
+      counter.v++
+    },
+  }
+}

@@ -1,0 +1,179 @@
+import type { Socket } from 'node:net'
+import { connect, type SecureContext, TLSSocket } from 'node:tls'
+import { LRUCache } from 'lru-cache'
+import type { Address } from '../../core/address.ts'
+import type { UpstreamTlsConfig } from '../../tls/config.ts'
+import { secureContext } from '../../tls/context.ts'
+import { rawSocket } from '../../tls/raw-socket.ts'
+import type { TlsStats } from '../../tls/stats.ts'
+import { PeerVerifier } from '../../tls/verify.ts'
+import { refusalText } from './failure-text.ts'
+import { type ServerIdentity, serverIdentity } from './sni.ts'
+
+/** What is needed of the host that a connection goes to. */
+export interface TlsHost {
+  readonly address: Address
+  /** '' where it has none. */
+  readonly hostname: string
+}
+
+function ignore(): void {}
+
+/**
+ * The client side of TLS for one cluster, with one ALPN offer. Sessions are kept per identity: configuration and
+ * protocols are this object's own, so what is left is the name asked for and the name expected. An update makes a new
+ * object, and with it an empty cache. The configuration must have passed `checkTls`.
+ */
+export class UpstreamTls {
+  readonly #config: UpstreamTlsConfig
+  readonly #alpn: string[] | undefined
+  readonly #stats: TlsStats
+  readonly #verifier: PeerVerifier
+  readonly #sessions: LRUCache<string, Buffer> | undefined
+  /** Made at the first connection. */
+  #context: SecureContext | undefined = undefined
+
+  /** `protocols`: offered by ALPN, in order of preference; none: no ALPN. */
+  constructor(config: UpstreamTlsConfig, protocols: readonly string[], stats: TlsStats) {
+    this.#config = config
+    this.#alpn = protocols.length === 0 ? undefined : [...protocols]
+    this.#stats = stats
+    this.#verifier = new PeerVerifier(config.validation)
+    this.#sessions = config.maxSessionKeys > 0 ? new LRUCache({ max: config.maxSessionKeys }) : undefined
+  }
+
+  /** What a connection would be asked for: part of a pool's key, as connections of another identity must not be shared. */
+  identity(hostname: string, authority: string): ServerIdentity {
+    return serverIdentity(this.#config, hostname, authority)
+  }
+
+  /**
+   * Starts TLS on `raw`, which is connected or about to be and from now on belongs to the answer. `secureConnect` says
+   * that the peer has passed every check; a peer that does not is destroyed with an error in Envoy's words. Errors that
+   * nobody listens to do no harm. `authority` is the request's, with or without its port.
+   */
+  connect(host: TlsHost, authority: string, raw: Socket): TLSSocket {
+    const identity = this.identity(host.hostname, authority)
+    const key = sessionKey(identity)
+    this.#context ??= secureContext(this.#config)
+    const socket = connect({
+      socket: raw,
+      secureContext: this.#context,
+      servername: identity.serverName,
+      ALPNProtocols: this.#alpn,
+      session: this.#sessions?.get(key),
+      // We judge ourselves: the runtime checks neither resumed sessions nor names other than the host's.
+      rejectUnauthorized: false,
+      checkServerIdentity: () => undefined,
+    })
+    raw.on('error', ignore)
+    socket.on('error', ignore)
+    new Gate(socket, identity, key, this)
+    return socket
+  }
+
+  /**
+   * Keeps a session of a peer that has passed, until there is a newer one. TLS 1.3 advises to use a ticket once, so that
+   * observers cannot link connections; those of a proxy are linked by their addresses, and not all servers renew tickets.
+   */
+  keepSession(key: string, session: Buffer): void {
+    this.#sessions?.set(key, session)
+  }
+
+  /** Undefined where the peer passes. */
+  judge(socket: TLSSocket, identity: ServerIdentity): Error | undefined {
+    const stats = this.#stats
+    if (socket.isSessionReused()) {
+      // No certificate is shown again, and none is remembered on this side: the session is one that we kept, for this
+      // very identity, when its peer had passed.
+      this.#count(socket)
+      return undefined
+    }
+    const { refusal } = this.#verifier.judge(socket, {
+      certificate: this.#verifier.asks,
+      host: identity.expectedHost,
+    })
+    if (refusal === undefined) {
+      this.#count(socket)
+      return undefined
+    }
+    if (refusal === 'no-certificate') stats.failVerifyNoCert.v++
+    else if (refusal === 'untrusted') stats.failVerifyError.v++
+    else stats.failVerifySan.v++
+    // Node's types say Error, what it holds is the name of OpenSSL's result.
+    return new Error(refusalText(refusal, socket.authorizationError as unknown as string | undefined))
+  }
+
+  failed(): void {
+    this.#stats.connectionError.v++
+  }
+
+  #count(socket: TLSSocket): void {
+    const stats = this.#stats
+    stats.handshake.v++
+    if (socket.isSessionReused()) stats.sessionReused.v++
+    stats.met('versions', socket.getProtocol() ?? '')
+    stats.met('ciphers', socket.getCipher().name)
+    const key = socket.getEphemeralKeyInfo() as { readonly name?: string } | null
+    if (key?.name !== undefined) stats.met('curves', key.name === 'prime256v1' ? 'P-256' : key.name)
+  }
+}
+
+/** Beneath a TLS socket of ours: what a reset must go to. */
+export function rawOf(socket: TLSSocket): Socket | undefined {
+  return rawSocket(socket)
+}
+
+function sessionKey({ serverName, expectedHost }: ServerIdentity): string {
+  // Neither name can hold a blank.
+  return `${serverName ?? ''} ${expectedHost ?? ''}`
+}
+
+/**
+ * Stands before `secureConnect` until the peer has been judged. An event cannot be taken back by a listener, however
+ * early it runs, and Node judges in its own way between handshake and event: so the event itself is held.
+ */
+class Gate {
+  readonly #socket: TLSSocket
+  readonly #identity: ServerIdentity
+  readonly #key: string
+  readonly #tls: UpstreamTls
+  #passed = false
+  #refused = false
+
+  constructor(socket: TLSSocket, identity: ServerIdentity, key: string, tls: UpstreamTls) {
+    this.#socket = socket
+    this.#identity = identity
+    this.#key = key
+    this.#tls = tls
+    socket.emit = this.#emit as TLSSocket['emit']
+    socket.on('session', this.#onSession)
+    socket.once('close', this.#onClose)
+  }
+
+  readonly #emit = (event: string, ...values: unknown[]): boolean => {
+    const socket = this.#socket
+    if (event === 'secureConnect') {
+      socket.emit = TLSSocket.prototype.emit
+      if (!this.#pass()) return true
+    }
+    return TLSSocket.prototype.emit.call(socket, event, ...values)
+  }
+
+  #pass(): boolean {
+    if (this.#socket.destroyed) return false
+    const error = this.#tls.judge(this.#socket, this.#identity)
+    this.#passed = error === undefined
+    this.#refused = error !== undefined
+    if (error !== undefined) this.#socket.destroy(error)
+    return this.#passed
+  }
+
+  readonly #onSession = (session: Buffer): void => {
+    if (this.#passed) this.#tls.keepSession(this.#key, session)
+  }
+
+  readonly #onClose = (): void => {
+    if (!this.#passed && !this.#refused) this.#tls.failed()
+  }
+}
