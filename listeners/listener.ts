@@ -1,22 +1,16 @@
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server } from 'node:net'
 import type { ListenerConfig } from '../lib/config/listener.ts'
-import { type Address, canonicalIp, formatAddress } from '../lib/core/address.ts'
-import type { ConnectionInfo } from '../lib/core/connection.ts'
+import { type Address, formatAddress } from '../lib/core/address.ts'
 import { ConfigRefused } from '../lib/core/errors.ts'
-import type { Counter, Gauge, Metrics } from '../lib/core/metrics.ts'
 import { bindRefusal } from '../lib/runtime/bind-refusal.ts'
 import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
 import { applySocketMode } from '../lib/runtime/local-binder.ts'
+import { Reception, type ReceptionDeps } from './accept.ts'
 import type { ConnectionManager } from './http/connection-manager.ts'
-import { Http1ServerConnection } from './http1/connection.ts'
-import type { ConnectionHost } from './http1/host.ts'
-import { resetSocket } from './http1/reset.ts'
 
 /** What listeners share within a gateway. */
-export interface ListenerDeps {
+export interface ListenerDeps extends ReceptionDeps {
   readonly binder: Binder
-  readonly metrics: Metrics
-  readonly nextConnectionId: () => number
 }
 
 /** A listening socket. An update may hand it to another listener; what it accepts belongs to its owner of the moment. */
@@ -27,47 +21,30 @@ interface ListeningSocket {
 }
 
 /**
- * One listener: its sockets, the connections it has accepted, and the connection manager they ask at each request.
- * An update swaps the manager by one assignment; sockets and connections stay.
+ * One listener: its sockets, and the connections that its reception looks after. An update swaps the connection manager
+ * by one assignment; sockets and connections stay.
  */
-export class Listener implements ConnectionHost {
-  #config: ListenerConfig
-  #manager: ConnectionManager
+export class Listener {
   readonly #deps: ListenerDeps
+  readonly #reception: Reception
   readonly #sockets: ListeningSocket[] = []
   #adopted = 0
-  readonly #connections = new Set<Http1ServerConnection>()
-  readonly #cells: { total: Counter; active: Gauge; overflow: Counter; destroyed: Counter }
-  #draining = false
-  #idle: (() => void) | undefined = undefined
 
   constructor(config: ListenerConfig, manager: ConnectionManager, deps: ListenerDeps) {
-    this.#config = config
-    this.#manager = manager
     this.#deps = deps
-    const prefix = `listener.${config.statPrefix}.`
-    this.#cells = {
-      total: deps.metrics.counter(`${prefix}downstream_cx_total`),
-      active: deps.metrics.gauge(`${prefix}downstream_cx_active`),
-      overflow: deps.metrics.counter(`${prefix}downstream_cx_overflow`),
-      destroyed: deps.metrics.counter(`${prefix}downstream_cx_destroy`),
-    }
+    this.#reception = new Reception(config, manager, deps)
   }
 
   get name(): string {
-    return this.#config.name
+    return this.config.name
   }
 
   get config(): ListenerConfig {
-    return this.#config
+    return this.#reception.config
   }
 
   get manager(): ConnectionManager {
-    return this.#manager
-  }
-
-  get draining(): boolean {
-    return this.#draining
+    return this.#reception.manager
   }
 
   /**
@@ -76,7 +53,7 @@ export class Listener implements ConnectionHost {
    */
   async open(inherited: (address: Address) => boolean = () => false): Promise<void> {
     try {
-      for (const address of this.#config.addresses) if (!inherited(address)) await this.#listen(address)
+      for (const address of this.config.addresses) if (!inherited(address)) await this.#listen(address)
     } catch (error) {
       this.#stopAccepting()
       throw error
@@ -85,7 +62,7 @@ export class Listener implements ConnectionHost {
 
   async #listen(address: Address): Promise<void> {
     const { binder } = this.#deps
-    const { backlog, name } = this.#config
+    const { backlog, name } = this.config
     let bound = false
     try {
       const target = await binder.bind(address, backlog)
@@ -104,14 +81,14 @@ export class Listener implements ConnectionHost {
   #serve(target: object, address: Address): Promise<ListeningSocket> {
     const server = createServer({ allowHalfOpen: true, noDelay: true })
     const listening: ListeningSocket = { server, address, owner: this }
-    server.on('connection', (socket) => listening.owner.#accept(socket, address))
+    server.on('connection', (socket) => listening.owner.#reception.accept(socket, address))
     return new Promise((resolve, reject) => {
       server.once('error', reject)
-      server.listen(target, this.#config.backlog, () => {
+      server.listen(target, this.config.backlog, () => {
         server.off('error', reject)
         // EMFILE and the like: Node goes on accepting when descriptors are free again.
         server.on('error', () => {
-          listening.owner.#cells.overflow.v++
+          listening.owner.#reception.overflow()
         })
         resolve(listening)
       })
@@ -137,94 +114,30 @@ export class Listener implements ConnectionHost {
     this.#sockets.splice(this.#adopted++, 0, socket)
   }
 
-  #accept(socket: Socket, address: Address): void {
-    const { maxConnections } = this.#config
-    if (maxConnections !== undefined && this.#connections.size >= maxConnections) {
-      this.#cells.overflow.v++
-      resetSocket(socket)
-      return
-    }
-    const info = this.#describe(socket, address)
-    if (info === undefined) {
-      // The client was gone before we looked.
-      socket.destroy()
-      return
-    }
-    this.#cells.total.v++
-    this.#cells.active.v++
-    const { stats } = this.#manager
-    stats.connections.v++
-    stats.activeConnections.v++
-    this.#connections.add(new Http1ServerConnection(socket, info, this))
-  }
-
-  #describe(socket: Socket, address: Address): ConnectionInfo | undefined {
-    const pipe = address.kind === 'pipe'
-    const remote = pipe ? '' : socket.remoteAddress
-    if (remote === undefined) return undefined
-    const remoteAddress = canonicalIp(remote)
-    const remotePort = socket.remotePort ?? 0
-    return {
-      id: this.#deps.nextConnectionId(),
-      directRemoteAddress: remoteAddress,
-      directRemotePort: remotePort,
-      remoteAddress,
-      remotePort,
-      localAddress: pipe ? formatAddress(address) : canonicalIp(socket.localAddress ?? ''),
-      localPort: socket.localPort ?? 0,
-      kind: address.kind,
-      listenerName: this.#config.name,
-      filterChainName: this.#config.filterChain.name,
-      tls: undefined,
-    }
-  }
-
-  connectionClosed(connection: Http1ServerConnection): void {
-    if (!this.#connections.delete(connection)) return
-    this.#cells.active.v--
-    this.#cells.destroyed.v++
-    const { stats } = connection
-    stats.activeConnections.v--
-    stats.destroyed.v++
-    stats.connectionLengthMs.record(this.#manager.wheel.clock.now() - connection.openedMs)
-    if (this.#connections.size === 0) this.#idle?.()
-  }
-
   /** The next snapshot's configuration for the same addresses; requests from now on use it. */
   update(config: ListenerConfig, manager: ConnectionManager): void {
-    this.#config = config
-    this.#manager = manager
+    this.#reception.update(config, manager)
   }
 
   /**
-   * Accepts nothing more; answers from now on close their connections. Resolves when all are gone. Idle connections
-   * stay until their next request, so that none is cut in the moment it sends one (DESIGN §8).
+   * Accepts nothing more; answers from now on close their connections. Resolves when all are gone. Idle HTTP/1
+   * connections stay until their next request, so that none is cut in the moment it sends one (DESIGN §8); those of
+   * HTTP/2 are told not to open streams (GOAWAY in two steps).
    */
   drain(): Promise<void> {
-    if (!this.#draining) {
-      this.#draining = true
-      this.#stopAccepting()
-    }
-    if (this.#connections.size === 0) return Promise.resolve()
-    return new Promise((resolve) => {
-      const before = this.#idle
-      this.#idle = () => {
-        before?.()
-        resolve()
-      }
-    })
+    this.#stopAccepting()
+    return this.#reception.drain()
   }
 
   /** Ends everything at once. */
   close(): void {
-    this.#draining = true
     this.#stopAccepting()
-    for (const connection of this.#connections) connection.destroy()
+    this.#reception.close()
   }
 
   /** Ends connections without an exchange: the drain deadline is near. Responses that are still read are not cut. */
   closeIdle(): void {
-    for (const connection of this.#connections) connection.closeIdle()
+    this.#reception.closeIdle()
   }
 
   #stopAccepting(): void {
@@ -237,7 +150,7 @@ export class Listener implements ConnectionHost {
   /** As configured: sockets that were taken over have come later. */
   #inOrder(): readonly ListeningSocket[] {
     const left = [...this.#sockets]
-    const keys = this.#config.addresses.map(formatAddress)
+    const keys = this.config.addresses.map(formatAddress)
     return keys.flatMap((key) => {
       const at = left.findIndex((socket) => formatAddress(socket.address) === key)
       return at < 0 ? [] : left.splice(at, 1)
@@ -246,7 +159,7 @@ export class Listener implements ConnectionHost {
 
   status(): ListenerStatus {
     return {
-      name: this.#config.name,
+      name: this.config.name,
       addresses: this.#inOrder().map(({ server, address }) => {
         const bound = server.address()
         if (address.kind === 'pipe' || bound === null || typeof bound === 'string') return address

@@ -15,7 +15,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   core: [],
   http1: [],
   http2: ['http1'],
-  tls: [],
+  tls: ['match'],
   match: [],
   cel: ['match'],
   proto: [],

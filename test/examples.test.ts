@@ -12,7 +12,7 @@ import { type Wire, WireClient } from './support/wire.ts'
 const ROOT = dirname(import.meta.dirname)
 const EXAMPLES = join(ROOT, 'examples')
 /** Each example with a test below; the first test sees to it that none is missing. */
-const TESTED: readonly string[] = ['custom-filter', 'library']
+const TESTED: readonly string[] = ['custom-filter', 'grpc', 'library', 'websocket']
 
 const get = (path: string, ...lines: string[]): string =>
   `${[`GET ${path} HTTP/1.1`, 'host: a', ...lines].join('\r\n')}\r\n\r\n`
@@ -146,4 +146,54 @@ t.test('custom-filter: a filter that Headgate does not know', async (t) => {
     message: /config\.yaml:\d+:\d+: .*tag: must be one or more letters/,
   })
   t.throws(() => loadEnvoyConfig(file), /example\.headgate\.dev\.RequestTag/, 'the filter must be given')
+})
+
+/** A copy of an example's bootstrap with other ports. */
+function withPorts(t: Test, example: string, ports: Readonly<Record<number, number>>): string {
+  let text = readFileSync(join(EXAMPLES, example, 'config.yaml'), 'utf8')
+  for (const [from, to] of Object.entries(ports)) {
+    t.match(text, `port_value: ${from}`)
+    text = text.replace(`port_value: ${from}`, `port_value: ${to}`)
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'headgate-example-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'config.yaml')
+  writeFileSync(file, text)
+  return file
+}
+
+t.test('grpc: a gRPC service behind the gateway, over HTTP/2 on both sides', async (t) => {
+  const greeter = runProgram(t, 'examples/grpc/greeter.ts', { args: ['127.0.0.1:0'] })
+  const port = /^greeter on 127\.0\.0\.1:(\d+)$/.exec(await greeter.line())?.[1]
+  const file = withPorts(t, 'grpc', { 10000: 0, 15000: 0, 50051: Number(port) })
+  const gateway = runProgram(t, 'examples/grpc/gateway.ts', { args: [file] })
+  const address = /^listening on http:\/\/(.+)$/.exec(await gateway.line())?.[1]
+  const client = runProgram(t, 'examples/grpc/client.ts', { args: [String(address)] })
+  for (const line of [
+    'hello, world',
+    'INVALID_ARGUMENT who are you?',
+    'DEADLINE_EXCEEDED',
+    'UNIMPLEMENTED',
+    'g R P C',
+    'proxies, you say?',
+    'trailers, you say?',
+    'bye',
+  ]) {
+    t.equal(await client.line(), line)
+  }
+  t.equal(await gateway.end(), 0)
+  t.equal(await greeter.end(), 0)
+})
+
+t.test('websocket: one service, clients over HTTP/1 and HTTP/2', async (t) => {
+  const chat = runProgram(t, 'examples/websocket/chat.ts', { env: { PORT: '0' } })
+  const port = /^chat on (\d+)$/.exec(await chat.line())?.[1]
+  const file = withPorts(t, 'websocket', { 10000: 0, 15000: 0, 8081: Number(port) })
+  const gateway = runProgram(t, 'examples/websocket/gateway.ts', { args: [file] })
+  const address = /^listening on http:\/\/(.+)$/.exec(await gateway.line())?.[1]
+  const client = runProgram(t, 'examples/websocket/client.ts', { args: [String(address)] })
+  t.equal(await client.line(), 'HTTP/1: hello')
+  t.equal(await client.line(), 'HTTP/2: hello again')
+  t.equal(await gateway.end(), 0)
+  t.equal(await chat.end(), 0)
 })

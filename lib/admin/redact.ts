@@ -8,6 +8,7 @@ const REDACTED_BYTES = Buffer.from(REDACTED).toString('base64')
 const SECRET_PARTS: readonly string[] = [
   'private_key',
   'password',
+  'passphrase',
   'token',
   'secret',
   'session_ticket',

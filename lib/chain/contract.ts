@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import type { ConnectionInfo } from '../core/connection.ts'
 import type { Failure } from '../core/failure.ts'
 import type { RequestHead } from '../core/head.ts'
@@ -20,8 +19,15 @@ export interface Downstream {
   reset(why: Failure): void
   pauseRequest(): void
   resumeRequest(): void
-  /** From now on raw bytes both ways (101, CONNECT). */
-  upgrade(status: number, headers: Headers, upstream: Socket, early: Buffer): void
+  /**
+   * The head of a granted upgrade (101) or CONNECT (2xx). From now on `write` and `Exchange.requestData` carry the tunnel's
+   * bytes, and `end` in either ends that direction alone.
+   */
+  writeUpgrade(status: number, headers: Headers): void
+  /** Where requests and connections are one to one (HTTP/1), the connection ends with this answer. */
+  closeAfterResponse(): void
+  /** The owner has logged and released the exchange. */
+  exchangeEnded(): void
 }
 
 /** What the connection manager does around the chain. */

@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import type { Sink } from '../core/body.ts'
 import type { ConnectionInfo } from '../core/connection.ts'
 import { FAILURES, type Failure, flagBit } from '../core/failure.ts'
@@ -15,8 +14,8 @@ import { MetadataStore } from './metadata.ts'
 import { REPLIED } from './reply.ts'
 import { RequestPath } from './request-path.ts'
 import { NO_HEADERS, ResponsePath } from './response-path.ts'
+import { Tunnel } from './tunnel.ts'
 
-/** What few exchanges need; made on first use. */
 interface Extras {
   metadata: MetadataStore | undefined
   filterState: Map<string, unknown> | undefined
@@ -111,7 +110,6 @@ export class Exchange extends Timed implements TerminalExchange {
     return this.#extras
   }
 
-  /** True after the exchange has ended, however it did. */
   get ended(): boolean {
     return this.phase === Phase.ENDED
   }
@@ -138,7 +136,7 @@ export class Exchange extends Timed implements TerminalExchange {
     }
     const within = this.#responsePath.running
     this.#requestPath.abandon()
-    const rendered = renderReply(this.owner.mapReply(this, reply), this.request)
+    const rendered = renderReply(this.owner.mapReply(this, reply), this.request, this.info.plainReplies)
     this.localReplyBody = rendered.text
     const end = rendered.body.length === 0 || this.head.method === 'HEAD'
     this.#responsePath.fromUpstream = false
@@ -185,7 +183,7 @@ export class Exchange extends Timed implements TerminalExchange {
   }
 
   writeRequest(chunk: Buffer): boolean {
-    return this.#requestPath.lane().inject(chunk)
+    return this.#requestPath.emit(chunk)
   }
 
   writeResponse(chunk: Buffer): boolean {
@@ -236,7 +234,11 @@ export class Exchange extends Timed implements TerminalExchange {
     this.info.bytesReceived += chunk.length
     this.lastActivityMs = this.owner.wheel.nowMs
     if (end) this.requestComplete = true
-    if (!this.ended) this.#requestPath.data(chunk, end)
+    if (this.ended) return
+    const { tunnel } = this.#responsePath
+    if (tunnel === undefined) this.#requestPath.data(chunk, end)
+    else this.#requestPath.deliver(chunk, end)
+    if (end) tunnel?.clientEnds()
   }
 
   requestTrailers(trailers: Headers): void {
@@ -258,7 +260,7 @@ export class Exchange extends Timed implements TerminalExchange {
     this.#end(why)
   }
 
-  /** Both sides of an upgraded exchange are done. */
+  /** Both directions of the tunnel are done. */
   tunnelEnded(): void {
     this.#upstreamEnded = true
     this.finish()
@@ -303,6 +305,8 @@ export class Exchange extends Timed implements TerminalExchange {
   }
 
   upstreamData(chunk: Buffer, end: boolean): boolean {
+    const { tunnel } = this.#responsePath
+    if (tunnel !== undefined) return this.ended || tunnel.toClient(chunk, end)
     if (end) this.#upstreamEnded = true
     if (this.ended || !this.#responsePath.fromUpstream) return true
     return this.#responsePath.data(chunk, end)
@@ -326,13 +330,10 @@ export class Exchange extends Timed implements TerminalExchange {
     this.reply(failureReply(why, detail))
   }
 
-  upstreamUpgraded(status: number, headers: Headers, upstream: Socket, early: Buffer): void {
-    if (this.phase !== Phase.FORWARDED) {
-      upstream.destroy()
-      return
-    }
+  upstreamUpgraded(status: number, headers: Headers): void {
+    if (this.phase !== Phase.FORWARDED) return
     this.#responsePath.fromUpstream = true
-    this.#responsePath.tunnel = { upstream, early }
+    this.#responsePath.tunnel = new Tunnel(this)
     this.#responsePath.begin(status, headers, false)
   }
 

@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import type { Clusters } from '../core/attempt.ts'
 import type { Sink } from '../core/body.ts'
 import type { Clock } from '../core/clock.ts'
@@ -76,6 +75,14 @@ export interface HttpStream {
   /** Response headers; empty until the response begins. */
   readonly response: Headers
   status: number
+  /**
+   * Undefined until response trailers have arrived: a filter that holds the response with `collectResponse` has them
+   * when it gets the body. This is what logs read; a filter that empties the trailers, because they go on in another
+   * form, leaves a copy here.
+   */
+  responseTrailers: Headers | undefined
+  /** What either direction may hold for a filter that has no limit of its own (Envoy: the connection's buffer limit). */
+  readonly bufferLimit: number
   readonly info: StreamInfo
   readonly metadata: Metadata
   readonly filterState: FilterState
@@ -99,8 +106,12 @@ export interface HttpStream {
   /** Look at the first `limit` bytes (fewer where the body ends earlier) and leave them in place. */
   peekRequest(limit: number): Promise<Buffer>
   peekResponse(limit: number): Promise<Buffer>
-  /** Emit an extra chunk after this filter, from within a data or trailers hook; false: pause if you can. */
+  /**
+   * Emit an extra chunk after this filter, from within a data or trailers hook; false: pause if you can. From within the
+   * header hook of a request without a body it is the body, whole.
+   */
   writeRequest(chunk: Buffer): boolean
+  /** Emit an extra chunk after this filter, from within a data or trailers hook; false: pause if you can. */
   writeResponse(chunk: Buffer): boolean
   /**
    * Trailers for a body that has none of its own; from a data hook that saw `end`, or earlier. A request without a body
@@ -137,6 +148,7 @@ export interface HttpFilter<S = undefined> {
   onInformational?(stream: HttpStream, status: number, headers: Headers, state: S): void
   onResponseHeaders?(stream: HttpStream, end: boolean, state: S): Next
   onResponseData?(stream: HttpStream, chunk: Buffer, end: boolean, state: S): NextChunk
+  /** Trailers that have no fields behind the last hook are not sent: the body just ends. */
   onResponseTrailers?(stream: HttpStream, trailers: Headers, state: S): Next
   /** Exactly once per exchange in which this filter took part, however it ended: release, count, log. */
   onEnd?(stream: HttpStream, state: S): void
@@ -227,8 +239,8 @@ export interface TerminalExchange extends HttpStream {
   /** After response headers: aborts downstream. Before: a local reply by the failure's status. */
   upstreamFailed(why: Failure, detail?: string): void
   /**
-   * A permitted upgrade that the upstream has accepted: from now on bytes pass both ways without hooks, between the
-   * client's socket and `upstream` (ownership passes with the call). `early` came behind the upstream's head.
+   * A permitted upgrade that the upstream has accepted: from now on `upstreamData` and `TerminalStream.write` carry the
+   * tunnel's bytes, without hooks, and `end` in either ends that direction alone.
    */
-  upstreamUpgraded(status: number, headers: Headers, upstream: Socket, early: Buffer): void
+  upstreamUpgraded(status: number, headers: Headers): void
 }

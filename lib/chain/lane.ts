@@ -124,6 +124,15 @@ export class Lane {
     return !this.#full
   }
 
+  /** A whole body from the filter whose header hook is running, where none was to come: travels from behind it. */
+  begin(chunk: Buffer): void {
+    if (this.#closed) return
+    const entry = newEntry(chunk, true, undefined)
+    entry.at = this.#limit + 1
+    this.#list.insert(entry, undefined)
+    this.#due.push(entry)
+  }
+
   /** The sink drained. */
   unblock(): void {
     this.#blocked = false

@@ -12,13 +12,16 @@ export interface RenderedReply {
   readonly text: string
 }
 
-/** Frames a local reply for its request: gRPC requests get 200 with `grpc-status`, all others status and body. */
-export function renderReply(reply: LocalReply, request: Headers): RenderedReply {
+/**
+ * Frames a local reply for its request: gRPC requests get 200 with `grpc-status`, all others status and body. `plain`: no
+ * gRPC whatever the request looks like by now.
+ */
+export function renderReply(reply: LocalReply, request: Headers, plain: boolean): RenderedReply {
   const { status } = reply
   const body = typeof reply.body === 'string' ? Buffer.from(reply.body, 'utf8') : (reply.body ?? NO_BYTES)
   const text = typeof reply.body === 'string' ? reply.body : body.toString('utf8')
   const headers = new Headers(reply.headers === undefined ? [] : [...reply.headers]).check()
-  if (isGrpc(request)) {
+  if (!plain && isGrpc(request)) {
     headers.set('content-type', 'application/grpc')
     headers.set('grpc-status', String(reply.grpcStatus ?? grpcStatusOf(status)))
     if (body.length > 0) headers.set('grpc-message', encodeGrpcMessage(text))

@@ -128,6 +128,14 @@ export class RequestPath implements LaneOwner {
     this.lane().pushTrailers(trailers)
   }
 
+  /** An extra chunk from the filter whose hook is running; the body of a request that had none. */
+  emit(chunk: Buffer): boolean {
+    const bodyless = this.#exchange.phase === Phase.REQUEST && this.bodyless
+    if (!bodyless) return this.lane().inject(chunk)
+    this.lane().begin(chunk)
+    return true
+  }
+
   /** Made where something must wait or pass hooks. */
   lane(): Lane {
     if (this.#lane === undefined) {

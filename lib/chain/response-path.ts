@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import type { Sink } from '../core/body.ts'
 import { Headers } from '../core/headers.ts'
 import type { Hook } from './compile.ts'
@@ -8,12 +7,7 @@ import type { Next, NextChunk, Replied } from './filter.ts'
 import { Lane, type LaneOwner, wrongAnswer } from './lane.ts'
 import type { RenderedReply } from './local-reply.ts'
 import { REPLIED } from './reply.ts'
-
-/** The upstream end of a permitted upgrade, and what had come behind its head. */
-export interface Tunnel {
-  readonly upstream: Socket
-  readonly early: Buffer
-}
+import type { Tunnel } from './tunnel.ts'
 
 /**
  * The response direction of one exchange: header hooks last to first, then the codec; body and trailers follow through
@@ -34,6 +28,7 @@ export class ResponsePath implements LaneOwner {
   /** Of a streamed answer of a filter's own; called where `#owed`: its last write was answered false. */
   #onDrain: (() => void) | undefined = undefined
   #owed = false
+  /** Granted by the upstream, though a response hook may still deny it. */
   tunnel: Tunnel | undefined = undefined
   /** The response, or its beginning, came from upstream. */
   fromUpstream = false
@@ -102,7 +97,8 @@ export class ResponsePath implements LaneOwner {
     exchange.owner.finishResponse(exchange, this.fromUpstream)
     exchange.phase = Phase.HEADERS_SENT
     if (this.tunnel !== undefined) {
-      exchange.downstream.upgrade(exchange.status, exchange.response, this.tunnel.upstream, this.tunnel.early)
+      exchange.downstream.writeUpgrade(exchange.status, exchange.response)
+      this.tunnel.open()
       return
     }
     const lane = this.#lane
@@ -128,7 +124,7 @@ export class ResponsePath implements LaneOwner {
    */
   replace(reply: RenderedReply, end: boolean): void {
     const exchange = this.#exchange
-    this.#dropTunnel()
+    this.tunnel = undefined
     this.#lane?.close()
     this.#lane = undefined
     this.#running = false
@@ -215,13 +211,6 @@ export class ResponsePath implements LaneOwner {
 
   close(): void {
     this.#lane?.close()
-    // Past its headers the tunnel is the codec's.
-    if (this.#exchange.phase !== Phase.HEADERS_SENT) this.#dropTunnel()
-  }
-
-  #dropTunnel(): void {
-    this.tunnel?.upstream.destroy()
-    this.tunnel = undefined
   }
 
   // --- LaneOwner ----------------------------------------------------------------------------------------------------
@@ -253,8 +242,11 @@ export class ResponsePath implements LaneOwner {
 
   deliverTrailers(trailers: Headers): void {
     const exchange = this.#exchange
-    exchange.responseTrailers = trailers
-    exchange.downstream.writeTrailers(trailers)
+    if (trailers.size === 0) exchange.downstream.write(NO_BYTES, true)
+    else {
+      exchange.responseTrailers ??= trailers
+      exchange.downstream.writeTrailers(trailers)
+    }
     exchange.finish()
   }
 

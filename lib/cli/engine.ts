@@ -16,6 +16,7 @@ import { AccessLogSinks } from '../telemetry/sinks/registry.ts'
 import type { ClusterDeps } from '../upstream/cluster.ts'
 import { ClusterSet } from '../upstream/cluster-set.ts'
 import { DnsResolvers } from '../upstream/discovery/dns/resolver.ts'
+import { ReadBuffer } from '../upstream/socket-reader.ts'
 import { Handover } from './handover.ts'
 
 /** What an engine is made of; tests inject clock, random and binder. */
@@ -62,6 +63,7 @@ class GatewayEngine implements Engine {
   /** Old snapshots that something still uses. */
   readonly #replaced = new Set<Snapshot>()
   #snapshot: Snapshot | undefined = undefined
+  readonly #readBuffer = new ReadBuffer()
   #connectionId = 0
   #draining = false
   #closed = false
@@ -110,6 +112,7 @@ class GatewayEngine implements Engine {
       log,
       dns: this.#dns,
       nextConnectionId: () => ++this.#connectionId,
+      readBuffer: this.#readBuffer,
     }
   }
 

@@ -42,6 +42,7 @@ export type {
   NativeLocalReplyMapper,
   NativeOriginalIpDetection,
 } from '../config/native/http.ts'
+export type { NativeHttp2, NativeHttp2Keepalive } from '../config/native/http2.ts'
 export type { NativeAccessLog, NativeFormat, NativeLogFilter } from '../config/native/logs.ts'
 export type {
   NativeCidr,
@@ -73,6 +74,14 @@ export type {
   NativeVirtualHost,
   NativeWeightedCluster,
 } from '../config/native/routes.ts'
+export type {
+  NativeCertificate,
+  NativeCertificateValidation,
+  NativeDownstreamTls,
+  NativePem,
+  NativeSanMatch,
+  NativeUpstreamTls,
+} from '../config/native/tls.ts'
 export { type Address, formatAddress } from '../core/address.ts'
 export type { Clusters } from '../core/attempt.ts'
 export type { Sink, Source } from '../core/body.ts'

@@ -10,6 +10,7 @@ import { compileTemplateRewrite, templateToRegex } from '../match/template.ts'
 import { createProtoRegistry } from '../proto/registry.ts'
 import { RuleChecker } from '../proto/rules.ts'
 import { checkFormat } from '../telemetry/format.ts'
+import { checkTls } from '../tls/check.ts'
 
 /** Everything that reading Envoy's resources needs, for the filters that this gateway has. About 100 ms of work. */
 export function envoyContext(factories: readonly AnyFilterFactory[]): EnvoyLoadContext {
@@ -24,6 +25,7 @@ export function envoyContext(factories: readonly AnyFilterFactory[]): EnvoyLoadC
       format: (text) => checkFormat({ kind: 'text', text }).errors[0],
       pathTemplate: (pattern) => complaint(() => templateToRegex(pattern)),
       pathTemplateRewrite: (pattern, rewrite) => complaint(() => compileTemplateRewrite(pattern, rewrite)),
+      tls: checkTls,
     },
     readFile: (path) => readFileSync(path),
     environment: (name) => process.env[name],

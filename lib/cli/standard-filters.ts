@@ -1,5 +1,8 @@
 import { buffer } from '../../filters/buffer/index.ts'
 import { cors } from '../../filters/cors/index.ts'
+import { grpcHttp1Bridge } from '../../filters/grpc-http1-bridge/index.ts'
+import { grpcStats } from '../../filters/grpc-stats/index.ts'
+import { grpcWeb } from '../../filters/grpc-web/index.ts'
 import { headerMutation } from '../../filters/header-mutation/index.ts'
 import { healthCheck } from '../../filters/health-check/index.ts'
 import type { AnyFilterFactory } from '../chain/registry.ts'
@@ -7,5 +10,5 @@ import { routerFactory } from '../router/router.ts'
 
 /** The filters that the reference binary has. A custom gateway makes its own list, usually beginning with this one. */
 export function standardFilters(): readonly AnyFilterFactory[] {
-  return [buffer, cors, headerMutation, healthCheck, routerFactory]
+  return [buffer, cors, grpcHttp1Bridge, grpcStats, grpcWeb, headerMutation, healthCheck, routerFactory]
 }

@@ -1,9 +1,11 @@
 import type { HttpFilter } from '../chain/filter.ts'
 import type { Address } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
+import type { Http2Config } from '../http2/config.ts'
 import type { CidrConfig, StringMatchConfig } from '../match/config.ts'
 import type { HeaderValueConfig, RouteTableConfig, UpgradeConfig } from '../router/config.ts'
 import type { AccessLogConfig, AccessLogFilterConfig, FormatConfig } from '../telemetry/config.ts'
+import type { DownstreamTlsConfig } from '../tls/config.ts'
 
 /** One filter of a chain; `config` is what the factory's `parse` made of it. */
 export interface HttpFilterConfig {
@@ -99,6 +101,7 @@ export interface HttpConnectionManagerConfig {
   readonly maxRequestHeaders: number
   readonly maxRequestLineBytes: number
   readonly http1: Http1Config
+  readonly http2: Http2Config
   readonly localReply: {
     readonly mappers: readonly LocalReplyMapperConfig[]
     readonly bodyFormat?: FormatConfig
@@ -119,6 +122,8 @@ export interface FilterChainConfig {
   /** Run before the terminal one, in order. */
   readonly networkFilters: readonly NetworkFilterConfig[]
   readonly http: HttpConnectionManagerConfig
+  /** Undefined: plaintext. */
+  readonly tls?: DownstreamTlsConfig
   /** Layer-7 deadline for the transport handshake. */
   readonly transportConnectTimeoutMs?: number
 }

@@ -3,6 +3,7 @@ import type { ConfigError } from '../core/errors.ts'
 import { checkAddress, checkCluster } from './checks/clusters.ts'
 import { checkHttp } from './checks/http.ts'
 import { type CheckContext, type OriginFinder, Spot } from './checks/spot.ts'
+import { checkTls } from './checks/tls.ts'
 import type { ListenerConfig } from './listener.ts'
 import type { GatewayConfig } from './model.ts'
 
@@ -17,8 +18,8 @@ export interface ValidateOptions {
 
 /**
  * Checks a resolved configuration, whatever dialect it came from: names and addresses that must be unique, references to
- * clusters, filter chains that end, and every text that is compiled later (regexes, formats, path templates, header names,
- * address ranges). What passes compiles.
+ * clusters, filter chains that end, certificates and keys, and every text that is compiled later (regexes, formats, path
+ * templates, header names, address ranges). What passes compiles.
  *
  * Values that their types or the dialect's own schema rule out are not looked for.
  *
@@ -66,6 +67,8 @@ function checkListeners(listeners: readonly ListenerConfig[], root: Spot, owners
     chain.each('networkFilters', listener.filterChain.networkFilters, ({ name }, where) =>
       where.error(`network filter "${name}" is not available yet`),
     )
+    const { tls } = listener.filterChain
+    if (tls !== undefined) checkTls(tls, chain.field('tls', tls))
     checkHttp(listener.filterChain.http, chain.field('http', listener.filterChain.http))
   })
 }

@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import type { TerminalExchange, TerminalStream } from '../chain/filter.ts'
 import type { Cluster, UpstreamEvents, UpstreamHost, UpstreamInfo, UpstreamStream } from '../core/attempt.ts'
 import { FAILURES, type Failure } from '../core/failure.ts'
@@ -6,9 +5,13 @@ import type { Headers } from '../core/headers.ts'
 import { Timed } from '../core/timer-wheel.ts'
 import { dropControlHeaders } from './control-headers.ts'
 import { Deadlines, requestTimeoutMs } from './deadlines.ts'
+import { Replay } from './replay.ts'
 import type { CompiledRoute, ForwardAction } from './route.ts'
 import type { RouterParts } from './router.ts'
 import { Shadow } from './shadow.ts'
+
+/** Attempts of a request that no upstream has looked at. */
+const MAX_UNPROCESSED = 4
 
 /** What one forwarding begins with. */
 export interface ForwardingStart {
@@ -20,8 +23,8 @@ export interface ForwardingStart {
 }
 
 /**
- * One exchange on its way through a cluster: prepares the request, opens an attempt, repeats it once where a pooled
- * connection turned out to be dead before anything was processed, keeps the deadlines, and hands the response back.
+ * One exchange on its way through a cluster: prepares the request, opens an attempt, repeats it where nothing of it can
+ * have been processed, keeps the deadlines, and hands the response back.
  */
 export class Forwarding extends Timed implements TerminalStream, UpstreamEvents {
   readonly #exchange: TerminalExchange
@@ -33,6 +36,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   #host: UpstreamHost | undefined = undefined
   #deadlines: Deadlines | undefined = undefined
   #shadows: readonly Shadow[] | undefined = undefined
+  /** Of a request with a body, until its response begins. */
+  #replay: Replay | undefined = undefined
   #startedMs = 0
   /** The authority as it was before it was rewritten; undefined: it has not been. */
   #authority: string | undefined = undefined
@@ -55,6 +60,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   begin(end: boolean): TerminalStream | undefined {
     const exchange = this.#exchange
     this.#bodyless = end
+    if (!end) this.#replay = new Replay()
     const timeoutMs = requestTimeoutMs(exchange, this.#action)
     this.#prepare(timeoutMs)
     const wheel = this.#router.scope.wheel
@@ -113,6 +119,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const cluster = this.#cluster
     const { info } = exchange
     info.attempts++
+    this.#stream = undefined
     const host = cluster.pick(NO_CONTEXT)
     if ('code' in host) {
       this.#fail(host)
@@ -133,6 +140,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
         end: this.#bodyless,
         priority: this.#action.priority,
         upgrade: exchange.head.protocol !== undefined || exchange.head.method === 'CONNECT',
+        downstreamProtocol: info.protocol,
         forwardContinue: exchange.request.has('expect'),
       },
       this,
@@ -154,12 +162,14 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const { info } = this.#exchange
     info.upstreamBytesSent += chunk.length
     if (this.#shadows !== undefined) for (const shadow of this.#shadows) shadow.write(chunk, end)
+    this.#replay?.write(chunk, end)
     if (end) this.#requestDone()
     return this.#stream?.write(chunk, end) ?? true
   }
 
   trailers(trailers: Headers): void {
     if (this.#shadows !== undefined) for (const shadow of this.#shadows) shadow.write(EMPTY, true)
+    this.#replay?.trailers(trailers)
     this.#requestDone()
     this.#stream?.trailers(trailers)
   }
@@ -204,6 +214,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   onHeaders(status: number, headers: Headers, end: boolean): void {
     if (this.#done) return
     this.#responding = true
+    this.#replay = undefined
     this.#status = status
     const exchange = this.#exchange
     const now = this.#router.scope.wheel.now()
@@ -230,16 +241,18 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     this.#exchange.upstreamTrailers(trailers)
   }
 
-  onUpgraded(status: number, headers: Headers, socket: Socket, early: Buffer): void {
-    if (this.#done) {
-      socket.destroy()
-      return
-    }
+  onUpgraded(status: number, headers: Headers): void {
+    if (this.#done) return
+    const { wheel } = this.#router.scope
+    this.#responding = true
     this.#status = status
+    this.#exchange.info.upstreamFirstReceivedMs = wheel.now()
+    // The request has been answered; what the tunnel may take is not the route's timeout's business.
+    this.#deadlines = undefined
+    wheel.disarm(this)
     this.#exchange.upstreamAnswers(status, headers)
     this.#route.responseHeaderEdits?.(headers, this.#exchange)
-    this.#complete(this.#router.scope.wheel.now())
-    this.#exchange.upstreamUpgraded(status, headers, socket, early)
+    this.#exchange.upstreamUpgraded(status, headers)
   }
 
   onDrain(): void {
@@ -251,18 +264,25 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     if (this.#mayRepeat(why)) {
       this.#cluster.counters.retry.v++
       this.#open()
+      if (this.#stream !== undefined) this.#replay?.sendTo(this.#stream)
       return
     }
     this.#fail(why, detail)
   }
 
   /**
-   * A pooled connection that its peer had closed already: nothing of a response came. Only where a repetition cannot
-   * do harm (RFC 9110 §9.2.2), nothing is lost by it (no body), and once.
+   * What the upstream never looked at (a refused HTTP/2 stream, one beyond its GOAWAY) is sent again whatever it is, as
+   * long as all of it is still at hand. A pooled connection that its peer had closed may have brought the request there:
+   * only where a repetition cannot do harm (RFC 9110 §9.2.2), nothing is lost by it (no body), and once.
    */
   #mayRepeat(why: Failure): boolean {
-    if (why.retry !== 'reused' || !this.#reused || this.#responding || !this.#bodyless) return false
-    return this.#exchange.info.attempts < 2 && isIdempotent(this.#exchange.head.method)
+    if (this.#responding) return false
+    const { attempts } = this.#exchange.info
+    if (why === FAILURES.upstreamRefused || why === FAILURES.upstreamUnsent) {
+      return attempts < MAX_UNPROCESSED && this.#replay?.spoilt !== true
+    }
+    if (why.retry !== 'reused' || !this.#reused || !this.#bodyless) return false
+    return attempts < 2 && isIdempotent(this.#exchange.head.method)
   }
 
   #fail(why: Failure, detail?: string): void {

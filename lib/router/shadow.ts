@@ -1,7 +1,7 @@
 import type { TerminalExchange } from '../chain/filter.ts'
 import type { Cluster, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import { FAILURES, type Failure } from '../core/failure.ts'
-import type { RequestHead } from '../core/head.ts'
+import type { Protocol, RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import { Timed } from '../core/timer-wheel.ts'
 import type { CompiledMirror, CompiledRoute, ForwardAction } from './route.ts'
@@ -28,6 +28,7 @@ export class Shadow extends Timed implements UpstreamEvents {
   #startedMs = 0
   readonly #router: RouterParts
   #status = 0
+  readonly #protocol: Protocol
   #done = false
   readonly #timeoutMs: number
 
@@ -37,6 +38,7 @@ export class Shadow extends Timed implements UpstreamEvents {
     this.#timeoutMs = action.timeoutMs > 0 ? action.timeoutMs : SHADOW_TIMEOUT_MS
     this.#cluster = cluster
     this.#router = router
+    this.#protocol = exchange.info.protocol
     this.#headers = exchange.request.clone()
     this.#headers.delete('expect')
     const authority =
@@ -86,6 +88,7 @@ export class Shadow extends Timed implements UpstreamEvents {
         end: bodyless,
         priority: 'default',
         upgrade: false,
+        downstreamProtocol: this.#protocol,
         forwardContinue: false,
       },
       this,

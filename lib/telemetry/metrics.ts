@@ -59,6 +59,10 @@ export class MetricsStore implements Metrics {
   readonly #histograms = new Map<string, BucketHistogram>()
   readonly #bucketTable = bucketTable()
 
+  has(name: string): boolean {
+    return this.#counters.has(name)
+  }
+
   counter(name: string): Counter {
     return cellOf(this.#counters, name)
   }

@@ -3,17 +3,22 @@ import { FAILURES, type Failure } from '../core/failure.ts'
 import type { Log, Metrics } from '../core/metrics.ts'
 import type { ClusterStatus } from '../core/status.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
+import type { Http2Stats } from '../http2/contract.ts'
+import { http2Stats } from '../http2/stats.ts'
+import { tlsStats } from '../tls/stats.ts'
 import { type Balancer, createBalancer } from './balance/balancer.ts'
 import { CircuitBreakers } from './breaker.ts'
 import type { ClusterConfig } from './config.ts'
-import { connectHost } from './connect.ts'
+import { Connectors } from './connect.ts'
 import { createDiscovery } from './discovery/create-discovery.ts'
 import type { Discovery } from './discovery/discovery.ts'
 import type { DnsResolvers } from './discovery/dns/resolver.ts'
-import type { Host } from './host.ts'
+import type { Host, HostPool } from './host.ts'
 import { HostSet } from './host-set.ts'
-import { Http1Pool, type PoolParts } from './http1/pool.ts'
+import { createHostPool, type PoolParts } from './pool.ts'
+import type { ReadBuffer } from './socket-reader.ts'
 import { type ClusterStats, clusterStats } from './stats.ts'
+import { TrafficMeter } from './traffic.ts'
 
 /** What clusters share within a gateway. */
 export interface ClusterDeps {
@@ -23,6 +28,8 @@ export interface ClusterDeps {
   readonly log: Log
   readonly dns: DnsResolvers
   readonly nextConnectionId: () => number
+  /** For the reads of HTTP/1 sockets; undefined: they read as Node does by itself. */
+  readonly readBuffer?: ReadBuffer
 }
 
 /**
@@ -40,7 +47,7 @@ export class UpstreamCluster implements Cluster {
   readonly #discovery: Discovery
   readonly #poolParts: PoolParts
   /** All that have connections or may get some, those of removed hosts included. */
-  readonly #pools = new Set<Http1Pool>()
+  readonly #pools = new Set<HostPool>()
   #started: Promise<void> | undefined = undefined
 
   constructor(config: ClusterConfig, deps: ClusterDeps) {
@@ -60,13 +67,23 @@ export class UpstreamCluster implements Cluster {
       stats,
       dns: deps.dns,
     })
+    let http2: Http2Stats | undefined
     this.#poolParts = {
       config,
       stats,
       breakers: this.#breakers,
       wheel: deps.wheel,
-      emptied: (pool) => this.#emptied(pool),
-      connect: (host) => connectHost(host, config),
+      traffic: new TrafficMeter(deps.wheel, stats.cxRxBytesTotal, stats.cxTxBytesTotal),
+      connectors: new Connectors(config, {
+        stats: config.tls && tlsStats(deps.metrics, `cluster.${config.statName}.`),
+        readBuffer: deps.readBuffer,
+      }),
+      random: deps.random,
+      get http2Stats(): Http2Stats {
+        // As Envoy: these appear with the first connection that needs them.
+        http2 ??= http2Stats(deps.metrics, `cluster.${config.statName}.`)
+        return http2
+      },
       nextConnectionId: deps.nextConnectionId,
     }
     this.counters = {
@@ -75,6 +92,10 @@ export class UpstreamCluster implements Cluster {
       retrySuccess: stats.rqRetrySuccess,
       cancelled: stats.rqCancelled,
     }
+  }
+
+  get statName(): string {
+    return this.config.statName
   }
 
   get maxStreamDurationMs(): number | undefined {
@@ -123,8 +144,9 @@ export class UpstreamCluster implements Cluster {
       return undefined
     }
     const target = host as Host
-    if (target.pool !== undefined) return (target.pool as Http1Pool).open(attempt, events)
-    const pool = new Http1Pool(target, this.#poolParts)
+    if (target.pool !== undefined) return target.pool.open(attempt, events)
+    const emptied = (): void => this.#emptied(target, pool)
+    const pool = createHostPool({ host: target, authority: '', emptied }, this.#poolParts)
     target.pool = pool
     this.#pools.add(pool)
     const stream = pool.open(attempt, events)
@@ -133,9 +155,9 @@ export class UpstreamCluster implements Cluster {
     return stream
   }
 
-  #emptied(pool: Http1Pool): void {
+  #emptied(host: Host, pool: HostPool): void {
     this.#pools.delete(pool)
-    if (pool.host.pool === pool) pool.host.pool = undefined
+    if (host.pool === pool) host.pool = undefined
     if (this.#pools.size === 0) for (const resolve of this.#drained.splice(0)) resolve()
   }
 

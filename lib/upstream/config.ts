@@ -1,5 +1,7 @@
 import type { Address } from '../core/address.ts'
 import type { JsonObject } from '../core/errors.ts'
+import type { Http2Config } from '../http2/config.ts'
+import type { UpstreamTlsConfig } from '../tls/config.ts'
 
 export interface LocalityConfig {
   readonly region: string
@@ -75,8 +77,17 @@ export interface ClusterConfig {
   readonly maxStreamDurationMs?: number
   readonly maxResponseHeaderBytes: number
   readonly maxResponseHeaders: number
-  readonly protocol: 'http1'
+  /**
+   * `auto`: what the TLS peer chooses by ALPN, HTTP/1 where it says nothing. `downstream`: what the client speaks, where
+   * that protocol is among the options configured.
+   */
+  readonly protocol: 'http1' | 'http2' | 'auto' | 'downstream'
   readonly http1: ClusterHttp1Config
+  readonly http2: Http2Config
+  /** Undefined: plaintext. */
+  readonly tls?: UpstreamTlsConfig
+  /** Connections opened ahead of need (Envoy's `per_upstream_preconnect_ratio`); 1: none. */
+  readonly preconnectRatio: number
   readonly keepalive?: { readonly idleS: number }
   readonly bindAddress?: string
   readonly metadata?: JsonObject

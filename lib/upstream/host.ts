@@ -1,12 +1,20 @@
 import type { Address } from '../core/address.ts'
 import { formatAddress } from '../core/address.ts'
+import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { EndpointConfig, LocalityConfig } from './config.ts'
 
-/** What a host owns of connections; the pool's code puts it there, and whoever removes the host closes it. */
+/**
+ * The connections of one host, whatever they speak; the cluster puts it there, and whoever removes the host closes it. A
+ * closed pool still serves a request whose host was chosen a moment before; nothing is kept for later then.
+ */
 export interface HostPool {
-  /** Idle connections close now, busy ones after the exchange they carry. Idempotent. */
+  /** Starts one attempt. Undefined where it failed at once: `onReset` has told why. */
+  open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined
+  /** Idle connections close now, busy ones after the exchanges they carry. Idempotent. */
   close(): void
+  /** Ends busy connections too, and whoever waits for one. */
+  destroy(): void
 }
 
 /** An endpoint whose address is an IP address or a pipe. `key` is its identity where the address is none (LOGICAL_DNS). */

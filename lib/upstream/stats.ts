@@ -43,6 +43,7 @@ export class ClusterStats {
   readonly cxTotal: Counter
   readonly cxActive: Gauge
   readonly cxHttp1Total: Counter
+  readonly cxHttp2Total: Counter
   readonly cxConnectFail: Counter
   readonly cxConnectTimeout: Counter
   readonly cxIdleTimeout: Counter
@@ -102,6 +103,7 @@ export class ClusterStats {
     this.cxTotal = metrics.counter(`${prefix}upstream_cx_total`)
     this.cxActive = metrics.gauge(`${prefix}upstream_cx_active`)
     this.cxHttp1Total = metrics.counter(`${prefix}upstream_cx_http1_total`)
+    this.cxHttp2Total = metrics.counter(`${prefix}upstream_cx_http2_total`)
     this.cxConnectFail = metrics.counter(`${prefix}upstream_cx_connect_fail`)
     this.cxConnectTimeout = metrics.counter(`${prefix}upstream_cx_connect_timeout`)
     this.cxIdleTimeout = metrics.counter(`${prefix}upstream_cx_idle_timeout`)

@@ -1,24 +1,23 @@
 import type { ChainPlan } from '../../lib/chain/compile.ts'
-import type { ExchangeOwner } from '../../lib/chain/contract.ts'
+import type { Downstream, ExchangeOwner } from '../../lib/chain/contract.ts'
 import { Exchange } from '../../lib/chain/exchange.ts'
 import type { LocalReply, Route } from '../../lib/chain/filter.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES } from '../../lib/core/failure.ts'
 import { isGrpc } from '../../lib/core/grpc.ts'
-import type { RequestHead } from '../../lib/core/head.ts'
+import type { Protocol, RequestHead } from '../../lib/core/head.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import type { Log } from '../../lib/core/metrics.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
 import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
-import { EXPECT_CONTINUE, EXPECT_OTHER, type Head, UNDERSCORE } from '../../lib/http1/head-parser.ts'
+import { EXPECT_CONTINUE, EXPECT_OTHER, UNDERSCORE } from '../../lib/http1/head-parser.ts'
 import { reasonPhrase } from '../../lib/http1/head-writer.ts'
-import { isAuthority } from '../../lib/http1/tokens.ts'
 import type { CompiledRoute } from '../../lib/router/route.ts'
 import { upgradeAllowed } from '../../lib/router/upgrade.ts'
-import type { Http1ServerConnection } from '../http1/connection.ts'
-import { resolveTarget, stripAuthority } from './authority.ts'
+import { stripAuthority } from './authority.ts'
 import { addUserAgent, appendVia, type CallerRules } from './forwarded.ts'
-import { editReply, refusal } from './local-reply.ts'
+import { editReply, type Refusal, refusalReply } from './local-reply.ts'
 import { applyPathRules, needsNormalizing } from './path.ts'
 import { applyRequestId } from './request-id.ts'
 import type { HttpStats } from './stats.ts'
@@ -50,6 +49,11 @@ export interface ManagerParts {
   readonly date: (nowMs: number) => string
 }
 
+/** A codec's end of one exchange at a time (HTTP/1) or of one stream (HTTP/2). */
+export interface Codec extends Downstream {
+  readonly info: ConnectionInfo
+}
+
 /**
  * Envoy's HTTP connection manager, compiled: turns heads into exchanges (checks, normalisation, forwarding headers,
  * route), and does what happens around the chain (timeouts, response headers, local replies, access log, statistics).
@@ -73,6 +77,11 @@ export class ConnectionManager implements ExchangeOwner {
     this.#strip = c.stripPort !== 'none' || c.stripTrailingHostDot
   }
 
+  /** A number in [0, 1). */
+  random(): number {
+    return this.#parts.random()
+  }
+
   /** True where this request is the connection's last: its number or its age have reached their limit. */
   reachedLimits(requests: number, openedMs: number): boolean {
     const { maxRequestsPerConnection: max, maxConnectionDurationMs: duration } = this.config
@@ -91,34 +100,16 @@ export class ConnectionManager implements ExchangeOwner {
     return this.#active === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
   }
 
-  /** Makes the exchange of a parsed head; `start` decides what becomes of it. */
-  open(codec: Http1ServerConnection, head: Head): Exchange {
-    const request: RequestHead = {
-      method: head.method,
-      scheme: codec.info.tls === undefined ? 'http' : 'https',
-      authority: head.host ?? '',
-      path: head.target,
-      protocol: head.upgrade === '' ? undefined : head.upgrade,
-    }
-    const exchange = this.#make(codec, request, new Headers(head.raw, head.cased))
-    exchange.info.protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
-    exchange.info.requestHeaderBytes = head.bytes
-    if (head.minor === 0) this.stats.http10.v++
-    return exchange
-  }
-
-  /** An exchange for bytes that are no request, so that they are answered, logged and counted like any other. */
-  openRefused(codec: Http1ServerConnection): Exchange {
-    const head: RequestHead = { method: '', scheme: 'http', authority: '', path: '', protocol: undefined }
-    return this.#make(codec, head, new Headers())
-  }
-
-  #make(codec: Http1ServerConnection, head: RequestHead, headers: Headers): Exchange {
+  /** Makes the exchange of a parsed head; `start` decides what becomes of it. Takes ownership of head and headers. */
+  open(codec: Codec, head: RequestHead, headers: Headers, protocol: Protocol): Exchange {
     const { clock } = this.wheel
     const info = new StreamInfo(this.wheel.now(), clock.wall())
     info.clientAddress = codec.info.remoteAddress
+    info.protocol = protocol
     this.stats.requests.v++
     this.stats.activeRequests.v++
+    if (protocol === 'HTTP/2') this.stats.http2Requests.v++
+    else this.stats.http1Requests.v++
     this.#active++
     return new Exchange({
       owner: this,
@@ -132,19 +123,40 @@ export class ConnectionManager implements ExchangeOwner {
     })
   }
 
-  /** Checks, normalises, routes and begins. The exchange may be over when this returns. */
-  start(exchange: Exchange, head: Head, end: boolean): void {
-    if (!this.#admit(exchange, head, end)) return
+  /** An exchange for bytes that are no request, so that they are answered, logged and counted like any other. */
+  openRefused(codec: Codec, protocol: Protocol): Exchange {
+    const head: RequestHead = { method: '', scheme: 'http', authority: '', path: '', protocol: undefined }
+    return this.open(codec, head, new Headers(), protocol)
+  }
+
+  /**
+   * Checks, normalises, routes and begins. The exchange may be over when this returns.
+   *
+   * @param flags `EXPECT_CONTINUE`, `EXPECT_OTHER` and `UNDERSCORE` of the HTTP/1 head parser.
+   * @param end The request has no body.
+   * @param refusal The codec's own reason to refuse it.
+   */
+  start(exchange: Exchange, flags: number, end: boolean, refusal: Refusal | undefined): void {
+    const refused = refusal ?? this.#admit(exchange, flags)
+    if (refused === REPLIED_ALREADY) return
+    if (refused !== undefined) {
+      this.#refuse(exchange, refused, { end, close: refused.status === 400 })
+      return
+    }
     const route = this.#parts.routes.match(exchange)
     this.#note(exchange, route)
     if (!this.#mayUpgrade(exchange, route)) {
       exchange.route = route
-      this.#refuse(exchange, 403, { details: 'upgrade_failed', end, close: true })
+      this.#refuse(exchange, UPGRADE_FAILED, { end, close: true })
       return
     }
     this.#arm(exchange, route)
     if (exchange.ended) return
     exchange.start(route, route === undefined ? this.#parts.defaultPlan : route.plan, end)
+    // The client is told to send its body only where no filter has answered already.
+    if ((flags & EXPECT_CONTINUE) !== 0 && !this.config.proxy100Continue && !end && !exchange.headersSent) {
+      exchange.downstream.writeInformational(100, new Headers())
+    }
   }
 
   /** Answers what is no request; the codec closes the connection afterwards. */
@@ -155,83 +167,55 @@ export class ConnectionManager implements ExchangeOwner {
   }
 
   /** Not started: no filter and no terminal ever sees what is refused here. */
-  #refuse(exchange: Exchange, status: number, how: { details: string; end: boolean; close: boolean }): void {
-    const { details, end, close } = how
+  #refuse(exchange: Exchange, why: Refusal, how: { end: boolean; close: boolean }): void {
     exchange.plan = this.#parts.emptyPlan
-    exchange.requestComplete = end
-    if (close) (exchange.downstream as Http1ServerConnection).closeAfterResponse()
-    exchange.reply(refusal(status, details))
+    exchange.requestComplete = how.end
+    if (how.close) exchange.downstream.closeAfterResponse()
+    exchange.reply(refusalReply(why))
   }
 
-  /** Everything between a parsed head and its route. False where it has been answered. */
-  #admit(exchange: Exchange, head: Head, end: boolean): boolean {
-    const refuse = (status: number, details: string): false => {
-      this.#refuse(exchange, status, { details, end, close: status === 400 })
-      return false
-    }
+  /** Everything between a parsed head and its route: undefined where it may go on. */
+  #admit(exchange: Exchange, flags: number): Refusal | undefined {
     const { config } = this
-    if (head.minor === 0) {
-      if (!config.http1.acceptHttp10) return refuse(426, 'low_version')
-      if (head.host === undefined) exchange.head.authority = config.http1.defaultHostForHttp10
-    }
-    const problem = this.#target(exchange, head)
-    if (problem !== undefined) return refuse(400, problem)
-    if (exchange.head.path === '*') return refuse(404, 'absolute_path_rejected')
-    if ((head.flags & EXPECT_OTHER) !== 0) return refuse(417, 'unknown_expectation')
-    if ((head.flags & EXPECT_CONTINUE) !== 0 && !config.proxy100Continue) exchange.request.delete('expect')
-    if ((head.flags & UNDERSCORE) !== 0 && config.underscores !== 'allow') {
+    const { head } = exchange
+    if (this.#strip) head.authority = stripAuthority(head.authority, config, exchange.connection.localPort)
+    if (head.path === '*') return NO_PATH
+    if ((flags & EXPECT_OTHER) !== 0) return UNKNOWN_EXPECTATION
+    if ((flags & EXPECT_CONTINUE) !== 0 && !config.proxy100Continue) exchange.request.delete('expect')
+    if ((flags & UNDERSCORE) !== 0 && config.underscores !== 'allow') {
       this.stats.underscores.v++
-      if (config.underscores === 'reject') return refuse(400, 'http1.unexpected_underscore')
+      if (config.underscores === 'reject') return exchange.info.protocol === 'HTTP/2' ? UNDERSCORES_2 : UNDERSCORES
       exchange.request.deleteWhere((name) => name.includes('_'))
     }
-    if (this.#pathRules && !this.#path(exchange, refuse)) return false
-    return this.#mutate(exchange, refuse)
+    return (this.#pathRules ? this.#path(exchange) : undefined) ?? this.#mutate(exchange)
   }
 
-  #target(exchange: Exchange, head: Head): string | undefined {
-    const request = exchange.head
-    const target = head.target
-    if (target.charCodeAt(0) === 47 && head.method !== 'CONNECT') {
-      if (!isAuthority(request.authority)) return head.host === undefined ? 'missing_host_header' : 'http1.invalid_host'
-    } else {
-      const host = head.host ?? (head.minor === 0 && request.authority !== '' ? request.authority : undefined)
-      if (head.host === undefined && head.minor === 1) return 'missing_host_header'
-      const outcome = resolveTarget(head.method, target, host, this.config.http1.allowAbsoluteUrl)
-      if (outcome.kind === 'refuse') return outcome.details
-      if (outcome.scheme === 'https' && exchange.connection.tls === undefined) return 'http1.https_over_plaintext'
-      request.authority = outcome.authority
-      request.path = outcome.path
-    }
-    if (this.#strip) request.authority = stripAuthority(request.authority, this.config, exchange.connection.localPort)
-    return undefined
-  }
-
-  #path(exchange: Exchange, refuse: (status: number, details: string) => false): boolean {
+  #path(exchange: Exchange): Refusal | undefined {
     const { path } = exchange.head
-    if (path === '' || path === '*' || !(needsNormalizing(path) || path.includes('//'))) return true
+    if (path === '' || path === '*' || !(needsNormalizing(path) || path.includes('//'))) return undefined
     const outcome = applyPathRules(path, this.config)
-    if (outcome.kind === 'refuse') return refuse(400, outcome.details)
+    if (outcome.kind === 'refuse') return { status: 400, details: outcome.details }
     exchange.head.path = outcome.path
-    if (outcome.kind === 'redirect') {
-      const details = 'path_normalization_failed'
-      // gRPC clients follow no redirects.
-      if (isGrpc(exchange.request)) return refuse(400, details)
-      exchange.plan = this.#parts.emptyPlan
-      exchange.reply({ status: 307, headers: ['location', outcome.path], details })
-      return false
-    }
-    return true
+    if (outcome.kind !== 'redirect') return undefined
+    const details = 'path_normalization_failed'
+    // gRPC clients follow no redirects.
+    if (isGrpc(exchange.request)) return { status: 400, details }
+    exchange.plan = this.#parts.emptyPlan
+    exchange.reply({ status: 307, headers: ['location', outcome.path], details })
+    return REPLIED_ALREADY
   }
 
   /** Forwarding headers, request id, early mutations. */
-  #mutate(exchange: Exchange, refuse: (status: number, details: string) => false): boolean {
+  #mutate(exchange: Exchange): Refusal | undefined {
     const { request, info } = exchange
     const { config } = this
     this.#parts.earlyEdits?.(request, exchange)
     const caller = this.#parts.callers.apply(request, exchange.connection)
     info.clientAddress = caller.address
     info.internal = caller.internal
-    if (caller.rejectStatus !== 0) return refuse(caller.rejectStatus, 'rejecting_because_detection_failed')
+    if (caller.rejectStatus !== 0) {
+      return { status: caller.rejectStatus, details: 'rejecting_because_detection_failed' }
+    }
     info.requestId = applyRequestId(request, caller.internal, config)
     if (config.schemeOverwrite !== undefined) request.put('x-forwarded-proto', config.schemeOverwrite)
     exchange.head.scheme = request.get('x-forwarded-proto') === 'https' ? 'https' : 'http'
@@ -241,7 +225,7 @@ export class ConnectionManager implements ExchangeOwner {
     // `Upgrade: h2c` is answered in HTTP/1.
     if (protocol === 'h2c') exchange.head.protocol = undefined
     else if (protocol !== undefined) request.put('upgrade', protocol)
-    return true
+    return undefined
   }
 
   /** Route and connection manager decide together; what neither lists is refused. */
@@ -374,10 +358,18 @@ export class ConnectionManager implements ExchangeOwner {
     stats.requestTime.record(now - info.startMs)
     const { loggers } = this.#parts
     for (let i = 0; i < loggers.length; i++) loggers[i].log(exchange)
-    ;(exchange.downstream as Http1ServerConnection).exchangeEnded()
+    exchange.downstream.exchangeEnded()
     if (--this.#active === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 }
+
+const UPGRADE_FAILED: Refusal = Object.freeze({ status: 403, details: 'upgrade_failed' })
+const NO_PATH: Refusal = Object.freeze({ status: 404, details: 'absolute_path_rejected' })
+const UNKNOWN_EXPECTATION: Refusal = Object.freeze({ status: 417, details: 'unknown_expectation' })
+const UNDERSCORES: Refusal = Object.freeze({ status: 400, details: 'http1.unexpected_underscore' })
+const UNDERSCORES_2: Refusal = Object.freeze({ status: 400, details: 'http2.unexpected_underscore' })
+/** Stands for an answer that has been given. */
+const REPLIED_ALREADY: Refusal = Object.freeze({ status: 0, details: '' })
 
 const DURATION_TIMEOUT = Object.freeze({
   body: 'downstream duration timeout',

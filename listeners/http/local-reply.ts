@@ -78,6 +78,12 @@ export function editReply(exchange: Exchange, reply: LocalReply): LocalReply {
   return { ...reply, headers: headers.raw }
 }
 
+/** Why a request is answered before any filter has seen it. */
+export interface Refusal {
+  readonly status: number
+  readonly details: string
+}
+
 /** Details of refusals that count as errors of the protocol. */
 const PROTOCOL_ERRORS: ReadonlySet<string> = new Set([
   'low_version',
@@ -85,10 +91,12 @@ const PROTOCOL_ERRORS: ReadonlySet<string> = new Set([
   'http1.invalid_url',
   'http1.https_over_plaintext',
   'http1.unexpected_underscore',
+  'http2.invalid_authority',
+  'http2.unexpected_underscore',
 ])
 
 /** The answer to a request that is refused before any filter has seen it; protocol errors look as those of the codec. */
-export function refusal(status: number, details: string): LocalReply {
+export function refusalReply({ status, details }: Refusal): LocalReply {
   if (!PROTOCOL_ERRORS.has(details)) return { status, details }
   return { status, body: reasonPhrase(status), details, flag: 'DPE' }
 }

@@ -5,6 +5,12 @@ export interface HttpStats {
   readonly connections: Counter
   readonly activeConnections: Gauge
   readonly destroyed: Counter
+  readonly http1Connections: Counter
+  readonly activeHttp1Connections: Gauge
+  readonly http2Connections: Counter
+  readonly activeHttp2Connections: Gauge
+  readonly tlsConnections: Counter
+  readonly activeTlsConnections: Gauge
   readonly connectionLengthMs: Histogram
   readonly requests: Counter
   readonly activeRequests: Gauge
@@ -13,6 +19,8 @@ export interface HttpStats {
   /** By first digit of the status, 1 to 5; index 0 is unused. */
   readonly classes: readonly Counter[]
   readonly http10: Counter
+  readonly http1Requests: Counter
+  readonly http2Requests: Counter
   readonly noRoute: Counter
   readonly directResponses: Counter
   readonly protocolErrors: Counter
@@ -24,6 +32,8 @@ export interface HttpStats {
   readonly maxDuration: Counter
   readonly maxRequests: Counter
   readonly drainCloses: Counter
+  /** HTTP/2: no preface, or no acknowledgement of our SETTINGS, in time. */
+  readonly setupTimeouts: Counter
   readonly slowBodies: Counter
   readonly resets: Counter
   readonly tooLarge: Counter
@@ -42,6 +52,12 @@ export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
     connections: c('downstream_cx_total'),
     activeConnections: metrics.gauge(`${p}downstream_cx_active`),
     destroyed: c('downstream_cx_destroy'),
+    http1Connections: c('downstream_cx_http1_total'),
+    activeHttp1Connections: metrics.gauge(`${p}downstream_cx_http1_active`),
+    http2Connections: c('downstream_cx_http2_total'),
+    activeHttp2Connections: metrics.gauge(`${p}downstream_cx_http2_active`),
+    tlsConnections: c('downstream_cx_ssl_total'),
+    activeTlsConnections: metrics.gauge(`${p}downstream_cx_ssl_active`),
     connectionLengthMs: metrics.histogram(`${p}downstream_cx_length_ms`),
     requests: c('downstream_rq_total'),
     activeRequests: metrics.gauge(`${p}downstream_rq_active`),
@@ -49,6 +65,8 @@ export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
     requestTime: metrics.histogram(`${p}downstream_rq_time`),
     classes: [1, 1, 2, 3, 4, 5].map((digit) => c(`downstream_rq_${digit}xx`)),
     http10: c('downstream_rq_http1_0_total'),
+    http1Requests: c('downstream_rq_http1_total'),
+    http2Requests: c('downstream_rq_http2_total'),
     noRoute: c('no_route'),
     directResponses: c('rq_direct_response'),
     protocolErrors: c('downstream_cx_protocol_error'),
@@ -60,6 +78,7 @@ export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
     maxDuration: c('downstream_cx_max_duration_reached'),
     maxRequests: c('downstream_cx_max_requests_reached'),
     drainCloses: c('downstream_cx_drain_close'),
+    setupTimeouts: c('downstream_cx_http2_setup_timeout'),
     slowBodies: c('downstream_rq_slow_body'),
     resets: c('downstream_rq_rx_reset'),
     tooLarge: c('downstream_rq_too_large'),

@@ -1,29 +1,22 @@
 import type { Socket } from 'node:net'
-import type { Downstream } from '../../lib/chain/contract.ts'
 import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { LocalReply } from '../../lib/chain/filter.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
-import type { Headers } from '../../lib/core/headers.ts'
+import type { RequestHead } from '../../lib/core/head.ts'
+import { Headers } from '../../lib/core/headers.ts'
 import { type BodyHandler, BodyReader } from '../../lib/http1/body-reader.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY } from '../../lib/http1/framing.ts'
 import { HeadBuffer } from '../../lib/http1/head-buffer.ts'
-import {
-  CLOSE,
-  EXPECT_CONTINUE,
-  type Head,
-  type HeadError,
-  HeadParser,
-  KEEP_ALIVE,
-} from '../../lib/http1/head-parser.ts'
+import { CLOSE, type Head, type HeadError, HeadParser, KEEP_ALIVE } from '../../lib/http1/head-parser.ts'
+import type { Codec, ConnectionManager } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
+import { admitHttp1 } from './admission.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
-import type { ConnectionHost } from './host.ts'
+import type { ConnectionHost, Opening, ServerConnection } from './host.ts'
 import { Linger } from './linger.ts'
 import { resetSocket } from './reset.ts'
 import { ResponseWriter } from './response-writer.ts'
-import { splice } from './splice.ts'
-import { ExchangeTunnel } from './tunnel.ts'
 
 /**
  * The server side of one HTTP/1 connection: bytes to exchanges and back, one at a time, in order.
@@ -35,7 +28,7 @@ import { ExchangeTunnel } from './tunnel.ts'
  * Pipelined requests wait unparsed until the response before them is complete. After an answer that closes, input is
  * discarded for `delayed_close_timeout`, so that the client can read the answer before it meets a reset.
  */
-export class Http1ServerConnection implements Downstream, BodyHandler {
+export class Http1ServerConnection implements Codec, BodyHandler, ServerConnection {
   readonly info: ConnectionInfo
   /** Of the manager that accepted it: an update may bring another one before it closes. */
   readonly stats: HttpStats
@@ -58,11 +51,11 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   #paused = false
   #tunnel = false
 
-  constructor(socket: Socket, info: ConnectionInfo, host: ConnectionHost) {
+  constructor(socket: Socket, opening: Opening, host: ConnectionHost) {
     const { config } = host.manager
     this.#socket = socket
-    this.info = info
-    this.stats = host.manager.stats
+    this.info = opening.info
+    this.stats = opening.stats
     this.#host = host
     const limits = {
       lineBytes: config.maxRequestLineBytes,
@@ -73,10 +66,11 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: false })
     this.#out = new ResponseWriter(socket, host.manager.wheel.turn)
     this.#deadlines = new ConnectionDeadlines(
+      opening,
       () => host.manager,
       (expiry) => this.#expired(expiry),
     )
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk))
+    socket.on('data', (chunk: Buffer) => this.receive(chunk))
     socket.on('end', () => this.#onEnd())
     socket.on('drain', () => this.#onDrain())
     socket.on('error', () => {})
@@ -117,9 +111,11 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     else this.#end()
   }
 
-  #onData(chunk: Buffer): void {
-    if (this.#tunnel || this.#linger !== undefined) return
-    this.#read(chunk, 0)
+  /** Bytes of the client: from the socket, or read before the protocol was known. */
+  receive(chunk: Buffer): void {
+    if (this.#linger !== undefined) return
+    if (this.#tunnel) this.#exchange?.requestData(chunk, false)
+    else this.#read(chunk, 0)
   }
 
   #read(chunk: Buffer, offset: number): void {
@@ -174,19 +170,26 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     this.#body.start(framing, head.contentLength)
     this.#requestDone = this.#body.done
     this.#deadlines.busy()
-    const exchange = manager.open(this, head)
+    const exchange = this.#open(manager, head)
     this.#exchange = exchange
-    manager.start(exchange, head, this.#requestDone)
-    this.#afterStart(exchange, head, manager.config.proxy100Continue)
+    if (head.minor === 0) manager.stats.http10.v++
+    manager.start(exchange, head.flags, this.#requestDone, admitHttp1(exchange, head, manager.config))
+    if (this.#exchange === exchange && !this.#requestDone) this.#deadlines.bodyStarted(head.contentLength > 0)
   }
 
-  /** The client is told to send its body only where no filter has answered already. */
-  #afterStart(exchange: Exchange, head: Head, proxied: boolean): void {
-    if (this.#exchange !== exchange || this.#requestDone) return
-    if ((head.flags & EXPECT_CONTINUE) !== 0 && head.minor === 1 && !proxied && !exchange.headersSent) {
-      this.#out.raw('HTTP/1.1 100 Continue\r\n\r\n')
+  #open(manager: ConnectionManager, head: Head): Exchange {
+    const request: RequestHead = {
+      method: head.method,
+      scheme: this.info.tls === undefined ? 'http' : 'https',
+      authority: head.host ?? '',
+      path: head.target,
+      // A request with a body is answered in HTTP/1: servers may ignore Upgrade (RFC 9110 §7.8).
+      protocol: head.upgrade === '' || !this.#requestDone ? undefined : head.upgrade,
     }
-    this.#deadlines.bodyStarted(head.contentLength > 0)
+    const protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
+    const exchange = manager.open(this, request, new Headers(head.raw, head.cased), protocol)
+    exchange.info.requestHeaderBytes = head.bytes
+    return exchange
   }
 
   onBody(chunk: Buffer, end: boolean): void {
@@ -215,7 +218,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     this.#out.begin('', 1, 'lower')
     this.#requestDone = true
     this.#host.manager.stats.protocolErrors.v++
-    const exchange = this.#host.manager.openRefused(this)
+    const exchange = this.#host.manager.openRefused(this, 'HTTP/1.1')
     this.#exchange = exchange
     this.#host.manager.refuse(exchange, problem.status, problem.reason)
   }
@@ -237,8 +240,12 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   /** The client's FIN. Before its response is complete that is an abort (DESIGN §8). */
   #onEnd(): void {
-    if (this.#tunnel || this.#linger !== undefined) return
+    if (this.#linger !== undefined) return
     const exchange = this.#exchange
+    if (this.#tunnel) {
+      exchange?.requestData(EMPTY, true)
+      return
+    }
     if (exchange === undefined) {
       // What is left of the last response still goes out.
       this.#end()
@@ -280,7 +287,8 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
   }
 
   write(chunk: Buffer, end: boolean): boolean {
-    return this.#destroyed || this.#out.write(chunk, end)
+    if (this.#destroyed) return true
+    return this.#tunnel ? this.#out.tunnel(chunk, end) : this.#out.write(chunk, end)
   }
 
   writeTrailers(trailers: Headers): void {
@@ -293,7 +301,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
 
   pauseRequest(): void {
     this.#paused = true
-    if (!this.#requestDone) this.#socket.pause()
+    if (!this.#requestDone || this.#tunnel) this.#socket.pause()
   }
 
   resumeRequest(): void {
@@ -302,32 +310,20 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     this.#deadlines.restartBody()
   }
 
-  upgrade(status: number, headers: Headers, upstream: Socket, early: Buffer): void {
-    const exchange = this.#exchange
-    if (exchange === undefined) {
-      upstream.destroy()
-      return
-    }
+  writeUpgrade(status: number, headers: Headers): void {
+    if (this.#destroyed) return
     this.#tunnel = true
-    this.#requestDone = true
     this.#out.switchProtocols(status, headers)
-    const held = { toUpstream: this.#stash, toDownstream: early }
+    const stash = this.#stash
     this.#stash = undefined
-    const ended = (): void => {
-      this.#out.done = true
-    }
-    splice(this.#socket, upstream, held, new ExchangeTunnel(exchange, this.#host.manager.wheel, ended))
+    if (stash !== undefined) this.#exchange?.requestData(stash, false)
+    if (!this.#paused) this.#socket.resume()
   }
 
   /** The manager has logged and released the exchange: on to the next request, or to the end. */
   exchangeEnded(): void {
     this.#exchange = undefined
     if (this.#destroyed) return
-    if (this.#tunnel) {
-      if (!this.#out.done) resetSocket(this.#socket)
-      else this.#socket.destroy()
-      return
-    }
     if (!this.#out.done) return
     if (this.#out.close || !this.#requestDone) {
       this.#end()
@@ -359,7 +355,7 @@ export class Http1ServerConnection implements Downstream, BodyHandler {
     this.#stash = undefined
     this.#out.flush()
     this.#socket.resume()
-    this.#linger.begin(this.#host.manager.config.delayedCloseTimeoutMs > 0)
+    this.#linger.begin(!this.#tunnel && this.#host.manager.config.delayedCloseTimeoutMs > 0)
     this.#deadlines.linger()
   }
 

@@ -1,5 +1,7 @@
+import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
+import type { Opening } from './host.ts'
 
 /** A head that has begun and stalls for this long is closed even where no deadline is configured (edge-safety §1.4). */
 const STALLED_HEAD_MS = 60_000
@@ -21,6 +23,12 @@ const LINGER = 4
 /** Which deadline of a connection has passed. */
 export type Expiry = 'idle' | 'age' | 'head' | 'body' | 'linger'
 
+/** What a head may take from its first byte on. */
+export function headDeadlineMs(config: HttpConnectionManagerConfig): number {
+  const limit = config.requestHeadersTimeoutMs
+  return limit > 0 ? Math.min(limit, STALLED_HEAD_MS) : STALLED_HEAD_MS
+}
+
 /**
  * All deadlines of one downstream connection on one timer. Beginning and ending an exchange only note the time: what is
  * armed is looked at again when it fires.
@@ -34,12 +42,15 @@ export class ConnectionDeadlines extends Timed {
   #bodySinceMs = 0
   #bodyBytes = 0
   #bodyMeasured = false
+  /** Of a head whose first bytes came before this object was made; 0: none did. */
+  #headSinceMs: number
 
-  constructor(manager: () => ConnectionManager, expired: (expiry: Expiry) => void) {
+  constructor(opening: Opening, manager: () => ConnectionManager, expired: (expiry: Expiry) => void) {
     super()
     this.#manager = manager
     this.#expired = expired
-    this.openedMs = this.#idleSinceMs = manager().wheel.clock.now()
+    this.openedMs = this.#idleSinceMs = opening.openedMs
+    this.#headSinceMs = opening.headSinceMs
     this.#armIdle()
   }
 
@@ -54,13 +65,15 @@ export class ConnectionDeadlines extends Timed {
     if (this.#phase === HEAD) return
     this.#phase = HEAD
     const { wheel, config } = this.#manager()
-    const limit = config.requestHeadersTimeoutMs
-    wheel.arm(this, limit > 0 ? Math.min(limit, STALLED_HEAD_MS) : STALLED_HEAD_MS)
+    const sinceMs = this.#headSinceMs || wheel.clock.now()
+    this.#headSinceMs = 0
+    wheel.armAt(this, sinceMs + headDeadlineMs(config))
   }
 
   /** A request is complete, or as good as: only the exchange's own deadlines count. */
   busy(): void {
     this.#phase = BUSY
+    this.#headSinceMs = 0
   }
 
   /** A body is on its way. Only one of announced length is measured: a stream may be as slow as it likes. */

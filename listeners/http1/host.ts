@@ -1,5 +1,35 @@
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import type { Http2Stats } from '../../lib/http2/contract.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
-import type { Http1ServerConnection } from './connection.ts'
+import type { HttpStats } from '../http/stats.ts'
+
+/** What is known of a connection before its protocol is. */
+export interface Opening {
+  readonly info: ConnectionInfo
+  /** When it was accepted; monotonic ms. */
+  readonly openedMs: number
+  /** Of the manager that accepted it: an update may bring another one before it closes. */
+  readonly stats: HttpStats
+  /** When the first bytes of what may be a head came; 0: none have. */
+  readonly headSinceMs: number
+}
+
+/** One accepted connection as its listener sees it, whatever it speaks. */
+export interface ServerConnection {
+  readonly info: ConnectionInfo
+  readonly stats: HttpStats
+  readonly openedMs: number
+  /** The TLS handshake has begun and is not complete. */
+  readonly securing?: boolean
+  /** Nothing is in progress and nothing of a request has arrived. */
+  readonly idle: boolean
+  /** Ends at once, whatever is in progress: with a reset where the client must not take what it has for the whole. */
+  destroy(): void
+  /** Ends where nothing is in progress; a client that still reads its last response gets all of it. */
+  closeIdle(): void
+  /** The listener has begun to drain. Without it the connection asks `ConnectionHost.draining` when it answers. */
+  drain?(): void
+}
 
 /** What a connection needs from the listener that accepted it. */
 export interface ConnectionHost {
@@ -7,5 +37,7 @@ export interface ConnectionHost {
   readonly manager: ConnectionManager
   /** True once the listener drains: answers say `Connection: close`. */
   readonly draining: boolean
-  connectionClosed(connection: Http1ServerConnection): void
+  /** Cells of the HTTP/2 codec. */
+  readonly http2Stats: Http2Stats
+  connectionClosed(connection: ServerConnection): void
 }

@@ -72,6 +72,16 @@ export class ResponseWriter {
     this.#writer.flush()
   }
 
+  /** Bytes of a tunnel; `end`: FIN, this direction alone. False: wait for the socket's drain. */
+  tunnel(chunk: Buffer, end: boolean): boolean {
+    const more = chunk.length === 0 || this.#socket.write(chunk)
+    if (end) {
+      this.done = true
+      this.#socket.end()
+    }
+    return more
+  }
+
   /** Text of its own, in order with the responses: `100 Continue`. */
   raw(text: string): void {
     this.#writer.raw(text)

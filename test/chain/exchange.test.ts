@@ -1,4 +1,3 @@
-import { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { compileChain } from '../../lib/chain/compile.ts'
 import type { HttpFilter, HttpStream } from '../../lib/chain/filter.ts'
@@ -602,14 +601,14 @@ t.test('an answer from a response hook denies the upgrade that the upstream has 
     for (const status of [101, 200]) {
       const head = status === 101 ? { protocol: 'websocket' } : { method: 'CONNECT' }
       const driven = drive({ filters: [{ onResponseHeaders } as Filter], head })
-      const upstream = new Socket()
-      driven.exchange.upstreamUpgraded(status, new Headers(['upgrade', 'websocket']), upstream, Buffer.from('early'))
+      driven.exchange.upstreamUpgraded(status, new Headers(['upgrade', 'websocket']))
+      driven.exchange.upstreamData(Buffer.from('early'), false)
       if (how.startsWith('a deadline')) {
         driven.exchange.reply({ status: 408, details: 'max_duration_timeout', flag: 'DT' })
       }
       if (how.startsWith('a client')) driven.clientGone()
       await settle(1)
-      t.ok(upstream.destroyed, `${how}: the upstream's socket is closed`)
+      t.equal(driven.upstream.cancelled, 1, `${how}: the attempt is cancelled`)
       t.notOk(driven.downstream.upgraded, `${how}: no tunnel`)
       t.equal(driven.ends(), 1, how)
       t.notOk(driven.downstream.headers.has('upgrade'))
@@ -618,12 +617,49 @@ t.test('an answer from a response hook denies the upgrade that the upstream has 
   }
   await held.open()
   const granted = drive({ filters: [{ onResponseHeaders: () => undefined }], head: { protocol: 'websocket' } })
-  const upstream = new Socket()
-  granted.exchange.upstreamUpgraded(101, new Headers(), upstream, Buffer.alloc(0))
-  granted.exchange.tunnelEnded()
+  granted.exchange.upstreamUpgraded(101, new Headers())
   t.ok(granted.downstream.upgraded)
-  t.notOk(upstream.destroyed, 'a tunnel that was granted is for the codec to end')
-  upstream.destroy()
+  granted.exchange.upstreamData(Buffer.from('down'), true)
+  t.equal(granted.downstream.body, 'down')
+  t.ok(granted.downstream.ended, 'one direction ends by itself')
+  t.equal(granted.ends(), 0)
+  granted.exchange.requestData(Buffer.from('up'), false)
+  granted.exchange.requestData(Buffer.alloc(0), true)
+  t.equal(granted.upstream.body, 'up')
+  t.ok(granted.upstream.ended)
+  t.equal(granted.ends(), 1, 'the exchange ends with the later direction')
+  t.equal(granted.upstream.cancelled, 0)
+})
+
+t.test('bytes of a tunnel wait for paused response hooks, pass no data hooks and obey back-pressure', async (t) => {
+  const gate = Promise.withResolvers<void>()
+  const filter: Filter = {
+    onResponseHeaders: () => gate.promise,
+    onResponseData: () => void t.fail('tunnel bytes are no response body'),
+    onRequestData: () => void t.fail('tunnel bytes are no request body'),
+  }
+  const driven = drive({ filters: [filter], head: { protocol: 'websocket' } })
+  driven.exchange.upstreamUpgraded(101, new Headers())
+  t.same(driven.upstream.flow, ['pause'])
+  t.equal(driven.exchange.upstreamData(Buffer.from('early'), false), false)
+  t.notOk(driven.downstream.upgraded)
+  gate.resolve()
+  await settle(1)
+  t.ok(driven.downstream.upgraded)
+  t.equal(driven.downstream.body, 'early')
+  t.equal(driven.upstream.flow.at(-1), 'resume')
+  driven.downstream.ready = false
+  t.equal(driven.exchange.upstreamData(Buffer.from('more'), false), false)
+  t.equal(driven.upstream.flow.at(-1), 'pause')
+  driven.exchange.downstreamDrained()
+  t.equal(driven.upstream.flow.at(-1), 'resume')
+  driven.upstream.ready = false
+  driven.exchange.requestData(Buffer.from('up'), false)
+  t.ok(driven.downstream.paused)
+  driven.exchange.drained()
+  t.notOk(driven.downstream.paused)
+  driven.clientGone()
+  t.equal(driven.upstream.cancelled, 1)
 })
 
 t.test('a client that aborts in the middle of a response is what the log tells of', async (t) => {

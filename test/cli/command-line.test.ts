@@ -99,6 +99,9 @@ t.test('the reference binary has the standard filters', async (t) => {
     [
       'envoy.filters.http.buffer',
       'envoy.filters.http.cors',
+      'envoy.filters.http.grpc_http1_bridge',
+      'envoy.filters.http.grpc_stats',
+      'envoy.filters.http.grpc_web',
       'envoy.filters.http.header_mutation',
       'envoy.filters.http.health_check',
       'envoy.filters.http.router',

@@ -12,6 +12,7 @@ import { readNativeConfig } from '../../lib/config/native/read.ts'
 import type { NativeRoute } from '../../lib/config/native/routes.ts'
 import { validateConfig } from '../../lib/config/validate.ts'
 import { ConfigRefused } from '../../lib/core/errors.ts'
+import { EDGE_HTTP2 } from '../../lib/http2/config.ts'
 import type { RouteConfig, RouteTableConfig } from '../../lib/router/config.ts'
 import { routerFactory } from '../../lib/router/router.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
@@ -142,6 +143,7 @@ t.test('what is left out gets a default that is safe at the edge', async (t) => 
       headerCase: 'lower',
       allowAbsoluteUrl: true,
     },
+    http2: EDGE_HTTP2,
     localReply: { mappers: [] },
     accessLogs: [],
     upgrades: [],
@@ -172,6 +174,8 @@ t.test('what is left out gets a default that is safe at the edge', async (t) => 
       maxResponseHeaders: 100,
       protocol: 'http1',
       http1: { headerCase: 'lower', enableTrailers: false },
+      http2: EDGE_HTTP2,
+      preconnectRatio: 1,
     },
   ])
 })

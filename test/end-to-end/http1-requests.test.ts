@@ -27,6 +27,7 @@ function start(settings: RequestSettings, clock?: TestClock): Promise<TestGatewa
   return TestGateway.start(
     bootstrap({
       hcm: {
+        codec_type: settings.http1Only === true ? 'HTTP1' : 'AUTO',
         common_http_protocol_options: {
           max_headers_count: LIMITS.headers,
           headers_with_underscores_action:

@@ -48,6 +48,8 @@ for (const what of ['sends', 'ends', 'resets'] as const) {
     await settle(20)
     goOn()
     if (what === 'resets') {
+      // Nobody reads from the origin meanwhile, so the reset is noticed behind the answer that it had given.
+      t.equal((await wire.readResponse({ interim: true })).status, 101)
       t.equal((await wire.readToEnd()).ending, 'reset', 'the client is told')
     } else {
       t.equal((await wire.readResponse({ interim: true })).status, 101)

@@ -85,9 +85,16 @@ export class FakeDownstream implements Downstream {
     this.flow.push('resume')
   }
 
-  upgrade(): void {
+  writeUpgrade(status: number, headers: Headers): void {
+    if (this.status !== 0) throw new Error('response headers were written twice')
+    this.status = status
+    this.headers = headers.clone()
     this.upgraded = true
   }
+
+  closeAfterResponse(): void {}
+
+  exchangeEnded(): void {}
 }
 
 /** An upstream that writes down what it gets and answers when the test says so. */
@@ -120,7 +127,8 @@ export class FakeUpstream implements Terminal, TerminalStream {
     this.exchange = exchange
     this.head = { ...exchange.head }
     this.headers = exchange.request.clone()
-    this.ended = end
+    // The stream of an upgrade stays open for the tunnel.
+    this.ended = end && this.head.protocol === undefined && this.head.method !== 'CONNECT'
     this.onBegin?.()
     return this
   }
@@ -257,6 +265,8 @@ export interface TestScope extends Scope {
   readonly clock: TestClock
   /** Counters by name. */
   readonly counters: ReadonlyMap<string, Counter>
+  /** What histograms were given: name and value. */
+  readonly recorded: readonly (readonly [string, number])[]
   readonly owned: (Disposable | AsyncDisposable)[]
 }
 
@@ -270,11 +280,12 @@ export interface ScopeOptions {
 export function testScope(options: ScopeOptions = {}): TestScope {
   const clock = new TestClock()
   const counters = new Map<string, Counter>()
+  const recorded: [string, number][] = []
   const owned: (Disposable | AsyncDisposable)[] = []
   const clusters: Clusters = {
     get(name) {
       const health = options.health?.[name]
-      return health === undefined ? undefined : ({ name, health: () => health } as Cluster)
+      return health === undefined ? undefined : ({ name, statName: name, health: () => health } as Cluster)
     },
   }
   const cell = (name: string): Counter => {
@@ -292,7 +303,12 @@ export function testScope(options: ScopeOptions = {}): TestScope {
     wheel: new TimerWheel(clock),
     random: () => 0.5,
     log: { debug: silent, info: silent, warn: silent, error: silent },
-    metrics: { counter: cell, gauge: cell, histogram: () => ({ record: silent }) },
+    metrics: {
+      has: (name) => counters.has(name),
+      counter: cell,
+      gauge: cell,
+      histogram: (name) => ({ record: (value) => void recorded.push([name, value]) }),
+    },
     clusters,
     serving: options.serving ?? (() => true),
     own(resource) {
@@ -300,6 +316,7 @@ export function testScope(options: ScopeOptions = {}): TestScope {
       return resource
     },
     counters,
+    recorded,
     owned,
   }
 }

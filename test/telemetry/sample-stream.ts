@@ -62,6 +62,7 @@ export function sampleStream(options: SampleOptions = {}): LogStream {
     responseTrailers: new Headers([...(options.trailers ?? ['grpc-status', '5', 'grpc-message', 'none'])]),
     localReplyBody: options.localReplyBody,
     status: options.status ?? 503,
+    bufferLimit: 0,
     info: info(options.info),
     metadata: {
       get: (namespace) => (Object.hasOwn(metadata, namespace) ? metadata[namespace] : undefined),

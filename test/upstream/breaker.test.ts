@@ -16,6 +16,7 @@ function cells(): Cells {
     return known
   }
   return {
+    has: (name) => byName.has(name),
     counter: cell,
     gauge: cell,
     histogram: (name) => {

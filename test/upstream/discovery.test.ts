@@ -1,6 +1,7 @@
 import t from 'tap'
 import { formatAddress } from '../../lib/core/address.ts'
 import type { Metrics } from '../../lib/core/metrics.ts'
+import { ENVOY_HTTP2 } from '../../lib/http2/config.ts'
 import type { ClusterConfig, DnsConfig, EndpointConfig } from '../../lib/upstream/config.ts'
 import { createDiscovery } from '../../lib/upstream/discovery/create-discovery.ts'
 import type { Discovery } from '../../lib/upstream/discovery/discovery.ts'
@@ -46,6 +47,8 @@ function cluster(
     maxResponseHeaders: 100,
     protocol: 'http1',
     http1: { headerCase: 'lower', enableTrailers: false },
+    http2: ENVOY_HTTP2,
+    preconnectRatio: 1,
   }
 }
 
@@ -58,7 +61,12 @@ function answer(addresses: readonly string[], ttlS = 30): DnsReply {
 }
 
 function noMetrics(): Metrics {
-  return { counter: () => ({ v: 0 }), gauge: () => ({ v: 0 }), histogram: () => ({ record: () => undefined }) }
+  return {
+    has: () => false,
+    counter: () => ({ v: 0 }),
+    gauge: () => ({ v: 0 }),
+    histogram: () => ({ record: () => undefined }),
+  }
 }
 
 interface Run {

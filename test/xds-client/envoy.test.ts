@@ -6,6 +6,7 @@ import { ConfigRefused, type Json } from '../../lib/core/errors.ts'
 import { compileTemplateRewrite, templateToRegex } from '../../lib/match/template.ts'
 import { createProtoRegistry } from '../../lib/proto/registry.ts'
 import { RuleChecker } from '../../lib/proto/rules.ts'
+import { checkTls } from '../../lib/tls/check.ts'
 import { type EnvoyLoadContext, loadBootstrap, loadResourceLine } from '../../xds-client/envoy/load.ts'
 import { FAKE_FILTERS } from './fake-filters.ts'
 
@@ -27,6 +28,7 @@ const context: EnvoyLoadContext = {
     format: (text) => (text.includes('%BAD%') ? 'there is no command %BAD%' : undefined),
     pathTemplate: (pattern) => problemOf(() => templateToRegex(pattern)),
     pathTemplateRewrite: (pattern, rewrite) => problemOf(() => compileTemplateRewrite(pattern, rewrite)),
+    tls: checkTls,
   },
 }
 
@@ -81,6 +83,18 @@ t.test('a bootstrap becomes the IR with every default filled in', async (t) => {
     const text = `${JSON.stringify(config, null, 2)}\n`
     t.same(JSON.parse(text), JSON.parse(golden(`${name}.json`, text)), name)
   }
+})
+
+t.test('a bootstrap with TLS becomes the IR with the material that its files and variables hold', async (t) => {
+  const using: EnvoyLoadContext = {
+    ...context,
+    checks: { ...context.checks, tls: () => [] },
+    readFile: (path) => Buffer.from(`content of ${path}`),
+    environment: (name) => `value of ${name}`,
+  }
+  const config = accepted(readFileSync(pathOf('tls-front-proxy.yaml'), 'utf8'), using)
+  const text = `${JSON.stringify(config, null, 2)}\n`
+  t.same(JSON.parse(text), JSON.parse(golden('tls-front-proxy.json', text)))
 })
 
 t.test('a bootstrap with mistakes is refused with all of them, each with its place', async (t) => {

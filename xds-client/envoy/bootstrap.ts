@@ -68,7 +68,7 @@ function refuseUnavailable(reader: FieldReader): void {
     reader.refuse(field, WHY.dynamic)
   }
   reader.refuse('xds_config_tracker_extension', WHY.dynamic)
-  reader.refuse('certificate_provider_instances', WHY.tls)
+  reader.refuse('certificate_provider_instances', WHY.certificateProviders)
   const prefix = reader.string('header_prefix')
   if (prefix !== '' && prefix.toLowerCase() !== 'x-envoy') {
     reader.error('header_prefix', `"${prefix}" cannot be used: only x-envoy is available`)
@@ -128,7 +128,7 @@ interface StaticResources {
 /** Clusters first: routes are checked against their names. */
 function translateResources(reader: FieldReader | undefined, context: EnvoyContext): StaticResources {
   if (reader === undefined) return { listeners: [], clusters: [] }
-  reader.refuse('secrets', WHY.tls)
+  reader.refuse('secrets', WHY.secrets)
   const names = new Set<string>()
   const clusters = reader.messages('clusters').map((entry) => {
     const cluster = translateCluster(entry, context)

@@ -1,4 +1,5 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
 import type { ClusterConfig, DnsConfig, LocalityEndpointsConfig } from '../../lib/upstream/config.ts'
 import { translateSocketAddress } from './address.ts'
 import { translateBufferLimit } from './buffer-limit.ts'
@@ -10,8 +11,9 @@ import { translateEndpoints } from './endpoints.ts'
 import { translateBalancer } from './load-balancing.ts'
 import { translateMetadata } from './metadata.ts'
 import { consume, refuseTrue, WHY } from './refusals.ts'
-import { requirePlainText } from './transport-socket.ts'
-import { translateUpstreamProtocol } from './upstream-protocol.ts'
+import { hasAuthorities } from './tls/validation.ts'
+import { translateUpstreamSocket } from './transport-socket.ts'
+import { type ServerName, translateUpstreamProtocol } from './upstream-protocol.ts'
 
 const DNS_CLUSTER = 'envoy.extensions.clusters.dns.v3.DnsCluster'
 
@@ -32,7 +34,6 @@ const REPORTED = [
   'lrs_report_endpoint_metrics',
   'track_timeout_budgets',
   'track_cluster_stats',
-  'preconnect_policy',
   'queuing_policies',
 ] as const
 
@@ -47,6 +48,9 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     translateBindConfig(reader.message('upstream_bind_config')) ?? context.clusterDefaults?.bindAddress
   const keepalive = translateConnectionOptions(reader.message('upstream_connection_options'))
   const metadata = translateMetadata(reader)
+  const socket = translateUpstreamSocket(reader, context)
+  const { http, serverName } = translateUpstreamProtocol(reader, socket !== undefined)
+  const tls = socket && completeTls(socket, serverName)
   return {
     name,
     statName: reader.string('alt_stat_name') || name,
@@ -55,7 +59,9 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     connectTimeoutMs: durationMs(reader, 'connect_timeout') ?? CONNECT_TIMEOUT_MS,
     bufferLimitBytes: translateBufferLimit(reader),
     ...translateCircuitBreakers(reader.message('circuit_breakers')),
-    ...translateUpstreamProtocol(reader),
+    ...http,
+    ...(tls && { tls }),
+    preconnectRatio: translatePreconnect(reader.message('preconnect_policy')),
     ...(keepalive && { keepalive }),
     ...(bindAddress && { bindAddress }),
     ...(metadata && { metadata }),
@@ -63,17 +69,31 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
 }
 
 function refuseUnavailable(reader: FieldReader): void {
-  requirePlainText(reader, 'transport_socket')
-  for (const match of reader.messages('transport_socket_matches')) {
-    match.string('name')
-    match.json('match')
-    requirePlainText(match, 'transport_socket')
-  }
-  reader.refuse('transport_socket_matcher', WHY.tls)
+  reader.refuse('transport_socket_matcher', 'choosing a transport socket is not available yet')
   reader.refuse('filters', 'upstream network filters are not available')
   reader.refuse('upstream_config', 'upstream extensions are not available')
   reader.refuse('lb_subset_config', 'load-balancing subsets are not available yet')
   refuseTrue(reader, 'connection_pool_per_downstream_connection', 'is not available')
+}
+
+/** Adds what the protocol options say about TLS; SNI by request wins over all other kinds, as in Envoy. */
+function completeTls(tls: UpstreamTlsConfig, { autoSni, autoSanValidation }: ServerName): UpstreamTlsConfig {
+  if (autoSanValidation !== undefined && !autoSni) {
+    autoSanValidation.error('auto_san_validation', 'needs auto_sni')
+  } else if (autoSanValidation !== undefined && !hasAuthorities(tls.validation)) {
+    autoSanValidation.error('auto_san_validation', 'needs a validation_context with trusted_ca or system_root_certs')
+  }
+  return {
+    ...tls,
+    autoSni: autoSni ? 'authority' : tls.autoSni,
+    autoSanValidation: tls.autoSanValidation || autoSanValidation !== undefined,
+  }
+}
+
+/** Connections ahead of the need of one endpoint; those ahead of the need of the whole cluster are not opened. */
+function translatePreconnect(reader: FieldReader | undefined): number {
+  reader?.ignore('predictive_preconnect_ratio', 'preconnect_enabled_metadata')
+  return reader?.number('per_upstream_preconnect_ratio') ?? 1
 }
 
 interface Discovery {

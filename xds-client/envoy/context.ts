@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../lib/core/errors.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import type { DownstreamTlsConfig, UpstreamTlsConfig } from '../../lib/tls/config.ts'
 
 /** What translation needs of a filter factory; every `FilterFactory` of `lib/chain/filter.ts` is one. */
 export interface FilterParser {
@@ -38,6 +39,13 @@ export interface ClusterDefaults {
   readonly resolvers: readonly string[]
 }
 
+/** A mistake in a TLS context. */
+export interface TlsProblem {
+  /** From the context down, as in the IR: `certificates[0].privateKey`. */
+  readonly path: string
+  readonly message: string
+}
+
 /** Grammars that other rooms own: each answers what is wrong with a text, or undefined. */
 export interface EnvoyChecks {
   /** `%...%` formats, as access logs and header additions use them. */
@@ -46,6 +54,8 @@ export interface EnvoyChecks {
   pathTemplate(pattern: string): string | undefined
   /** The rewriter that belongs to it: literal text and `{name}` for variables of `pattern`. */
   pathTemplateRewrite(pattern: string, rewrite: string): string | undefined
+  /** Certificates, keys, authorities and the names of ciphers and groups: what is wrong, nothing where all can be used. */
+  tls(config: DownstreamTlsConfig | UpstreamTlsConfig): readonly TlsProblem[]
 }
 
 /** Reads a number that a runtime key overrides. The runtime is static, so the answer holds for good. */

@@ -2,6 +2,7 @@ import type { Http1Config, HttpConnectionManagerConfig } from '../../lib/config/
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import { durationMs } from './durations.ts'
 import { translateHeaderCase } from './header-case.ts'
+import { translateHttp2 } from './http2-options.ts'
 import { refuseTrue } from './refusals.ts'
 
 const IDLE_MS = 3_600_000
@@ -26,13 +27,16 @@ export type DownstreamProtocol = Pick<
   | 'maxRequestLineBytes'
   | 'underscores'
   | 'http1'
+  | 'http2'
 >
 
-/** `common_http_protocol_options`, `http_protocol_options` and `max_request_headers_kb` of a connection manager. */
+/** The protocol options of a connection manager: common ones, those of HTTP/1 and HTTP/2, and `max_request_headers_kb`. */
 export function translateDownstreamProtocol(reader: FieldReader): DownstreamProtocol {
   const common = reader.message('common_http_protocol_options')
-  common?.ignore('max_connection_duration_jitter', 'max_response_headers_kb')
-  const maxRequestHeaderBytes = (reader.number('max_request_headers_kb') ?? MAX_HEADERS_KB) * 1024
+  common?.ignore('max_connection_duration_jitter')
+  common?.refuse('max_response_headers_kb', 'belongs to clusters')
+  const maxHeadersKb = reader.number('max_request_headers_kb') ?? MAX_HEADERS_KB
+  const maxRequestHeaderBytes = maxHeadersKb * 1024
   return {
     idleTimeoutMs: durationMs(common, 'idle_timeout') ?? IDLE_MS,
     maxStreamDurationMs: durationMs(common, 'max_stream_duration') ?? 0,
@@ -44,6 +48,10 @@ export function translateDownstreamProtocol(reader: FieldReader): DownstreamProt
     maxRequestLineBytes: maxRequestHeaderBytes,
     underscores: UNDERSCORES[common?.enumName('headers_with_underscores_action') ?? 'ALLOW'] ?? 'allow',
     http1: translateHttp1(reader.message('http_protocol_options')),
+    http2: translateHttp2(reader.message('http2_protocol_options'), {
+      maxHeadersKb,
+      streamError: reader.optionalBool('stream_error_on_invalid_http_message'),
+    }),
   }
 }
 

@@ -4,7 +4,7 @@ import type { EnvoyContext } from './context.ts'
 import { durationMs } from './durations.ts'
 import { translateHttpConnectionManager } from './http-connection-manager.ts'
 import { refuseExtension, refuseTrue, WHY } from './refusals.ts'
-import { requirePlainText } from './transport-socket.ts'
+import { translateDownstreamSocket } from './transport-socket.ts'
 
 const HTTP = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
 
@@ -20,12 +20,19 @@ export function translateFilterChain(reader: FieldReader, context: EnvoyContext)
   reader.ignore('metadata')
   refuseTrue(reader, 'use_proxy_proto', 'is not available yet')
   refuseMatch(reader)
-  requirePlainText(reader, 'transport_socket')
   const name = reader.string('name')
   const transportConnectTimeoutMs = durationMs(reader, 'transport_socket_connect_timeout')
-  const http = translateFilters(reader, context)
+  const tls = translateDownstreamSocket(reader, context, transportConnectTimeoutMs)
+  const clientCertificates = tls !== undefined && (tls.requireClientCertificate || tls.validation !== undefined)
+  const http = translateFilters(reader, context, clientCertificates)
   if (http === undefined) return undefined
-  return { name, networkFilters: [], http, ...(transportConnectTimeoutMs && { transportConnectTimeoutMs }) }
+  return {
+    name,
+    networkFilters: [],
+    http,
+    ...(tls && { tls }),
+    ...(transportConnectTimeoutMs && { transportConnectTimeoutMs }),
+  }
 }
 
 /** A match that sets nothing takes every connection and is fine. */
@@ -35,7 +42,11 @@ function refuseMatch(reader: FieldReader): void {
   reader.error('filter_chain_match', 'matching filter chains is not available yet')
 }
 
-function translateFilters(reader: FieldReader, context: EnvoyContext): HttpConnectionManagerConfig | undefined {
+function translateFilters(
+  reader: FieldReader,
+  context: EnvoyContext,
+  clientCertificates: boolean,
+): HttpConnectionManagerConfig | undefined {
   const filters = reader.messages('filters')
   let http: HttpConnectionManagerConfig | undefined
   let refused = false
@@ -48,7 +59,7 @@ function translateFilters(reader: FieldReader, context: EnvoyContext): HttpConne
     }
     const extension = filter.any('typed_config')
     if (extension?.typeUrl === HTTP) {
-      http = translateHttpConnectionManager(extension.fields, context)
+      http = translateHttpConnectionManager(extension.fields, context, clientCertificates)
       if (index < filters.length - 1)
         filter.error(undefined, `"${name}" ends the filter chain and must be the last filter`)
       return

@@ -33,14 +33,12 @@ const SERVER_HEADER: Readonly<Record<string, HttpConnectionManagerConfig['server
 const REPORTED = [
   'tracing',
   'http1_safe_max_connection_duration',
-  'http2_protocol_options',
   'http3_protocol_options',
   'stream_flush_timeout',
   'drain_timeout_jitter',
   'access_log_flush_interval',
   'flush_access_log_on_new_request',
   'access_log_options',
-  'stream_error_on_invalid_http_message',
   'proxy_status_config',
   'append_local_overload',
   'add_proxy_protocol_connection_state',
@@ -49,14 +47,15 @@ const REPORTED = [
 
 const UPGRADE_FILTERS = { field: 'filters', why: 'a filter chain of its own is not available' } as const
 
-/** `HttpConnectionManager` with every default of Envoy filled in. */
+/** `HttpConnectionManager` with every default of Envoy filled in; `clientCertificates`: its clients may present some. */
 export function translateHttpConnectionManager(
   reader: FieldReader,
   context: EnvoyContext,
+  clientCertificates: boolean,
 ): HttpConnectionManagerConfig {
   reader.unread('refuse')
   reader.ignore(...REPORTED)
-  refuseUnavailable(reader)
+  refuseUnavailable(reader, clientCertificates)
   checkRequestIdExtension(reader)
   const { filters, chain } = translateHttpFilters(reader, context)
   const schemeOverwrite = translateScheme(reader.message('scheme_header_transformation'))
@@ -92,25 +91,29 @@ export function translateHttpConnectionManager(
   }
 }
 
-function refuseUnavailable(reader: FieldReader): void {
+function refuseUnavailable(reader: FieldReader, clientCertificates: boolean): void {
   refuseTrue(reader, 'represent_ipv4_remote_address_as_ipv4_mapped_ipv6', 'is not available')
   reader.refuse('typed_header_validation_config', 'header validation extensions are not available')
   reader.refuse('forward_proto_config', 'choosing the scheme by destination port is not available')
-  reader.refuse('forward_client_cert_matcher', WHY.tls)
-  // On plaintext connections all other modes come to the same as the default: the header is removed.
-  if (reader.enumName('forward_client_cert_details') === 'ALWAYS_FORWARD_ONLY') {
-    reader.error('forward_client_cert_details', 'ALWAYS_FORWARD_ONLY is not available yet')
+  reader.refuse('forward_client_cert_matcher', 'is not available yet')
+  refuseClientCertDetails(reader, clientCertificates)
+  reader.ignore('set_current_client_cert_details')
+}
+
+/** Where clients present no certificates, all modes but one come to the same as the default: the header is removed. */
+function refuseClientCertDetails(reader: FieldReader, clientCertificates: boolean): void {
+  const mode = reader.enumName('forward_client_cert_details')
+  if (mode === 'ALWAYS_FORWARD_ONLY' || (clientCertificates && mode !== 'SANITIZE')) {
+    reader.error('forward_client_cert_details', `${mode} is not available yet`)
   } else {
     reader.ignore('forward_client_cert_details')
   }
-  reader.ignore('set_current_client_cert_details')
 }
 
 function translateCodec(reader: FieldReader): HttpConnectionManagerConfig['codec'] {
   const codec = reader.enumName('codec_type')
-  if (codec === 'HTTP2') reader.error('codec_type', `HTTP2 cannot be used: ${WHY.http2}`)
   if (codec === 'HTTP3') reader.error('codec_type', `HTTP3 cannot be used: ${WHY.http3}`)
-  return codec === 'HTTP1' ? 'http1' : 'auto'
+  return codec === 'HTTP1' ? 'http1' : codec === 'HTTP2' ? 'http2' : 'auto'
 }
 
 function translateRoutes(

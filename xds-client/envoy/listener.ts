@@ -34,6 +34,11 @@ const REPORTED = [
   'tcp_keepalive',
 ] as const
 
+const INSPECTORS: ReadonlySet<string> = new Set([
+  'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector',
+  'envoy.extensions.filters.listener.http_inspector.v3.HttpInspector',
+])
+
 /** `config.listener.v3.Listener`; undefined where it has no usable address or no filter chain. */
 export function translateListener(reader: FieldReader, context: EnvoyContext): ListenerConfig | undefined {
   reader.unread('refuse')
@@ -110,12 +115,17 @@ function translateOnlyChain(reader: FieldReader, context: EnvoyContext): Listene
   return translated[0]
 }
 
+/** Filters that look for what several filter chains are chosen by are without effect where there is one: reported. */
 function refuseListenerFilter(reader: FieldReader): void {
   const name = reader.string('name')
   reader.message('filter_disabled')?.toJson()
   if (reader.has('config_discovery')) reader.refuse('config_discovery', WHY.dynamic)
   const extension = reader.any('typed_config')
   const type = extension?.typeUrl || name
+  if (INSPECTORS.has(type)) {
+    reader.ignore('typed_config')
+    return
+  }
   const why = `listener filter "${type}" is not available yet`
   if (extension === undefined) reader.error(undefined, why)
   else refuseExtension(reader, 'typed_config', extension, why)

@@ -3,8 +3,8 @@ import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.t
 /** The wording of refusals that many messages share. */
 export const WHY = {
   dynamic: 'dynamic configuration sources are not available yet',
-  tls: 'TLS is not available yet',
-  http2: 'HTTP/2 is not available yet',
+  secrets: 'secrets are not available yet; write certificates into the TLS context, or name their files there',
+  certificateProviders: 'certificate providers are not available',
   http3: 'HTTP/3 and QUIC are not available',
   udp: 'UDP and QUIC listeners are not available',
 } as const

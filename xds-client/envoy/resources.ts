@@ -38,7 +38,7 @@ export function translateResource(typeName: string, reader: FieldReader, context
   const kind = KINDS.get(typeName)
   if (kind === undefined) {
     const json = reader.toJson()
-    const why = typeName.startsWith('envoy.extensions.transport_sockets.tls.') ? WHY.tls : 'is not available'
+    const why = typeName.startsWith('envoy.extensions.transport_sockets.tls.') ? WHY.secrets : 'is not available'
     reader.error(undefined, `resource type "${typeName}": ${why}`)
     return { name: typeof json.name === 'string' ? json.name : '', config: undefined }
   }

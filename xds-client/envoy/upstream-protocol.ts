@@ -2,18 +2,29 @@ import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.t
 import type { ClusterConfig, ClusterHttp1Config } from '../../lib/upstream/config.ts'
 import { durationMs } from './durations.ts'
 import { translateHeaderCase } from './header-case.ts'
+import { translateHttp2 } from './http2-options.ts'
 import { consume, refuseExtension, refuseTrue, WHY } from './refusals.ts'
 
 const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
 const UPSTREAM_CODEC = 'envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'
 
-/** Envoy's defaults for HTTP/1 upstreams. */
+/** Envoy's defaults; its HTTP/1 codec allows for larger heads than its others. */
 const IDLE_MS = 3_600_000
 const MAX_HEADERS_KB = 80
+const MAX_HEADERS_KB_HTTP2 = 60
 const MAX_HEADERS = 100
 
+/** Fields of the cluster that an HttpProtocolOptions replaces. */
+const LEGACY = [
+  'common_http_protocol_options',
+  'http_protocol_options',
+  'http2_protocol_options',
+  'upstream_http_protocol_options',
+  'protocol_selection',
+] as const
+
 /** The part of a cluster that says how its connections speak HTTP. */
-export type UpstreamProtocol = Pick<
+export type UpstreamHttp = Pick<
   ClusterConfig,
   | 'idleTimeoutMs'
   | 'maxRequestsPerConnection'
@@ -23,25 +34,48 @@ export type UpstreamProtocol = Pick<
   | 'maxResponseHeaders'
   | 'protocol'
   | 'http1'
+  | 'http2'
 >
 
+/** How a cluster speaks HTTP, and what that adds to its TLS. */
+export interface UpstreamProtocol {
+  readonly http: UpstreamHttp
+  readonly serverName: ServerName
+}
+
+/** `UpstreamHttpProtocolOptions`: SNI, and the name that the certificate must have, are those of the request. */
+export interface ServerName {
+  readonly autoSni: boolean
+  /** Where it is wrong that the certificate must have the request's name. */
+  readonly autoSanValidation: FieldReader | undefined
+}
+
+/** Which options hold, wherever they were written. */
+interface Options {
+  readonly protocol: ClusterConfig['protocol']
+  readonly common: FieldReader | undefined
+  readonly http1: FieldReader | undefined
+  readonly http2: FieldReader | undefined
+  readonly names: FieldReader | undefined
+}
+
 /**
- * `typed_extension_protocol_options` with an HttpProtocolOptions, or the deprecated fields of the cluster itself. Only
- * HTTP/1 upstreams exist; everything else is refused.
+ * `typed_extension_protocol_options` with an HttpProtocolOptions, which then stands alone, or the deprecated fields of the
+ * cluster itself; HTTP/1 where there is neither. `tls`: the cluster has a TLS transport socket.
  */
-export function translateUpstreamProtocol(cluster: FieldReader): UpstreamProtocol {
+export function translateUpstreamProtocol(cluster: FieldReader, tls: boolean): UpstreamProtocol {
   const legacyMax = cluster.number('max_requests_per_connection')
-  const legacyCommon = cluster.message('common_http_protocol_options')
-  const legacyHttp1 = cluster.message('http_protocol_options')
-  cluster.ignore('upstream_http_protocol_options')
-  cluster.refuse('http2_protocol_options', `upstream: ${WHY.http2}`)
-  if (cluster.enumName('protocol_selection') === 'USE_DOWNSTREAM_PROTOCOL') {
-    cluster.error('protocol_selection', `USE_DOWNSTREAM_PROTOCOL cannot be used: ${WHY.http2}`)
+  const fields = findOptions(cluster)
+  const options = fields === undefined ? legacyOptions(cluster) : typedOptions(fields, tls)
+  if (fields !== undefined) cluster.ignore(...LEGACY)
+  const names = options.names
+  names?.refuse('override_auto_sni_header', 'SNI from a header of the request is not available')
+  if (!tls) names?.ignore('auto_sni', 'auto_san_validation')
+  const serverName = {
+    autoSni: tls && (names?.bool('auto_sni') ?? false),
+    autoSanValidation: tls && names?.bool('auto_san_validation') ? names : undefined,
   }
-  const options = findOptions(cluster)
-  if (options === undefined) return assemble(legacyCommon, legacyHttp1, legacyMax)
-  const common = options.message('common_http_protocol_options') ?? legacyCommon
-  return assemble(common, translateOptions(options), legacyMax)
+  return { http: assemble(options, legacyMax), serverName }
 }
 
 function findOptions(cluster: FieldReader): FieldReader | undefined {
@@ -60,18 +94,48 @@ function findOptions(cluster: FieldReader): FieldReader | undefined {
   return options?.fields
 }
 
-/** Answers the HTTP/1 options of `HttpProtocolOptions`, once it is clear that HTTP/1 is what it asks for. */
-function translateOptions(options: FieldReader): FieldReader | undefined {
-  options.ignore('upstream_http_protocol_options', 'outlier_detection', 'hash_policy', 'retry_policy')
+function legacyOptions(cluster: FieldReader): Options {
+  const http1 = cluster.message('http_protocol_options')
+  const http2 = cluster.message('http2_protocol_options')
+  const inKind = cluster.enumName('protocol_selection') === 'USE_DOWNSTREAM_PROTOCOL'
+  if (http1 !== undefined && http2 !== undefined && !inKind) {
+    cluster.error('http2_protocol_options', 'excludes http_protocol_options unless the downstream protocol is used')
+  }
+  const common = cluster.message('common_http_protocol_options')
+  const protocol = http2 === undefined ? 'http1' : inKind ? 'downstream' : 'http2'
+  return { protocol, common, http1, http2, names: cluster.message('upstream_http_protocol_options') }
+}
+
+function typedOptions(options: FieldReader, tls: boolean): Options {
+  options.unread('refuse')
+  options.ignore('outlier_detection', 'hash_policy', 'retry_policy')
   options.refuse('header_validation_config', 'header validation extensions are not available')
   options.refuse('request_mirror_policies', 'mirroring per cluster is not available; mirror in routes')
   refuseUpstreamFilters(options)
-  options.refuse('use_downstream_protocol_config', `upstream: ${WHY.http2}; use explicit_http_config`)
-  options.refuse('auto_config', `upstream: ${WHY.tls}; use explicit_http_config`)
-  const explicit = options.message('explicit_http_config')
-  explicit?.refuse('http2_protocol_options', `upstream: ${WHY.http2}`)
-  explicit?.refuse('http3_protocol_options', `upstream: ${WHY.http3}`)
-  return explicit?.message('http_protocol_options')
+  const common = options.message('common_http_protocol_options')
+  const names = options.message('upstream_http_protocol_options')
+  return { ...chosenProtocol(options, tls), common, names }
+}
+
+function chosenProtocol(options: FieldReader, tls: boolean): Pick<Options, 'protocol' | 'http1' | 'http2'> {
+  const kind = options.which('upstream_protocol_options')
+  const chosen = kind === undefined ? undefined : options.message(kind)
+  const http1 = chosen?.message('http_protocol_options')
+  const http2 = chosen?.message('http2_protocol_options')
+  switch (kind) {
+    case 'use_downstream_protocol_config':
+      // No client speaks HTTP/3 here; HTTP/1 is among the options whether it is listed or not, as in Envoy.
+      chosen?.ignore('http3_protocol_options')
+      return { protocol: http2 === undefined ? 'http1' : 'downstream', http1, http2 }
+    case 'auto_config':
+      chosen?.refuse('http3_protocol_options', `upstream: ${WHY.http3}`)
+      chosen?.ignore('alternate_protocols_cache_options')
+      if (!tls) options.error('auto_config', 'needs a TLS transport socket: the protocol is chosen by ALPN')
+      return { protocol: 'auto', http1, http2 }
+    default:
+      chosen?.refuse('http3_protocol_options', `upstream: ${WHY.http3}`)
+      return { protocol: http2 === undefined ? 'http1' : 'http2', http1, http2 }
+  }
 }
 
 function refuseUpstreamFilters(options: FieldReader): void {
@@ -87,24 +151,23 @@ function refuseUpstreamFilters(options: FieldReader): void {
   }
 }
 
-function assemble(
-  common: FieldReader | undefined,
-  http1: FieldReader | undefined,
-  legacyMax: number | undefined,
-): UpstreamProtocol {
+function assemble({ protocol, common, http1, http2 }: Options, legacyMax: number | undefined): UpstreamHttp {
   common?.ignore('max_connection_duration_jitter', 'headers_with_underscores_action')
   const maxRequests = common?.number('max_requests_per_connection') ?? legacyMax ?? 0
   const maxConnectionDurationMs = durationMs(common, 'max_connection_duration')
   const maxStreamDurationMs = durationMs(common, 'max_stream_duration')
+  const standardKb = protocol === 'http2' ? MAX_HEADERS_KB_HTTP2 : MAX_HEADERS_KB
+  const maxHeadersKb = common?.number('max_response_headers_kb') ?? standardKb
   return {
     idleTimeoutMs: durationMs(common, 'idle_timeout') ?? IDLE_MS,
     ...(maxRequests > 0 && { maxRequestsPerConnection: maxRequests }),
     ...(maxConnectionDurationMs && { maxConnectionDurationMs }),
     ...(maxStreamDurationMs && { maxStreamDurationMs }),
-    maxResponseHeaderBytes: (common?.number('max_response_headers_kb') ?? MAX_HEADERS_KB) * 1024,
+    maxResponseHeaderBytes: maxHeadersKb * 1024,
     maxResponseHeaders: common?.number('max_headers_count') ?? MAX_HEADERS,
-    protocol: 'http1',
+    protocol,
     http1: translateHttp1(http1),
+    http2: translateHttp2(http2, { maxHeadersKb }),
   }
 }
 

@@ -1,7 +1,9 @@
 import { isIP } from 'node:net'
 import type { Address } from '../../core/address.ts'
+import type { UpstreamTlsConfig } from '../../tls/config.ts'
 import type { ClusterConfig, LocalityEndpointsConfig } from '../../upstream/config.ts'
 import type { Spot } from './spot.ts'
+import { checkTls } from './tls.ts'
 
 /** `sun_path` of Linux, without the NUL at its end. */
 const MAX_SOCKET_PATH_BYTES = 107
@@ -31,7 +33,7 @@ function checkPort(port: number, spot: Spot): void {
   if (!Number.isInteger(port) || port < 0 || port > 65_535) spot.error(`${port} is not a port`)
 }
 
-/** One cluster: endpoints that fit its type. */
+/** One cluster: endpoints that fit its type, TLS that can be used, a protocol that it can have. */
 export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   const { type, localities, dns, bindAddress } = cluster
   spot.each('localities', localities, (group, at) => checkLocality(group, at, type))
@@ -42,6 +44,8 @@ export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   if (bindAddress !== undefined && isIP(bindAddress) === 0) {
     spot.field('bindAddress').error(`malformed IP address "${bindAddress}"`)
   }
+  if (cluster.tls !== undefined) checkClusterTls(cluster, cluster.tls, spot)
+  else if (cluster.protocol === 'auto') spot.field('protocol').error('auto needs tls: the protocol is chosen by ALPN')
   if (dns === undefined) {
     if (type !== 'static') spot.field('dns').error('is required by clusters whose endpoints have names')
     return
@@ -52,6 +56,18 @@ export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   }
   at.each('resolvers', dns.resolvers, (server, where) => {
     if (!isServer(server)) where.error(`"${server}" is not an IP address with a port`)
+  })
+}
+
+/** A certificate that is checked for the endpoint's name needs an endpoint that has one. */
+function checkClusterTls({ localities }: ClusterConfig, tls: UpstreamTlsConfig, spot: Spot): void {
+  checkTls(tls, spot.field('tls', tls))
+  if (!tls.autoSanValidation || tls.autoSni !== 'host' || tls.sni !== '') return
+  spot.each('localities', localities, (group, at) => {
+    at.each('endpoints', group.endpoints, ({ address, hostname }, where) => {
+      if (hostname !== undefined || (address.kind === 'ip' && isIP(address.host) === 0)) return
+      where.field('hostname').error('is required, or sni: TLS checks the certificate for a name')
+    })
   })
 }
 

@@ -7,7 +7,6 @@ import { checkEditableName, checkFormatConfig, checkHeaderName, checkHeaderValue
 
 /** One connection manager: its filters, its routes, and every text in it that is compiled later. */
 export function checkHttp(http: HttpConnectionManagerConfig, spot: Spot): void {
-  if (http.codec === 'http2') spot.field('codec').error('http2 is not available yet')
   const terminals = checkFilters(http.filters, spot)
   checkRouteTable(http.routes, spot.field('routes', http.routes), terminals)
   checkClient(http, spot)

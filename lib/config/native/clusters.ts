@@ -1,6 +1,8 @@
 import type { Address } from '../../core/address.ts'
 import type { BalancerConfig, EndpointConfig, LocalityConfig, ThresholdsConfig } from '../../upstream/config.ts'
+import type { NativeHttp2 } from './http2.ts'
 import type { NativeMetadata } from './matches.ts'
+import type { NativeUpstreamTls } from './tls.ts'
 
 /**
  * `127.0.0.1:8080`, `[::1]:8080`, the path of a Unix socket (`/run/app.sock`, or `@name` for an abstract one), or the
@@ -99,6 +101,16 @@ export interface NativeCluster {
     /** Default: false, trailers are dropped. */
     readonly enableTrailers?: boolean
   }
+  /**
+   * `http2`: always, on plaintext by prior knowledge; `auto`: what a TLS peer chooses by ALPN; `downstream`: what the client
+   * speaks. Default: `http1`.
+   */
+  readonly protocol?: 'http1' | 'http2' | 'auto' | 'downstream'
+  readonly http2?: NativeHttp2
+  /** Default: none, plaintext. */
+  readonly tls?: NativeUpstreamTls
+  /** How far connections are opened ahead of need, 1 to 3 times it. Default: 1, none. */
+  readonly preconnectRatio?: number
   /** TCP keep-alive probes after so many idle seconds. Default: none. */
   readonly keepalive?: { readonly idleS: number }
   /** The local IP address of connections. Default: the system's choice. */

@@ -3,6 +3,7 @@ import type { LocalityConfig } from '../../upstream/config.ts'
 import type { NativeAddress, NativeCluster } from './clusters.ts'
 import type { NativeHttp } from './http.ts'
 import type { NativeMetadata } from './matches.ts'
+import type { NativeDownstreamTls } from './tls.ts'
 
 /** One listener: where it listens, and what it does with connections. */
 export interface NativeListener {
@@ -11,6 +12,8 @@ export interface NativeListener {
   /** One address or several; port 0 takes any free port. Hosts are IP addresses: `0.0.0.0:80`, `[::]:80`. */
   readonly address: NativeAddress | readonly NativeAddress[]
   readonly http: NativeHttp
+  /** Default: none, plaintext. */
+  readonly tls?: NativeDownstreamTls
   /** Name in statistics: `listener.<statPrefix>.`. Default: the first address. */
   readonly statPrefix?: string
   /** Open connections, per worker; more are reset. Default: 10,000. */

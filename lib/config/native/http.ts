@@ -2,6 +2,7 @@ import type { HttpFilter } from '../../chain/filter.ts'
 import type { AnyFilterFactory } from '../../chain/registry.ts'
 import type { JsonObject } from '../../core/errors.ts'
 import type { HeaderValueConfig } from '../../router/config.ts'
+import type { NativeHttp2 } from './http2.ts'
 import type { NativeAccessLog, NativeFormat, NativeLogFilter } from './logs.ts'
 import type { NativeCidr, NativeStringMatch } from './matches.ts'
 import type { NativeRoute, NativeRouteTable, NativeUpgrade, NativeVirtualHost } from './routes.ts'
@@ -86,8 +87,8 @@ export interface NativeLocalReplyMapper {
 export interface NativeHttp {
   /** Name in statistics: `http.<statPrefix>.`. Default: the listener's name. */
   readonly statPrefix?: string
-  /** Default: `auto`. */
-  readonly codec?: 'auto' | 'http1'
+  /** `auto`: by ALPN over TLS, and otherwise by the first bytes. Default: `auto`. */
+  readonly codec?: 'auto' | 'http1' | 'http2'
   /** Short for one virtual host with the domain `*`. Exactly one of `routes` and `virtualHosts`. */
   readonly routes?: readonly NativeRoute[]
   readonly virtualHosts?: readonly NativeVirtualHost[]
@@ -188,4 +189,5 @@ export interface NativeHttp {
     /** `GET http://host/path`. Default: true. */
     readonly allowAbsoluteUrl?: boolean
   }
+  readonly http2?: NativeHttp2
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { FilterRegistry } from '../../chain/registry.ts'
 import { type ConfigError, ConfigRefused, Findings, type JsonObject } from '../../core/errors.ts'
 import { indexPath } from '../../proto/path.ts'
@@ -15,6 +16,8 @@ import { checkShape } from './shape.ts'
 export interface NativeReadOptions {
   /** The filters that may be named. */
   readonly registry: FilterRegistry
+  /** Reads the files that a configuration names, of certificates for example. Default: those of the machine. */
+  readonly readFile?: (path: string) => Buffer
 }
 
 /**
@@ -31,12 +34,13 @@ export function readNativeConfig(config: unknown, options: NativeReadOptions): G
   let result: GatewayConfig | undefined
   if (shape.readable !== undefined) {
     const findings = new Findings()
-    const reading: Reading = { findings, origins: new Origins(), registry: options.registry }
+    const { registry, readFile = readFileSync } = options
+    const reading: Reading = { findings, origins: new Origins(), registry, readFile: (path) => readFile(path) }
     result = { ...readConfig(shape.readable, reading), ignored: findings.ignored }
-    const { registry } = options
     const isTerminal = (typeUrl: string): boolean => registry.byType.get(typeUrl)?.terminal === true
     const checks = validateConfig(result, { origins: reading.origins, isTerminal })
-    errors.push(...withoutEchoes([...findings.errors, ...checks], shape.errors))
+    errors.push(...withoutEchoes(findings.errors, shape.errors))
+    errors.push(...withoutEchoes(checks, [...shape.errors, ...findings.errors]))
   }
   if (result === undefined || errors.length > 0) throw new ConfigRefused(errors)
   return result
@@ -64,9 +68,9 @@ function readNode({ id = '', cluster = '', locality, metadata }: NonNullable<Nat
   }
 }
 
-/** What is said about a field, or about what holds it, that has been refused for its shape already is no news. */
-function withoutEchoes(errors: readonly ConfigError[], shape: readonly ConfigError[]): ConfigError[] {
+/** What is said about a field, or about what holds it, that has been refused already is no news. */
+function withoutEchoes(errors: readonly ConfigError[], before: readonly ConfigError[]): ConfigError[] {
   const holds = (outer: string, inner: string): boolean =>
     outer === '' || inner === outer || inner.startsWith(`${outer}.`) || inner.startsWith(`${outer}[`)
-  return errors.filter(({ path }) => !shape.some((known) => holds(path, known.path) || holds(known.path, path)))
+  return errors.filter(({ path }) => !before.some((known) => holds(path, known.path) || holds(known.path, path)))
 }

@@ -2,11 +2,9 @@ import { hostname } from 'node:os'
 import type { HttpStream } from '../../chain/filter.ts'
 import { type Clock, systemClock } from '../../core/clock.ts'
 import type { Json } from '../../core/errors.ts'
-import type { Headers } from '../../core/headers.ts'
 
 /** An exchange with what only logs and generated bodies may see of it. */
 export interface LogStream extends HttpStream {
-  readonly responseTrailers?: Headers
   /** Body of the local reply, before `body_format` is applied; undefined where there was none. */
   readonly localReplyBody?: string
 }

@@ -9,6 +9,8 @@ import { MessageWriter } from '../../http1/body-writer.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY, UNTIL_CLOSE } from '../../http1/framing.ts'
 import { HeadBuffer } from '../../http1/head-buffer.ts'
 import { CLOSE, type Head, HeadParser, KEEP_ALIVE } from '../../http1/head-parser.ts'
+import { describeFailure, type Transport } from '../connect.ts'
+import type { ReadTarget } from '../socket-reader.ts'
 import type { Http1Pool } from './pool.ts'
 import { requestHead } from './request-head.ts'
 import type { Http1ClientStream } from './stream.ts'
@@ -20,7 +22,7 @@ const MAX_INTERIM = 10
  * The client side of one HTTP/1 connection: one exchange at a time, then idle in its pool. It goes back to the pool only
  * when the request is fully written, the response complete and nothing else has arrived; anything unexpected closes it.
  */
-export class Http1ClientConnection extends Timed implements BodyHandler, UpstreamInfo {
+export class Http1ClientConnection extends Timed implements BodyHandler, ReadTarget, UpstreamInfo {
   readonly protocol = 'HTTP/1.1'
   readonly connectionId: number
   readonly #socket: Socket
@@ -35,14 +37,21 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
   #headSeen = false
   #keep = true
   #blocked = false
+  /** The bytes at hand may be kept as they are. */
+  #lent = true
+  /** A granted upgrade or CONNECT: bytes pass as they are, each direction ends by itself. */
+  #tunnel = false
+  #readEnded = false
+  #writeEnded = false
   #closed = false
   #connected = false
   #failure: string | undefined = undefined
   openedMs = 0
   idleSinceMs = 0
 
-  constructor(socket: Socket, pool: Http1Pool, connectionId: number) {
+  constructor(transport: Pick<Transport, 'socket' | 'reader'>, pool: Http1Pool, connectionId: number) {
     super()
+    const { socket, reader } = transport
     this.#socket = socket
     this.#pool = pool
     this.connectionId = connectionId
@@ -58,15 +67,16 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     this.#writer = new MessageWriter(socket, pool.wheel.turn)
     this.openedMs = pool.wheel.clock.now()
     pool.wheel.arm(this, config.connectTimeoutMs)
-    socket.on('connect', () => this.#onConnect())
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk))
+    socket.once(pool.ready, () => this.established())
+    if (reader === undefined) socket.on('data', (chunk: Buffer) => this.#onData(chunk))
+    else reader.target = this
     socket.on('drain', () => {
       this.#blocked = false
       this.#stream?.drain()
     })
     socket.on('end', () => this.#onEnd())
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      this.#failure = describe(error)
+      this.#failure = describeFailure(error)
     })
     socket.on('close', () => this.#onClose())
   }
@@ -109,6 +119,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
 
   write(chunk: Buffer, end: boolean): boolean {
     if (this.#closed) return true
+    if (this.#tunnel) return this.#writeTunnel(chunk, end)
     const more = this.#writer.write(chunk, end)
     if (more === undefined) {
       this.#break(FAILURES.filterError, 'body does not match its content-length')
@@ -134,6 +145,24 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     this.#socket.resume()
   }
 
+  #writeTunnel(chunk: Buffer, end: boolean): boolean {
+    const more = chunk.length === 0 || this.#socket.write(chunk)
+    if (end) {
+      this.#writeEnded = true
+      this.#socket.end()
+      if (this.#readEnded) this.#tunnelDone()
+    }
+    return more
+  }
+
+  /** Both directions have ended. */
+  #tunnelDone(): void {
+    const stream = this.#stream
+    this.#stream = undefined
+    this.#socket.destroySoon()
+    stream?.tunnelDone()
+  }
+
   /** The exchange was cancelled: its connection cannot be used for another. */
   abort(): void {
     this.#stream = undefined
@@ -146,7 +175,8 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
 
   // --- socket events ------------------------------------------------------------------------------------------------
 
-  #onConnect(): void {
+  /** The transport is ready: connected and, under TLS, verified. Also called by a pool that takes over such a one. */
+  established(): void {
     this.#connected = true
     const { localAddress, localPort } = this.#socket
     if (localAddress !== undefined) this.localAddress = formatHostPort(localAddress, localPort ?? 0)
@@ -154,7 +184,23 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     this.#pool.connected(this)
   }
 
+  // --- ReadTarget ---------------------------------------------------------------------------------------------------
+
+  get expectsBody(): boolean {
+    return this.#tunnel || (this.#headSeen && !this.#body.done)
+  }
+
+  received(chunk: Buffer, lent: boolean): void {
+    this.#lent = lent
+    this.#onData(chunk)
+  }
+
   #onData(chunk: Buffer): void {
+    if (this.#tunnel) {
+      if (this.#stream?.tunnelData(this.#lent ? chunk : Buffer.from(chunk), false, false) === false)
+        this.#socket.pause()
+      return
+    }
     if (this.#stream === undefined) {
       // Nobody asked: a response before its request is how responses get mixed up. Never reuse such a connection.
       this.#pool.stats.cxProtocolError.v++
@@ -247,30 +293,28 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
     return false
   }
 
-  /** The connection leaves the pool for good and becomes one end of a tunnel. */
+  /** From here on bytes are the tunnel's; the connection ends with it. */
   #handOver(stream: Http1ClientStream, head: Head, early: Buffer): void {
-    const socket = this.#socket
     const headers = new Headers(head.raw, head.cased)
     if (head.status === 101) {
       headers.add('upgrade', head.upgrade)
       headers.add('connection', 'upgrade')
     }
-    this.#stream = undefined
-    // Until the other end of the tunnel is there (response hooks may take their time) bytes and FIN wait in the socket.
-    socket.pause()
-    socket.removeAllListeners('data')
-    socket.removeAllListeners('end')
-    socket.removeAllListeners('drain')
+    this.#tunnel = true
+    this.#headSeen = true
+    this.#keep = false
     this.#pool.wheel.disarm(this)
-    stream.upgraded(head.status, headers, socket, early)
+    stream.upgraded(head.status, headers)
+    if (early.length > 0) this.#onData(early)
   }
 
   onBody(chunk: Buffer, end: boolean): void {
     const stream = this.#stream
     if (stream === undefined) return
     // The connection is free before the last bytes are delivered: the next request may start from within.
-    if (end) this.#pendingEnd = chunk
-    else if (!stream.data(chunk, false)) this.#socket.pause()
+    const kept = this.#lent ? chunk : Buffer.from(chunk)
+    if (end) this.#pendingEnd = kept
+    else if (!stream.data(kept, false)) this.#socket.pause()
   }
 
   onBodyEnd(trailers: Headers | undefined): void {
@@ -303,6 +347,13 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
 
   #onEnd(): void {
     const stream = this.#stream
+    if (this.#tunnel) {
+      this.#readEnded = true
+      if (this.#writeEnded) this.#stream = undefined
+      stream?.tunnelData(EMPTY, true, this.#writeEnded)
+      if (this.#writeEnded) this.#socket.destroySoon()
+      return
+    }
     if (stream !== undefined && this.#headSeen && this.#body.close()) {
       this.#keep = false
       this.#responseDone(false)
@@ -338,19 +389,6 @@ export class Http1ClientConnection extends Timed implements BodyHandler, Upstrea
       return
     }
     this.#pool.checkIdle(this, nowMs)
-  }
-}
-
-function describe(error: NodeJS.ErrnoException): string {
-  switch (error.code) {
-    case 'ECONNREFUSED':
-      return 'delayed connect error: Connection refused'
-    case 'EHOSTUNREACH':
-      return 'delayed connect error: No route to host'
-    case 'ENETUNREACH':
-      return 'immediate connect error: Network is unreachable'
-    default:
-      return error.code ?? error.message
   }
 }
 

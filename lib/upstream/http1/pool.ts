@@ -1,26 +1,16 @@
 import type { Socket } from 'node:net'
-import type { Attempt, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
+import type { Attempt, RoutingPriority, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
-import type { BreakerLimit, CircuitBreakers } from '../breaker.ts'
+import { type ConnectionAccount, HostAccounts } from '../accounts.ts'
+import type { BreakerLimit } from '../breaker.ts'
 import type { ClusterConfig } from '../config.ts'
+import { type Connector, describeFailure, type ReadyEvent, type Transport } from '../connect.ts'
 import type { Host, HostPool } from '../host.ts'
+import type { PoolParts, PoolSite } from '../pool.ts'
 import type { ClusterStats } from '../stats.ts'
 import { Http1ClientConnection } from './connection.ts'
 import { Http1ClientStream } from './stream.ts'
-
-/** What a pool takes from its cluster. */
-export interface PoolParts {
-  readonly config: ClusterConfig
-  readonly stats: ClusterStats
-  readonly breakers: CircuitBreakers
-  readonly wheel: TimerWheel
-  /** The pool is closing and its last connection has gone. Called once. */
-  readonly emptied: (pool: Http1Pool) => void
-  /** Begins to connect; errors arrive as events of the socket. */
-  readonly connect: (host: Host) => Socket
-  readonly nextConnectionId: () => number
-}
 
 /**
  * Keep-alive connections of one host (Envoy's HTTP/1 connection pool): idle ones are reused last in, first out; a
@@ -31,44 +21,52 @@ export class Http1Pool implements HostPool {
   readonly config: ClusterConfig
   readonly stats: ClusterStats
   readonly wheel: TimerWheel
+  /** The socket's event that says that a connection may be used. */
+  readonly ready: ReadyEvent
+  readonly #site: PoolSite
   readonly #parts: PoolParts
+  readonly #connector: Connector
+  readonly #accounts: HostAccounts
   readonly #idle: Http1ClientConnection[] = []
-  readonly #all = new Set<Http1ClientConnection>()
+  readonly #all = new Map<Http1ClientConnection, ConnectionAccount>()
   #pending: Http1ClientStream[] = []
   #connecting = 0
   #closing = false
   #destroyed = false
 
-  constructor(host: Host, parts: PoolParts) {
-    this.host = host
+  constructor(site: PoolSite, parts: PoolParts, connector: Connector) {
+    this.host = site.host
     this.config = parts.config
     this.stats = parts.stats
     this.wheel = parts.wheel
+    this.ready = connector.ready
+    this.#site = site
     this.#parts = parts
+    this.#connector = connector
+    this.#accounts = new HostAccounts(site.host, parts)
   }
 
-  /** Starts one attempt; over a limit it fails at once with `overflow`. */
+  /** True where it has no connection, not even one in the making. */
+  get empty(): boolean {
+    return this.#all.size === 0
+  }
+
   open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
-    const { stats, host } = this
-    const breakers = this.#parts.breakers.of(attempt.priority)
+    const { priority } = attempt
     const idle = this.#takeIdle()
-    if (idle === undefined && !breakers.pendingRequests.tryAcquire()) {
+    if (idle === undefined && !this.#accounts.tryWait(priority)) {
       events.onReset(FAILURES.overflow)
       return undefined
     }
-    if (!breakers.requests.tryAcquire()) {
+    if (!this.#accounts.tryRequest(priority)) {
       if (idle !== undefined) this.#idle.push(idle)
-      else breakers.pendingRequests.release()
+      else this.#accounts.waited(priority)
       events.onReset(FAILURES.overflow)
       return undefined
     }
-    stats.rqTotal.v++
-    stats.rqActive.v++
-    host.rqActive++
-    host.rqTotal++
     const stream = new Http1ClientStream(attempt, events, this)
     if (idle !== undefined) stream.attach(idle)
-    else this.#wait(stream, breakers.connections)
+    else this.#wait(stream)
     return stream
   }
 
@@ -79,43 +77,40 @@ export class Http1Pool implements HostPool {
     return idle
   }
 
-  #wait(stream: Http1ClientStream, limit: BreakerLimit): void {
+  #wait(stream: Http1ClientStream): void {
     stream.pending = true
-    this.stats.rqPendingTotal.v++
-    this.stats.rqPendingActive.v++
     this.#pending.push(stream)
     // A connection in the making serves one waiting request; more are opened only for those beyond.
-    if (this.#connecting >= this.#pending.length) return
-    const perHost = this.config.maxConnectionsPerHost
-    // Envoy lets a host without any connection always have its first.
-    const first = this.#all.size === 0
-    if (!first && perHost !== undefined && this.#all.size >= perHost) {
-      this.stats.cxOverflow.v++
-      return
-    }
-    if (first) limit.acquire()
-    else if (!limit.tryAcquire()) return
-    this.#connect(limit)
+    if (this.#connecting < this.#pending.length) this.#connectFor(stream.attempt.priority)
+  }
+
+  #connectFor(priority: RoutingPriority): void {
+    const limit = this.#accounts.admit(priority, this.#all.size === 0)
+    if (limit !== undefined) this.#connect(limit)
   }
 
   #connect(limit: BreakerLimit): void {
-    const { stats, host } = this
-    stats.cxTotal.v++
-    stats.cxHttp1Total.v++
-    stats.cxActive.v++
-    host.cxTotal++
-    host.cxActive++
-    this.#connecting++
-    const connection = new Http1ClientConnection(this.#parts.connect(host), this, this.#parts.nextConnectionId())
-    this.#limits.set(connection, limit)
-    this.#all.add(connection)
+    const transport = this.#connector.open(this.host, this.#site.authority)
+    this.#add(transport, this.#accounts.opened(transport.socket, limit))
   }
 
-  readonly #limits = new Map<Http1ClientConnection, BreakerLimit>()
+  #add(transport: Pick<Transport, 'socket' | 'reader'>, account: ConnectionAccount): Http1ClientConnection {
+    this.stats.cxHttp1Total.v++
+    this.#connecting++
+    const connection = new Http1ClientConnection(transport, this, this.#parts.nextConnectionId())
+    this.#all.set(connection, account)
+    return connection
+  }
+
+  /** Takes over a connection that is ready, with its books. */
+  adopt(account: ConnectionAccount): void {
+    this.#add({ socket: account.socket, reader: undefined }, account).established()
+  }
 
   connected(connection: Http1ClientConnection): void {
     this.#connecting--
-    this.stats.cxConnectMs.record(this.wheel.clock.now() - connection.openedMs)
+    const account = this.#all.get(connection)
+    if (account !== undefined) this.#accounts.connected(account)
     this.idle(connection)
   }
 
@@ -145,8 +140,7 @@ export class Http1Pool implements HostPool {
 
   #left(stream: Http1ClientStream): void {
     stream.pending = false
-    this.stats.rqPendingActive.v--
-    this.#parts.breakers.of(stream.attempt.priority).pendingRequests.release()
+    this.#accounts.waited(stream.attempt.priority)
   }
 
   #tooOld(connection: Http1ClientConnection): boolean {
@@ -172,48 +166,35 @@ export class Http1Pool implements HostPool {
   }
 
   closed(connection: Http1ClientConnection, failure: string | undefined): void {
-    const { stats, host } = this
-    if (!this.#all.delete(connection)) return
-    this.#limits.get(connection)?.release()
-    this.#limits.delete(connection)
-    stats.cxActive.v--
-    stats.cxDestroy.v++
-    stats.cxLengthMs.record(this.wheel.clock.now() - connection.openedMs)
-    host.cxActive--
+    const account = this.#all.get(connection)
+    if (account === undefined) return
+    this.#all.delete(connection)
+    this.#accounts.closed(account, connection.busy)
     const at = this.#idle.indexOf(connection)
     if (at >= 0) this.#idle.splice(at, 1)
-    if (connection.busy) stats.cxDestroyWithActiveRq.v++
-    if (!connection.connected) this.#connectFailed(failure)
+    if (!connection.connected) this.#connectFailed(account.socket, failure)
     else if (this.#destroyed) this.#failPending(FAILURES.connectFailed, undefined)
-    else if (this.#pending.length > this.#connecting) this.#replace()
-    if (this.#closing && this.#all.size === 0) this.#parts.emptied(this)
+    else if (this.#pending.length > this.#connecting) this.#connectFor(this.#pending[0].attempt.priority)
+    if (this.#closing && this.#all.size === 0) this.#site.emptied()
   }
 
   /** As Envoy: nobody waits on for a host that refuses connections. */
-  #connectFailed(failure: string | undefined): void {
+  #connectFailed(socket: Socket, failure: string | undefined): void {
     this.#connecting--
-    this.stats.cxConnectFail.v++
-    this.host.cxConnectFail++
+    this.#accounts.connectFailed()
     const late = failure === 'connection timeout'
+    const { errored } = socket
     // A timeout says all there is to say: the transport itself reported nothing.
     if (late) this.#failPending(FAILURES.connectTimeout, undefined)
-    else this.#failPending(FAILURES.connectFailed, failure)
+    else this.#failPending(FAILURES.connectFailed, errored === null ? failure : describeFailure(errored))
   }
 
   #failPending(why: Failure, detail: string | undefined): void {
     const waiting = this.#pending
     this.#pending = []
+    this.stats.rqPendingFailureEject.v += waiting.length
     for (const stream of waiting) this.#left(stream)
     for (const stream of waiting) stream.fail(why, detail)
-  }
-
-  /** A connection went away while requests wait for one. */
-  #replace(): void {
-    const stream = this.#pending[0]
-    const limit = this.#parts.breakers.of(stream.attempt.priority).connections
-    if (this.#all.size === 0) limit.acquire()
-    else if (!limit.tryAcquire()) return
-    this.#connect(limit)
   }
 
   /** A stream that still waited was cancelled. */
@@ -226,22 +207,20 @@ export class Http1Pool implements HostPool {
 
   /** A stream has ended, however it did. */
   released(stream: Http1ClientStream): void {
-    this.stats.rqActive.v--
-    this.host.rqActive--
-    this.#parts.breakers.of(stream.attempt.priority).requests.release()
+    this.#accounts.requestEnded(stream.attempt.priority)
   }
 
   close(): void {
     if (this.#closing) return
     this.#closing = true
     for (const connection of this.#idle.splice(0)) connection.destroy()
-    if (this.#all.size === 0) this.#parts.emptied(this)
+    if (this.#all.size === 0) this.#site.emptied()
   }
 
   /** Ends busy connections too, and whoever waits for one: the gateway closes. */
   destroy(): void {
     this.#destroyed = true
     this.close()
-    for (const connection of [...this.#all]) connection.destroy()
+    for (const connection of [...this.#all.keys()]) connection.destroy()
   }
 }

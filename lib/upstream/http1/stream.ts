@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import type { Attempt, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
 import type { Failure } from '../../core/failure.ts'
 import type { Headers } from '../../core/headers.ts'
@@ -113,16 +112,21 @@ export class Http1ClientStream implements UpstreamStream {
     if (!this.#done) this.#events.onDrain()
   }
 
-  upgraded(status: number, headers: Headers, socket: Socket, early: Buffer): void {
-    if (this.#done) {
-      socket.destroy()
-      return
-    }
-    this.#done = true
-    this.#queue = undefined
-    // A tunnel counts as a request for as long as it lasts.
-    socket.once('close', () => this.#pool.released(this))
-    this.#events.onUpgraded(status, headers, socket, early)
+  /** A tunnel from here on: both directions end it together, and it counts as a request for as long as it lasts. */
+  upgraded(status: number, headers: Headers): void {
+    if (!this.#done) this.#events.onUpgraded(status, headers)
+  }
+
+  /** Bytes of the tunnel. `end`: of this direction; `last`: the other one is over too. */
+  tunnelData(chunk: Buffer, end: boolean, last: boolean): boolean {
+    if (this.#done) return true
+    if (last) this.#finish()
+    return this.#events.onData(chunk, end)
+  }
+
+  /** The tunnel's last bytes have gone out. */
+  tunnelDone(): void {
+    if (!this.#done) this.#finish()
   }
 
   fail(why: Failure, detail?: string): void {

@@ -22,6 +22,8 @@ export interface RequestSettings {
   readonly trailers?: boolean
   /** Upgrades that are let through, lower-case. */
   readonly upgrades?: readonly string[]
+  /** The listener does not look for HTTP/2. */
+  readonly http1Only?: boolean
   /** absolute-form is refused. */
   readonly noAbsoluteForm?: boolean
 }

@@ -147,7 +147,9 @@ export const requestLineCases: readonly RequestCase[] = [
   row(VERSION, 'HTTP/1.2', line('GET / HTTP/1.2'), reject(505)),
   row(VERSION, 'HTTP/2.0', line('GET / HTTP/2.0'), reject(505)),
   row(VERSION, 'HTTP/3.0', line('GET / HTTP/3.0'), reject(505)),
-  row(VERSION, 'the HTTP/2 preface to an HTTP/1 listener', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', reject(505)),
+  row(VERSION, 'the HTTP/2 preface to an HTTP/1 listener', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', reject(505), {
+    settings: { http1Only: true },
+  }),
   row(VERSION, 'HTTP/1.0 where it is off', line('GET / HTTP/1.0'), reject(426, 'policy')),
   row(VERSION, 'HTTP/1.0 where it is on', line('GET / HTTP/1.0'), accept({ minor: 0, keepAlive: false }), {
     settings: { http10: true },

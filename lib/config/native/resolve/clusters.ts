@@ -11,7 +11,9 @@ import type {
 } from '../../../upstream/config.ts'
 import type { NativeCluster, NativeDns, NativeEndpoint, NativeLocality } from '../clusters.ts'
 import { readAddress } from './addresses.ts'
+import { readHttp2 } from './http2.ts'
 import { defined, type Reading } from './reading.ts'
+import { readUpstreamTls } from './tls.ts'
 
 const CONNECT_MS = 5_000
 const IDLE_MS = 3_600_000
@@ -29,7 +31,7 @@ const THRESHOLDS: ThresholdsConfig = Object.freeze({
 export function readCluster(cluster: NativeCluster, path: string, reading: Reading): ClusterConfig {
   const localities = readLocalities(cluster, path, reading)
   const type = cluster.type ?? (localities.some(hasNames) ? 'strict-dns' : 'static')
-  const { keepalive, bindAddress, metadata } = cluster
+  const { keepalive, bindAddress, metadata, tls, protocol = 'http1' } = cluster
   return reading.origins.at(path, {
     name: cluster.name,
     statName: cluster.statName ?? cluster.name,
@@ -46,11 +48,14 @@ export function readCluster(cluster: NativeCluster, path: string, reading: Readi
     idleTimeoutMs: cluster.idleTimeoutMs ?? IDLE_MS,
     maxResponseHeaderBytes: cluster.maxResponseHeaderBytes ?? RESPONSE_HEADER_BYTES,
     maxResponseHeaders: cluster.maxResponseHeaders ?? RESPONSE_HEADERS,
-    protocol: 'http1',
+    protocol,
     http1: {
       headerCase: cluster.http1?.headerCase ?? 'lower',
       enableTrailers: cluster.http1?.enableTrailers ?? false,
     },
+    http2: readHttp2(cluster.http2),
+    ...(tls && { tls: readUpstreamTls(tls, { path: `${path}.tls`, reading }) }),
+    preconnectRatio: cluster.preconnectRatio ?? 1,
     ...defined({
       maxConnectionsPerHost: cluster.maxConnectionsPerHost,
       maxRequestsPerConnection: cluster.maxRequestsPerConnection,

@@ -3,6 +3,7 @@ import type { HttpConnectionManagerConfig, OriginalIpDetectionConfig } from '../
 import type { NativeHeaderMutation, NativeHttp, NativeLocalReplyMapper, NativeOriginalIpDetection } from '../http.ts'
 import { readCidr } from './addresses.ts'
 import { readFilters } from './filters.ts'
+import { readHttp2 } from './http2.ts'
 import { readAccessLog, readFormat, readLogFilter } from './logs.ts'
 import { readStringMatch } from './matches.ts'
 import type { Reading } from './reading.ts'
@@ -55,6 +56,7 @@ export function readHttp(
       headerCase: http.http1?.headerCase ?? 'lower',
       allowAbsoluteUrl: http.http1?.allowAbsoluteUrl ?? true,
     },
+    http2: readHttp2(http.http2),
     localReply: readLocalReply(http.localReply ?? {}, `${path}.localReply`, reading),
     accessLogs: (http.accessLogs ?? []).map((log, i) =>
       readAccessLog(log, indexPath(`${path}.accessLogs`, i), reading),

@@ -7,6 +7,7 @@ export interface Reading {
   readonly findings: Findings
   readonly origins: Origins
   readonly registry: FilterRegistry
+  readonly readFile: (path: string) => Buffer
 }
 
 /** Leaves out fields that are undefined: the IR has a field or it has not. */

@@ -9,8 +9,10 @@ import type {
   NativeLeastRequest,
   NativeLocality,
 } from '../clusters.ts'
+import { http2 } from './http2.ts'
 import { metadata } from './matches.ts'
 import { byKind, choose, count, ms, name, object, oneOf, port } from './pieces.ts'
+import { upstreamTls } from './tls.ts'
 
 export function address(): z.ZodType<NativeAddress> {
   const mode = z.number().int().min(0).max(0o777).optional()
@@ -117,6 +119,10 @@ export function cluster(): z.ZodType<NativeCluster> {
       headerCase: z.enum(['lower', 'proper', 'preserve']).optional(),
       enableTrailers: z.boolean().optional(),
     }).optional(),
+    protocol: z.enum(['http1', 'http2', 'auto', 'downstream']).optional(),
+    http2: http2().optional(),
+    tls: upstreamTls().optional(),
+    preconnectRatio: z.number().min(1).max(3).optional(),
     keepalive: object({ idleS: count(1) }).optional(),
     bindAddress: name().optional(),
     metadata: metadata().optional(),

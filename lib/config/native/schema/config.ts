@@ -5,6 +5,7 @@ import { address, cluster, locality } from './clusters.ts'
 import { http } from './http.ts'
 import { metadata } from './matches.ts'
 import { choose, count, jsonObject, name, object } from './pieces.ts'
+import { downstreamTls } from './tls.ts'
 
 /** The schema of a whole configuration; made anew by each call, since modules hold no work. */
 export function configSchema(): z.ZodType<NativeConfig> {
@@ -31,6 +32,7 @@ function listener(): z.ZodType<NativeListener> {
       value === undefined ? undefined : Array.isArray(value) ? several : single,
     ),
     http: http(),
+    tls: downstreamTls().optional(),
     statPrefix: name().optional(),
     maxConnections: count(1).optional(),
     bufferLimitBytes: count(1).optional(),

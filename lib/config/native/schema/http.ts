@@ -13,6 +13,7 @@ import type {
   NativeLocalReplyMapper,
   NativeOriginalIpDetection,
 } from '../http.ts'
+import { http2 } from './http2.ts'
 import { accessLog, format, logFilter } from './logs.ts'
 import { cidr, stringMatch } from './matches.ts'
 import { byKind, choose, count, jsonObject, ms, name, object, oneOf, text } from './pieces.ts'
@@ -133,7 +134,7 @@ export function http(): z.ZodType<NativeHttp> {
   const time = ms().optional()
   const schema = object<NativeHttp>({
     statPrefix: name().optional(),
-    codec: z.enum(['auto', 'http1']).optional(),
+    codec: z.enum(['auto', 'http1', 'http2']).optional(),
     routes: z.array(route()).optional(),
     virtualHosts: z.array(virtualHost()).optional(),
     routeTable: routeTable().optional(),
@@ -177,6 +178,7 @@ export function http(): z.ZodType<NativeHttp> {
     maxRequestHeaders: count(1).optional(),
     maxRequestLineBytes: count(1).optional(),
     http1: http1().optional(),
+    http2: http2().optional(),
   })
   return oneOf(schema, ['routes', 'virtualHosts'])
 }

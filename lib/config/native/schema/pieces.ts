@@ -75,12 +75,12 @@ export function name(): z.ZodType<string> {
 }
 
 /** A duration in milliseconds, 0 or more. */
-export function ms(): z.ZodType<number> {
+export function ms(): z.ZodNumber {
   return z.number().min(0).max(MAX_MS)
 }
 
 /** A whole number, `from` or more. */
-export function count(from = 0): z.ZodType<number> {
+export function count(from = 0): z.ZodNumber {
   return z.number().int().min(from)
 }
 

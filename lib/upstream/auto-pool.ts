@@ -1,0 +1,211 @@
+import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
+import { FAILURES } from '../core/failure.ts'
+import { Timed } from '../core/timer-wheel.ts'
+import { type ConnectionAccount, HostAccounts } from './accounts.ts'
+import { AutoStream } from './auto-stream.ts'
+import { describeFailure, negotiatedProtocol, resetTransport, type Transport } from './connect.ts'
+import type { HostPool } from './host.ts'
+import { Http1Pool } from './http1/pool.ts'
+import { Http2Pool } from './http2/pool.ts'
+import type { PoolParts, PoolSite } from './pool.ts'
+
+/**
+ * The pool of a host that says by ALPN what it speaks (Envoy's `auto_config`): a first connection offers both protocols,
+ * the requests of that moment wait for it, and the pool of what came out serves from then on.
+ *
+ * A host that chose HTTP/1 is asked again when it has no connection left; one that takes back HTTP/2 is noticed by its
+ * next connection, and asked again by the next request.
+ */
+export class AutoPool implements HostPool {
+  readonly #site: PoolSite
+  readonly #parts: PoolParts
+  readonly #accounts: HostAccounts
+  /** Those with connections, one that was given up among them while it drains. */
+  readonly #pools = new Set<Http1Pool | Http2Pool>()
+  #http1: Http1Pool | undefined = undefined
+  #http2: Http2Pool | undefined = undefined
+  #probe: Probe | undefined = undefined
+  #waiting: AutoStream[] = []
+  #closing = false
+  #destroyed = false
+
+  constructor(site: PoolSite, parts: PoolParts) {
+    this.#site = site
+    this.#parts = parts
+    this.#accounts = new HostAccounts(site.host, parts)
+  }
+
+  open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
+    if (this.#http2 !== undefined) return this.#http2.open(attempt, events)
+    if (this.#http1 !== undefined && !this.#http1.empty) return this.#http1.open(attempt, events)
+    if (!this.#accounts.tryWait(attempt.priority)) {
+      events.onReset(FAILURES.overflow)
+      return undefined
+    }
+    const stream = new AutoStream(attempt, events, this)
+    this.#waiting.push(stream)
+    this.#probe ??= this.#ask(attempt)
+    return stream
+  }
+
+  /** It has no connection that serves: Envoy lets such a pool always have one. */
+  #ask(attempt: Attempt): Probe {
+    const { connectors, config, wheel } = this.#parts
+    const limit = this.#parts.breakers.of(attempt.priority).connections
+    limit.acquire()
+    const transport = connectors.auto.open(this.#site.host, this.#site.authority)
+    const probe = new Probe(transport, this.#accounts.opened(transport.socket, limit), this)
+    wheel.arm(probe, config.connectTimeoutMs)
+    return probe
+  }
+
+  // --- from the probe -----------------------------------------------------------------------------------------------
+
+  /** The handshake is done: the connection goes to the pool of what it speaks, and after it whoever waits. */
+  decided(probe: Probe): void {
+    this.#parts.wheel.disarm(probe)
+    this.#probe = undefined
+    const site = { ...this.#site, otherProtocol: () => this.#forget() }
+    let pool: Http1Pool | Http2Pool
+    if (negotiatedProtocol(probe.transport.socket) === 'h2') {
+      const http2: Http2Pool = new Http2Pool(
+        { ...site, emptied: () => this.#emptied(http2) },
+        this.#parts,
+        this.#parts.connectors.auto,
+      )
+      pool = this.#http2 = http2
+      this.#pools.add(pool)
+      http2.adopt(probe.transport, probe.account)
+    } else {
+      pool = this.#http1 ??= this.#newHttp1()
+      this.#pools.add(pool)
+      pool.adopt(probe.account)
+    }
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const stream of waiting) this.#handOver(stream, pool)
+    if (this.#closing) this.#closePools()
+  }
+
+  #newHttp1(): Http1Pool {
+    const pool: Http1Pool = new Http1Pool(
+      { ...this.#site, emptied: () => this.#emptied(pool) },
+      this.#parts,
+      this.#parts.connectors.http1,
+    )
+    return pool
+  }
+
+  #handOver(stream: AutoStream, pool: HostPool): void {
+    const { rqPendingTotal } = this.#parts.stats
+    this.#accounts.waited(stream.attempt.priority)
+    const waits = rqPendingTotal.v
+    stream.handOver(pool)
+    // It has been counted as waiting when it came; that it goes on to wait for a connection is no second time.
+    if (rqPendingTotal.v > waits) rqPendingTotal.v--
+  }
+
+  overdue(probe: Probe): void {
+    this.#parts.stats.cxConnectTimeout.v++
+    resetTransport(probe.transport, this.#site.host)
+  }
+
+  failed(probe: Probe, failure: string | undefined, late: boolean): void {
+    this.#parts.wheel.disarm(probe)
+    this.#probe = undefined
+    this.#accounts.closed(probe.account, false)
+    this.#accounts.connectFailed()
+    const waiting = this.#waiting
+    this.#waiting = []
+    this.#parts.stats.rqPendingFailureEject.v += waiting.length
+    for (const stream of waiting) this.#accounts.waited(stream.attempt.priority)
+    for (const stream of waiting) stream.fail(late ? FAILURES.connectTimeout : FAILURES.connectFailed, failure)
+    if (this.#closing) this.#closePools()
+  }
+
+  // --- from pools and streams ---------------------------------------------------------------------------------------
+
+  /** A connection that should have spoken HTTP/2 does not: the next request finds out what the host speaks now. */
+  #forget(): void {
+    const before = this.#http2
+    this.#http2 = undefined
+    before?.close()
+  }
+
+  #emptied(pool: Http1Pool | Http2Pool): void {
+    if (pool !== this.#http1 && pool !== this.#http2) this.#pools.delete(pool)
+    this.#tellEmptied()
+  }
+
+  #tellEmptied(): void {
+    if (!this.#closing || this.#probe !== undefined) return
+    for (const pool of this.#pools) if (!pool.empty) return
+    this.#site.emptied()
+  }
+
+  abandon(stream: AutoStream): void {
+    const at = this.#waiting.indexOf(stream)
+    if (at < 0) return
+    this.#waiting.splice(at, 1)
+    this.#accounts.waited(stream.attempt.priority)
+  }
+
+  #closePools(): void {
+    for (const pool of [...this.#pools]) pool.close()
+    this.#tellEmptied()
+    if (this.#destroyed) for (const pool of [...this.#pools]) pool.destroy()
+  }
+
+  close(): void {
+    if (this.#closing) return
+    this.#closing = true
+    // A request that came just before is served yet; its pool is closed when it has one.
+    if (this.#probe === undefined) this.#closePools()
+  }
+
+  destroy(): void {
+    this.#destroyed = true
+    this.close()
+    for (const pool of [...this.#pools]) pool.destroy()
+    if (this.#probe !== undefined) this.#probe.transport.socket.destroy()
+  }
+}
+
+/** A connection of which it is not known yet what it will speak. */
+class Probe extends Timed {
+  readonly transport: Transport
+  readonly account: ConnectionAccount
+  readonly #pool: AutoPool
+  #failure: string | undefined = undefined
+  #late = false
+
+  constructor(transport: Transport, account: ConnectionAccount, pool: AutoPool) {
+    super()
+    this.transport = transport
+    this.account = account
+    this.#pool = pool
+    const { socket } = transport
+    socket.once('secureConnect', this.#ready)
+    socket.on('error', this.#error)
+    socket.on('close', this.#close)
+  }
+
+  readonly #ready = (): void => {
+    const { socket } = this.transport
+    this.#pool.decided(this)
+    // Not before the connection listens: an error that nobody listens to would end the process.
+    socket.off('error', this.#error)
+    socket.off('close', this.#close)
+  }
+
+  readonly #error = (error: Error): void => {
+    this.#failure ??= describeFailure(error)
+  }
+
+  readonly #close = (): void => this.#pool.failed(this, this.#late ? undefined : this.#failure, this.#late)
+
+  override onDue(): void {
+    this.#late = true
+    this.#pool.overdue(this)
+  }
+}

@@ -1,0 +1,83 @@
+import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
+import type { Failure } from '../core/failure.ts'
+import type { Headers } from '../core/headers.ts'
+import type { AutoPool } from './auto-pool.ts'
+import type { HostPool } from './host.ts'
+
+/** One attempt that waits until it is known what its host speaks; from then on a mere passage to the stream it became. */
+export class AutoStream implements UpstreamStream {
+  readonly attempt: Attempt
+  readonly #events: UpstreamEvents
+  readonly #pool: AutoPool
+  #inner: UpstreamStream | undefined = undefined
+  #waiting = true
+  #queue: Buffer[] = []
+  #end = false
+  #trailers: Headers | undefined = undefined
+  #paused = false
+
+  constructor(attempt: Attempt, events: UpstreamEvents, pool: AutoPool) {
+    this.attempt = attempt
+    this.#events = events
+    this.#pool = pool
+  }
+
+  /** The attempt begins on the pool of the protocol that it is. */
+  handOver(pool: HostPool): void {
+    this.#waiting = false
+    const queue = this.#queue
+    const trailers = this.#trailers
+    this.#queue = []
+    const inner = pool.open(this.attempt, this.#events)
+    this.#inner = inner
+    if (inner === undefined) return
+    if (this.#paused) inner.pause()
+    let more = true
+    for (let i = 0; i < queue.length; i++) {
+      more = inner.write(queue[i], this.#end && trailers === undefined && i === queue.length - 1)
+    }
+    if (trailers !== undefined) inner.trailers(trailers)
+    else if (queue.length > 0 && more && !this.#end) this.#events.onDrain()
+  }
+
+  fail(why: Failure, detail: string | undefined): void {
+    this.#waiting = false
+    this.#queue = []
+    this.#events.onReset(why, detail)
+  }
+
+  write(chunk: Buffer, end: boolean): boolean {
+    if (!this.#waiting) return this.#inner?.write(chunk, end) ?? true
+    this.#queue.push(chunk)
+    this.#end = end
+    return false
+  }
+
+  trailers(trailers: Headers): void {
+    if (!this.#waiting) this.#inner?.trailers(trailers)
+    else {
+      this.#end = true
+      this.#trailers = trailers
+    }
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#inner?.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#inner?.resume()
+  }
+
+  cancel(): void {
+    if (!this.#waiting) {
+      this.#inner?.cancel()
+      return
+    }
+    this.#waiting = false
+    this.#queue = []
+    this.#pool.abandon(this)
+  }
+}

@@ -1,0 +1,299 @@
+import type { Attempt, RoutingPriority, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
+import { FAILURES, type Failure } from '../../core/failure.ts'
+import type { TimerWheel } from '../../core/timer-wheel.ts'
+import type { Http2Stats } from '../../http2/contract.ts'
+import { type ConnectionAccount, HostAccounts } from '../accounts.ts'
+import type { BreakerLimit } from '../breaker.ts'
+import type { ClusterConfig } from '../config.ts'
+import type { Connector, Transport } from '../connect.ts'
+import type { Host, HostPool } from '../host.ts'
+import type { PoolParts, PoolSite } from '../pool.ts'
+import type { ClusterStats } from '../stats.ts'
+import { Http2ClientConnection } from './connection.ts'
+import { Http2ClientStream } from './stream.ts'
+
+/** Connections begun for the same waiting requests at a time, as in Envoy. */
+const MAX_AT_ONCE = 3
+/** Share of a connection's streams from which on the next connection is opened ahead of need. */
+const NEARLY_FULL = 0.8
+
+/**
+ * HTTP/2 connections of one host: streams go to the least loaded one; another connection is opened when the streams of all
+ * are nearly used up. What finds no room waits in line. Limits of the peer hold as soon as they are known; until then
+ * those of its latest connection are taken for its own.
+ */
+export class Http2Pool implements HostPool {
+  readonly host: Host
+  readonly config: ClusterConfig
+  readonly stats: ClusterStats
+  readonly http2Stats: Http2Stats
+  readonly wheel: TimerWheel
+  readonly random: () => number
+  readonly secure: boolean
+  /** Only ALPN says that the peer speaks HTTP/2; otherwise it is known beforehand. */
+  readonly wantsAlpn: boolean
+  readonly #site: Http2PoolSite
+  readonly #parts: PoolParts
+  readonly #connector: Connector
+  readonly #accounts: HostAccounts
+  readonly #all = new Set<Http2ClientConnection>()
+  /** Connected and taking streams. */
+  readonly #ready: Http2ClientConnection[] = []
+  #pending: Http2ClientStream[] = []
+  #connecting = 0
+  #peerStreams: number | undefined = undefined
+  #closing = false
+  #destroyed = false
+
+  constructor(site: Http2PoolSite, parts: PoolParts, connector: Connector) {
+    this.host = site.host
+    this.config = parts.config
+    this.stats = parts.stats
+    this.http2Stats = parts.http2Stats
+    this.wheel = parts.wheel
+    this.random = parts.random
+    this.secure = parts.config.tls !== undefined
+    this.wantsAlpn = site.otherProtocol !== undefined
+    this.#site = site
+    this.#parts = parts
+    this.#connector = connector
+    this.#accounts = new HostAccounts(site.host, parts)
+  }
+
+  /** True where it has no connection, not even one in the making. */
+  get empty(): boolean {
+    return this.#all.size === 0
+  }
+
+  /** Streams that a connection is taken to permit before its SETTINGS have come. */
+  get assumedStreams(): number {
+    return this.#peerStreams ?? this.config.http2.maxConcurrentStreams
+  }
+
+  open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
+    const stream = new Http2ClientStream(attempt, events, this)
+    const connection = this.#choose(stream)
+    if (connection === undefined) this.#wait(stream)
+    else this.#start(stream, connection)
+    return stream.done ? undefined : stream
+  }
+
+  /** The least loaded connection that has room. */
+  #choose(stream: Http2ClientStream): Http2ClientConnection | undefined {
+    const ready = this.#ready
+    const settled = stream.needsSettings
+    let best: Http2ClientConnection | undefined
+    let load = Number.POSITIVE_INFINITY
+    for (let i = 0; i < ready.length; i++) {
+      const connection = ready[i]
+      if (connection.room <= 0 || (settled && !connection.settled)) continue
+      const streams = connection.openStreams
+      if (streams < load) {
+        best = connection
+        load = streams
+      }
+    }
+    return best
+  }
+
+  #start(stream: Http2ClientStream, connection: Http2ClientConnection): void {
+    const { priority } = stream.attempt
+    if (!this.#accounts.tryRequest(priority)) {
+      stream.fail(FAILURES.overflow)
+      return
+    }
+    stream.counted = true
+    if (stream.attach(connection)) {
+      this.#openAhead(connection, priority)
+      return
+    }
+    // Its ids are used up, or it is about to say that it has failed.
+    stream.counted = false
+    this.#accounts.requestEnded(priority)
+    connection.drain()
+    this.#wait(stream)
+  }
+
+  #wait(stream: Http2ClientStream): void {
+    if (!this.#accounts.tryWait(stream.attempt.priority)) {
+      stream.fail(FAILURES.overflow)
+      return
+    }
+    stream.pending = true
+    this.#pending.push(stream)
+    this.#openForPending()
+  }
+
+  // --- opening connections ------------------------------------------------------------------------------------------
+
+  /** Envoy's rule: as many connections as the waiting requests need beyond the streams that are free or to come. */
+  #openForPending(): void {
+    let expected = this.#connecting * this.#perConnection
+    for (const connection of this.#ready) expected += Math.max(0, connection.capacity - connection.openStreams)
+    for (let i = 0; i < MAX_AT_ONCE && this.#pending.length > expected; i++) {
+      const limit = this.#accounts.admit(this.#pending[0].attempt.priority, this.#all.size === 0)
+      if (limit === undefined) return
+      this.#connect(limit)
+      expected += this.#perConnection
+    }
+  }
+
+  get #perConnection(): number {
+    return Math.max(1, Math.min(this.assumedStreams, this.config.maxRequestsPerConnection ?? this.assumedStreams))
+  }
+
+  /** `connection` is the least loaded: where it is nearly full all are, and the next request finds a connection open. */
+  #openAhead(connection: Http2ClientConnection, priority: RoutingPriority): void {
+    if (this.#connecting > 0 || this.#closing) return
+    const { capacity, openStreams } = connection
+    const nearlyFull = openStreams >= capacity * NEARLY_FULL && openStreams < capacity
+    if (!nearlyFull && !this.#preconnects()) return
+    const limit = this.#accounts.admitAhead(priority)
+    if (limit !== undefined) this.#connect(limit)
+  }
+
+  /** Envoy's `per_upstream_preconnect_ratio`: room is kept for that many times the streams there are. */
+  #preconnects(): boolean {
+    const ratio = this.config.preconnectRatio
+    if (ratio <= 1) return false
+    let streams = 0
+    let capacity = 0
+    for (const connection of this.#ready) {
+      streams += connection.openStreams
+      capacity += connection.capacity
+    }
+    return streams * ratio > capacity
+  }
+
+  #connect(limit: BreakerLimit): void {
+    const transport = this.#connector.open(this.host, this.#site.authority)
+    this.#add(transport, this.#accounts.opened(transport.socket, limit)).connect(this.#connector.ready)
+  }
+
+  #add(transport: Transport, account: ConnectionAccount): Http2ClientConnection {
+    this.stats.cxHttp2Total.v++
+    this.#connecting++
+    const connection = new Http2ClientConnection(transport, this, account, this.#parts.nextConnectionId())
+    this.#all.add(connection)
+    return connection
+  }
+
+  /** Takes over a connection that is ready, with its books. */
+  adopt(transport: Transport, account: ConnectionAccount): void {
+    this.#add(transport, account).established()
+  }
+
+  // --- from connections ---------------------------------------------------------------------------------------------
+
+  connected(connection: Http2ClientConnection): void {
+    this.#connecting--
+    this.#accounts.connected(connection.account)
+    this.#ready.push(connection)
+    this.#serve()
+  }
+
+  settingsChanged(connection: Http2ClientConnection): void {
+    this.#peerStreams = connection.maxStreams
+    this.#serve()
+  }
+
+  /** A stream has ended: there may be room. */
+  freed(): void {
+    if (this.#pending.length > 0) this.#serve()
+  }
+
+  /** Gives what waits to the connections that have room, oldest first; opens more where that is not enough. */
+  #serve(): void {
+    for (let i = 0; i < this.#pending.length; ) {
+      const stream = this.#pending[i]
+      const connection = this.#choose(stream)
+      if (connection !== undefined) {
+        this.#pending.splice(i, 1)
+        this.#left(stream)
+        this.#start(stream, connection)
+      } else if (stream.needsSettings) i++
+      else break
+    }
+    if (this.#pending.length > 0) this.#openForPending()
+    else if (this.#closing) for (const connection of [...this.#ready]) connection.drain()
+  }
+
+  #left(stream: Http2ClientStream): void {
+    stream.pending = false
+    this.#accounts.waited(stream.attempt.priority)
+  }
+
+  /** It takes no new streams. */
+  retired(connection: Http2ClientConnection): void {
+    const at = this.#ready.indexOf(connection)
+    if (at < 0) return
+    this.#ready.splice(at, 1)
+    if (this.#pending.length > 0) this.#openForPending()
+  }
+
+  /** By ALPN the peer has chosen something else. */
+  otherProtocol(): void {
+    this.#site.otherProtocol?.()
+  }
+
+  closed(connection: Http2ClientConnection, busy: boolean): void {
+    if (!this.#all.delete(connection)) return
+    this.#accounts.closed(connection.account, busy)
+    if (!connection.connected) this.#connectFailed(connection.failure)
+    else this.retired(connection)
+    if (this.#destroyed) this.#failPending(FAILURES.connectFailed, undefined)
+    else if (this.#pending.length > 0) this.#openForPending()
+    if (this.#closing && this.#all.size === 0) this.#site.emptied()
+  }
+
+  /** As Envoy: nobody waits on for a host that refuses connections. */
+  #connectFailed(failure: string | undefined): void {
+    this.#connecting--
+    this.#accounts.connectFailed()
+    if (failure === 'connection timeout') this.#failPending(FAILURES.connectTimeout, undefined)
+    else this.#failPending(FAILURES.connectFailed, failure)
+  }
+
+  #failPending(why: Failure, detail: string | undefined): void {
+    const waiting = this.#pending
+    this.#pending = []
+    this.stats.rqPendingFailureEject.v += waiting.length
+    for (const stream of waiting) this.#left(stream)
+    for (const stream of waiting) stream.fail(why, detail)
+  }
+
+  // --- from streams -------------------------------------------------------------------------------------------------
+
+  /** A stream that still waited was cancelled. */
+  abandon(stream: Http2ClientStream): void {
+    const at = this.#pending.indexOf(stream)
+    if (at < 0) return
+    this.#pending.splice(at, 1)
+    this.#left(stream)
+  }
+
+  /** A stream that counted has ended, however it did. */
+  released(stream: Http2ClientStream): void {
+    this.#accounts.requestEnded(stream.attempt.priority)
+  }
+
+  // --- the end ------------------------------------------------------------------------------------------------------
+
+  close(): void {
+    if (this.#closing) return
+    this.#closing = true
+    for (const connection of [...this.#ready]) connection.drain()
+    if (this.#all.size === 0) this.#site.emptied()
+  }
+
+  destroy(): void {
+    this.#destroyed = true
+    this.close()
+    for (const connection of [...this.#all]) connection.destroy()
+  }
+}
+
+/** `otherProtocol`: told when a connection turned out to speak something else; where it is set, ALPN has to say h2. */
+export interface Http2PoolSite extends PoolSite {
+  readonly otherProtocol?: () => void
+}

@@ -1,0 +1,142 @@
+import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
+import type { UpstreamTlsConfig } from '../tls/config.ts'
+import type { HostPool } from './host.ts'
+import { Http1Pool } from './http1/pool.ts'
+import { Http2Pool } from './http2/pool.ts'
+import type { PoolParts, PoolSite } from './pool.ts'
+import { serverIdentity } from './tls/sni.ts'
+
+/** One pool per protocol that clients speak (Envoy's `use_downstream_protocol_config`), each made when first needed. */
+export class DownstreamPools implements HostPool {
+  readonly #site: PoolSite
+  readonly #parts: PoolParts
+  #http1: Http1Pool | undefined = undefined
+  #http2: Http2Pool | undefined = undefined
+  #closing = false
+
+  constructor(site: PoolSite, parts: PoolParts) {
+    this.#site = site
+    this.#parts = parts
+  }
+
+  open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
+    const http2 = attempt.downstreamProtocol === 'HTTP/2'
+    const known = http2 ? this.#http2 : this.#http1
+    if (known !== undefined) return known.open(attempt, events)
+    const { connectors } = this.#parts
+    const site: PoolSite = { ...this.#site, emptied: () => this.#emptied() }
+    const pool = http2
+      ? (this.#http2 = new Http2Pool(site, this.#parts, connectors.http2))
+      : (this.#http1 = new Http1Pool(site, this.#parts, connectors.http1))
+    const stream = pool.open(attempt, events)
+    if (this.#closing) pool.close()
+    return stream
+  }
+
+  #emptied(): void {
+    if (this.#closing && this.#http1?.empty !== false && this.#http2?.empty !== false) this.#site.emptied()
+  }
+
+  close(): void {
+    if (this.#closing) return
+    this.#closing = true
+    this.#http1?.close()
+    this.#http2?.close()
+    if (this.#http1 === undefined && this.#http2 === undefined) this.#site.emptied()
+  }
+
+  destroy(): void {
+    this.close()
+    this.#http1?.destroy()
+    this.#http2?.destroy()
+  }
+}
+
+/** Identities that a host has pools for at a time; the one unused for longest makes room. */
+const MAX_IDENTITIES = 100
+
+/**
+ * One pool per identity that TLS asks for and expects, where it follows the request or the endpoint (`auto_sni`,
+ * `auto_host_sni`). Bounded: names come from clients.
+ */
+export class IdentityPools implements HostPool {
+  readonly #site: PoolSite
+  readonly #parts: PoolParts
+  readonly #tls: UpstreamTlsConfig
+  readonly #make: (site: PoolSite, parts: PoolParts) => HostPool
+  /** In order of use. */
+  readonly #pools = new Map<string, HostPool>()
+  /** Those that may have connections, the ones that made room included. */
+  readonly #alive = new Set<HostPool>()
+  #closing = false
+  /** The pool of the latest request, and what that request was for. */
+  #last: HostPool | undefined = undefined
+  #lastAuthority = ''
+  #lastHostname = ''
+
+  constructor(site: PoolSite, parts: PoolParts, make: (site: PoolSite, parts: PoolParts) => HostPool) {
+    this.#site = site
+    this.#parts = parts
+    this.#tls = parts.config.tls as UpstreamTlsConfig
+    this.#make = make
+  }
+
+  open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
+    const { hostname } = this.#site.host
+    const authority = this.#tls.autoSni === 'authority' ? attempt.head.authority : ''
+    let pool = this.#last
+    if (pool === undefined || authority !== this.#lastAuthority || hostname !== this.#lastHostname) {
+      pool = this.#of(hostname, authority)
+      this.#last = pool
+      this.#lastAuthority = authority
+      this.#lastHostname = hostname
+    }
+    const stream = pool.open(attempt, events)
+    if (this.#closing) pool.close()
+    return stream
+  }
+
+  #of(hostname: string, authority: string): HostPool {
+    const { serverName, expectedHost } = serverIdentity(this.#tls, hostname, authority)
+    // Neither can hold a blank.
+    const key = `${serverName ?? ''} ${expectedHost ?? ''}`
+    const pool = this.#pools.get(key) ?? this.#create(authority)
+    // Written again, it is the newest.
+    this.#pools.delete(key)
+    this.#pools.set(key, pool)
+    if (this.#pools.size > MAX_IDENTITIES) this.#makeRoom()
+    return pool
+  }
+
+  #create(authority: string): HostPool {
+    const emptied = (): void => this.#emptied(pool)
+    const pool = this.#make({ host: this.#site.host, authority, emptied }, this.#parts)
+    this.#alive.add(pool)
+    return pool
+  }
+
+  #makeRoom(): void {
+    for (const [key, pool] of this.#pools) {
+      this.#pools.delete(key)
+      pool.close()
+      return
+    }
+  }
+
+  #emptied(pool: HostPool): void {
+    this.#alive.delete(pool)
+    if (this.#closing && this.#alive.size === 0) this.#site.emptied()
+  }
+
+  close(): void {
+    if (this.#closing) return
+    this.#closing = true
+    if (this.#alive.size === 0) this.#site.emptied()
+    for (const pool of [...this.#alive]) pool.close()
+  }
+
+  destroy(): void {
+    this.close()
+    for (const pool of [...this.#alive]) pool.destroy()
+  }
+}

@@ -1,0 +1,39 @@
+import type { Exchange } from '../../lib/chain/exchange.ts'
+import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
+import type { Head } from '../../lib/http1/head-parser.ts'
+import { isAuthority } from '../../lib/http1/tokens.ts'
+import { resolveTarget } from '../http/authority.ts'
+import type { Refusal } from '../http/local-reply.ts'
+
+/**
+ * What HTTP/1 alone must check of a parsed head: its version, and target and Host together (RFC 9112 §3.2), from which
+ * authority and path follow. Answers why the request is refused.
+ */
+export function admitHttp1(exchange: Exchange, head: Head, config: HttpConnectionManagerConfig): Refusal | undefined {
+  const request = exchange.head
+  if (head.minor === 0) {
+    if (!config.http1.acceptHttp10) return LOW_VERSION
+    if (head.host === undefined) request.authority = config.http1.defaultHostForHttp10
+  }
+  const { target } = head
+  if (head.method === 'CONNECT' && (head.chunked || head.contentLength > 0)) return CONNECT_BODY
+  if (target.charCodeAt(0) === 47 && head.method !== 'CONNECT') {
+    if (isAuthority(request.authority)) return undefined
+    return head.host === undefined ? NO_HOST : BAD_HOST
+  }
+  const host = head.host ?? (head.minor === 0 && request.authority !== '' ? request.authority : undefined)
+  if (head.host === undefined && head.minor === 1) return NO_HOST
+  const outcome = resolveTarget(head.method, target, host, config.http1.allowAbsoluteUrl)
+  if (outcome.kind === 'refuse') return { status: 400, details: outcome.details }
+  if (outcome.scheme === 'https' && exchange.connection.tls === undefined) return HTTPS_OVER_PLAINTEXT
+  request.authority = outcome.authority
+  request.path = outcome.path
+  return undefined
+}
+
+/** What would follow it is the tunnel's or the body's, and nobody can tell which (RFC 9110 §9.3.6). */
+const CONNECT_BODY: Refusal = Object.freeze({ status: 400, details: 'http1.connect_with_body' })
+const LOW_VERSION: Refusal = Object.freeze({ status: 426, details: 'low_version' })
+const NO_HOST: Refusal = Object.freeze({ status: 400, details: 'missing_host_header' })
+const BAD_HOST: Refusal = Object.freeze({ status: 400, details: 'http1.invalid_host' })
+const HTTPS_OVER_PLAINTEXT: Refusal = Object.freeze({ status: 400, details: 'http1.https_over_plaintext' })

@@ -1,0 +1,302 @@
+import type { Socket } from 'node:net'
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import type { RequestHead } from '../../lib/core/head.ts'
+import type { Headers } from '../../lib/core/headers.ts'
+import { Http2Code, type Http2Transport, type SessionHandler, type StreamFace } from '../../lib/http2/contract.ts'
+import { Http2Session } from '../../lib/http2/session.ts'
+import type { ConnectionManager } from '../http/connection-manager.ts'
+import type { HttpStats } from '../http/stats.ts'
+import type { ConnectionHost, Opening, ServerConnection } from '../http1/host.ts'
+import { Linger } from '../http1/linger.ts'
+import { resetSocket } from '../http1/reset.ts'
+import { type DeadlineSubject, Http2Deadlines, type Http2Expiry } from './deadlines.ts'
+import { Http2ServerStream } from './stream.ts'
+
+/** Requests of one packet that begin at once; the others begin in the next turns, so that other connections get theirs. */
+const REQUESTS_PER_TURN = 64
+
+/** A request whose turn has not come. */
+interface Waiting {
+  readonly stream: Http2ServerStream
+  readonly face: StreamFace
+  readonly head: RequestHead
+  readonly headers: Headers
+  readonly end: boolean
+}
+
+/**
+ * The server side of one HTTP/2 connection: socket, session, deadlines, drain. Each request is an `Http2ServerStream`.
+ *
+ * ```
+ * OPEN ── drain, age, requests, idle ─▶ GOAWAY(2^31-1) ── drain_timeout, or idle and its PING answered ─▶ GOAWAY(last)
+ *   └─ session failed ─▶ GOAWAY(code) ─▶ LINGER ─▶ closed      LINGER ◀──── last stream has ended ──────────────┘
+ * ```
+ */
+export class Http2ServerConnection implements ServerConnection, SessionHandler, Http2Transport, DeadlineSubject {
+  readonly info: ConnectionInfo
+  readonly stats: HttpStats
+  readonly openedMs: number
+  readonly #socket: Socket
+  readonly #host: ConnectionHost
+  readonly #session: Http2Session
+  readonly #deadlines: Http2Deadlines
+  #requests = 0
+  /** Requests that have begun in this turn. */
+  #begun = 0
+  #waiting: Waiting[] | undefined = undefined
+  #draining = false
+  /** A PING that went out behind the first GOAWAY: its answer shows that the client has seen that. */
+  #drainPinged = false
+  /** The last GOAWAY is out: the last stream to end closes the connection. */
+  #closing = false
+  #linger: Linger | undefined = undefined
+  #destroyed = false
+
+  constructor(socket: Socket, opening: Opening, host: ConnectionHost) {
+    const { config, wheel } = host.manager
+    this.#socket = socket
+    this.info = opening.info
+    this.stats = opening.stats
+    this.openedMs = opening.openedMs
+    this.#host = host
+    this.#session = new Http2Session({
+      role: 'server',
+      config: config.http2,
+      maxHeaderListBytes: config.maxRequestHeaderBytes,
+      maxHeaders: config.maxRequestHeaders,
+      transport: this,
+      turn: wheel.turn,
+      now: () => wheel.now(),
+      stats: host.http2Stats,
+      handler: this,
+    })
+    this.#deadlines = new Http2Deadlines(this)
+    socket.on('data', (chunk: Buffer) => this.receive(chunk))
+    socket.on('end', () => this.#onEnd())
+    socket.on('drain', () => this.#session.transportDrained())
+    socket.on('error', () => {})
+    socket.on('close', () => this.#onClose())
+    this.#session.start()
+    if (host.draining) this.drain()
+  }
+
+  get manager(): ConnectionManager {
+    return this.#host.manager
+  }
+
+  get ready(): boolean {
+    return this.#session.ready
+  }
+
+  get settingsAcked(): boolean {
+    return this.#session.settingsAcked
+  }
+
+  get idle(): boolean {
+    return this.#session.openStreams === 0
+  }
+
+  /** Bytes of the client: from the socket, or read before the protocol was known. */
+  receive(chunk: Buffer): void {
+    if (this.#linger !== undefined || this.#destroyed) return
+    if (this.#waiting === undefined) this.#begun = 0
+    this.#session.receive(chunk)
+    this.#deadlines.received(this.manager.wheel.now(), this.#session.receivingHead)
+  }
+
+  // --- Http2Transport ---------------------------------------------------------------------------------------------
+
+  write(bytes: Buffer): boolean {
+    return this.#destroyed || this.#socket.write(bytes)
+  }
+
+  cork(): void {
+    this.#socket.cork()
+  }
+
+  uncork(): void {
+    this.#socket.uncork()
+  }
+
+  // --- SessionHandler ---------------------------------------------------------------------------------------------
+
+  onRequest(face: StreamFace, head: RequestHead, headers: Headers, end: boolean): void {
+    const stream = new Http2ServerStream(this, face)
+    face.handler = stream
+    this.#requests++
+    const { manager } = this
+    if (!this.#draining && manager.reachedLimits(this.#requests, this.openedMs)) this.drain()
+    this.#deadlines.busy()
+    if (this.#waiting !== undefined || this.#begun >= REQUESTS_PER_TURN)
+      this.#postpone({ stream, face, head, headers, end })
+    else {
+      this.#begun++
+      stream.begin(manager, head, headers, end)
+    }
+  }
+
+  #postpone(request: Waiting): void {
+    request.face.pause()
+    if (this.#waiting !== undefined) {
+      this.#waiting.push(request)
+      return
+    }
+    this.#waiting = [request]
+    this.#socket.pause()
+    setImmediate(beginWaiting, this)
+  }
+
+  /** @internal The requests that waited for this turn. */
+  beginWaiting(): void {
+    const waiting = this.#waiting
+    if (waiting === undefined || this.#destroyed) return
+    const now = waiting.splice(0, REQUESTS_PER_TURN)
+    for (const { stream, head, headers, end } of now) {
+      if (stream.cancelled) continue
+      stream.begin(this.manager, head, headers, end)
+      stream.release()
+    }
+    if (waiting.length > 0) setImmediate(beginWaiting, this)
+    else {
+      this.#waiting = undefined
+      this.#socket.resume()
+    }
+  }
+
+  onSettings(): void {}
+
+  /** It is about streams of ours, of which there are none (no push): the client closes when it has its answers. */
+  onGoaway(): void {}
+
+  onPong(): void {
+    this.#deadlines.answered(this.manager.wheel.nowMs)
+    if (!this.#draining || this.#closing || !this.idle) return
+    // Whatever the client had sent before it saw our GOAWAY is here.
+    if (this.#drainPinged) this.#shutdown()
+    else this.#drainPinged = this.#ping()
+  }
+
+  onStreamClosed(): void {
+    if (!this.idle) return
+    this.#deadlines.idle(this.manager.wheel.nowMs)
+    if (this.#closing) this.#end()
+    else if (this.#draining) this.#drainPinged = this.#ping() || this.#drainPinged
+  }
+
+  onFailed(code: number): void {
+    if (code !== Http2Code.NO_ERROR) this.stats.protocolErrors.v++
+    this.#end()
+  }
+
+  // --- endings ----------------------------------------------------------------------------------------------------
+
+  /** Both steps of a graceful GOAWAY (RFC 9113 §6.8). Idempotent. */
+  drain(): void {
+    if (this.#draining || this.#closing || this.#destroyed) return
+    this.#draining = true
+    if (this.#host.draining) this.stats.drainCloses.v++
+    this.#session.announceShutdown()
+    this.#deadlines.draining(this.manager.wheel.nowMs)
+    if (this.idle) this.#drainPinged = this.#ping()
+  }
+
+  /** The GOAWAY that counts: streams above its last one are refused. */
+  #shutdown(): void {
+    this.#closing = true
+    this.#session.shutdown()
+    if (this.idle) this.#end()
+  }
+
+  /** False: another one is under way. */
+  #ping(): boolean {
+    if (!this.#session.ping()) return false
+    this.#deadlines.pinged(this.manager.wheel.nowMs)
+    return true
+  }
+
+  destroy(): void {
+    if (this.#destroyed) return
+    const whole = this.idle
+    this.#session.shutdown()
+    this.#session.flush()
+    if (whole && this.#socket.writableLength === 0) this.#socket.destroy()
+    else resetSocket(this.#socket)
+  }
+
+  closeIdle(): void {
+    if (this.idle && this.#linger === undefined) this.#shutdown()
+  }
+
+  /** FIN behind what is still to be sent; then the client has limited time to close as well. */
+  #end(): void {
+    if (this.#linger !== undefined || this.#destroyed) return
+    this.#linger = new Linger(this.#socket)
+    this.#session.flush()
+    this.#socket.resume()
+    this.#linger.begin(this.manager.config.delayedCloseTimeoutMs > 0)
+    this.#deadlines.linger()
+  }
+
+  /** The client's FIN: it may not read any more either. What is open has failed (DESIGN §8). */
+  #onEnd(): void {
+    if (this.#linger !== undefined) return
+    if (this.idle) {
+      this.#shutdown()
+      return
+    }
+    this.#session.transportClosed('the client closed')
+    resetSocket(this.#socket)
+  }
+
+  #onClose(): void {
+    if (this.#destroyed) return
+    this.#destroyed = true
+    this.#waiting = undefined
+    this.#deadlines.close()
+    this.#session.transportClosed('the connection was closed')
+    this.#host.connectionClosed(this)
+  }
+
+  expired(expiry: Http2Expiry): void {
+    const { stats } = this
+    switch (expiry) {
+      case 'linger':
+        if (this.#linger?.expired()) this.#deadlines.linger()
+        break
+      case 'preface':
+      case 'settings':
+        stats.setupTimeouts.v++
+        this.#session.fail(Http2Code.SETTINGS_TIMEOUT, `http2.${expiry}_timeout`)
+        break
+      case 'head':
+        stats.headerTimeouts.v++
+        this.#session.fail(Http2Code.ENHANCE_YOUR_CALM, 'http2.request_header_timeout')
+        break
+      case 'keepalive':
+        this.#host.http2Stats.keepaliveTimeout.v++
+        this.#session.transportClosed('http2.ping_timeout')
+        resetSocket(this.#socket)
+        break
+      case 'ping':
+        this.#ping()
+        break
+      case 'idle':
+        stats.idleTimeouts.v++
+        this.drain()
+        break
+      case 'age':
+        stats.maxDuration.v++
+        this.drain()
+        break
+      case 'drain':
+        this.#shutdown()
+        break
+      case 'stalled':
+        this.#host.http2Stats.txFlushTimeout.v += this.#session.resetStalled()
+    }
+  }
+}
+
+function beginWaiting(connection: Http2ServerConnection): void {
+  connection.beginWaiting()
+}

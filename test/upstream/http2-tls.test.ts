@@ -1,0 +1,318 @@
+import { createSecureServer, type Http2SecureServer } from 'node:http2'
+import { createServer as createHttpsServer } from 'node:https'
+import { createServer } from 'node:net'
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
+import t, { type Test } from 'tap'
+import { FAILURES } from '../../lib/core/failure.ts'
+import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
+import { Authority, type Issued } from '../support/certificates.ts'
+import { settle } from '../support/clock.ts'
+import { settings, settingsAck } from '../support/http2-wire.ts'
+import { type Call, lab, listen, until } from './http2-lab.ts'
+
+/** Pools over TLS: ALPN decides or confirms the protocol, identities do not mix. */
+
+interface Secured {
+  readonly tls: UpstreamTlsConfig
+  readonly issued: Issued
+}
+
+async function secured(overrides: Partial<UpstreamTlsConfig> = {}): Promise<Secured> {
+  const authority = await Authority.create()
+  const issued = await authority.issue({ dns: ['web.example', 'other.example'] })
+  const tls: UpstreamTlsConfig = {
+    certificates: [],
+    alpn: [],
+    minVersion: 'TLSv1.2',
+    maxVersion: 'TLSv1.3',
+    groups: ['X25519', 'P-256'],
+    validation: { trustedCa: authority.pem, systemRoots: false, sans: [], acceptUntrusted: false },
+    sni: 'web.example',
+    autoSni: 'none',
+    autoSanValidation: true,
+    maxSessionKeys: 1,
+    ...overrides,
+  }
+  return { tls, issued }
+}
+
+interface SecureUpstream {
+  readonly port: number
+  readonly names: (string | false | null)[]
+  readonly offers: (string | false | null)[]
+}
+
+/** Speaks what `protocols` says at the time of each connection. */
+async function secureUpstream(
+  t: Test,
+  { issued }: Secured,
+  protocols: () => readonly string[],
+): Promise<SecureUpstream> {
+  const names: SecureUpstream['names'] = []
+  const offers: SecureUpstream['offers'] = []
+  const server: Http2SecureServer = createSecureServer(
+    {
+      key: issued.key,
+      cert: issued.chain,
+      allowHTTP1: true,
+      ALPNCallback: ({ protocols: offered, servername }) => {
+        names.push(servername)
+        offers.push(offered.join())
+        return protocols().find((protocol) => offered.includes(protocol))
+      },
+    },
+    (request, response) => {
+      response.writeHead(200, { 'x-version': request.httpVersion })
+      response.end('hello')
+    },
+  )
+  server.on('sessionError', () => {})
+  server.on('tlsClientError', () => {})
+  return { port: await listen(t, server), names, offers }
+}
+
+function versions(calls: readonly Call[]): (string | undefined)[] {
+  return calls.map((c) => c.headers.get('x-version'))
+}
+
+t.test('HTTP/2 over TLS is offered by ALPN, with the scheme of the request', async (t) => {
+  const cluster = await secured()
+  const upstream = await secureUpstream(t, cluster, () => ['h2'])
+  const { call, stat } = await lab(t, { port: upstream.port, cluster: { tls: cluster.tls } })
+  const calls = [call(), call({ scheme: '' })]
+  await until(() => calls.every((c) => c.ended), 'answers')
+  t.same(versions(calls), ['2.0', '2.0'])
+  t.same(upstream.offers, ['h2'])
+  t.same(upstream.names, ['web.example'])
+  t.equal(stat('upstream_cx_total'), 1)
+  t.equal(stat('ssl.handshake'), 1)
+  t.ok(stat('upstream_cx_connect_fail') === 0)
+})
+
+t.test('HTTP/1 over TLS is offered by ALPN', async (t) => {
+  const cluster = await secured()
+  const upstream = await secureUpstream(t, cluster, () => ['http/1.1'])
+  const { call, stat } = await lab(t, { port: upstream.port, cluster: { tls: cluster.tls, protocol: 'http1' } })
+  const first = call()
+  await until(() => first.ended, 'answer')
+  const second = call()
+  await until(() => second.ended, 'answer')
+  t.same(versions([first, second]), ['1.1', '1.1'])
+  t.same(second.reused, [true])
+  t.same(upstream.offers, ['http/1.1'])
+  t.equal(stat('upstream_cx_http1_total'), 1)
+})
+
+t.test('an ALPN list of the TLS configuration is offered as it is', async (t) => {
+  const cluster = await secured({ alpn: ['istio', 'h2'] })
+  const upstream = await secureUpstream(t, cluster, () => ['h2'])
+  const { call } = await lab(t, { port: upstream.port, cluster: { tls: cluster.tls } })
+  const c = call()
+  await until(() => c.ended, 'answer')
+  t.same(upstream.offers, ['istio,h2'])
+})
+
+t.test('a peer that cannot be verified gets no request', async (t) => {
+  const cluster = await secured({ sni: 'wrong.example' })
+  const upstream = await secureUpstream(t, cluster, () => ['h2', 'http/1.1'])
+  for (const protocol of ['http1', 'http2', 'auto'] as const) {
+    const { call, stat } = await lab(t, { port: upstream.port, cluster: { tls: cluster.tls, protocol } })
+    const calls = [call(), call()]
+    await until(() => calls.every((c) => c.over), 'failures')
+    for (const c of calls) {
+      t.equal(c.failure, FAILURES.connectFailed, protocol)
+      t.match(c.detail, /^TLS_error:\|.*verify SAN list/, protocol)
+      t.equal(c.info.length, 0)
+    }
+    await until(() => stat('upstream_cx_active') === 0, 'end')
+    t.ok(stat('upstream_cx_connect_fail') >= 1)
+    t.equal(stat('upstream_rq_pending_failure_eject'), 2)
+  }
+})
+
+t.test('a peer that speaks something else than TLS says so in the detail', async (t) => {
+  const { tls } = await secured()
+  const port = await listen(
+    t,
+    createServer((socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')),
+  )
+  const { call } = await lab(t, { port, cluster: { tls } })
+  const c = call()
+  await until(() => c.over, 'failure')
+  t.equal(c.failure, FAILURES.connectFailed)
+  t.match(c.detail, /^TLS_error:.+/)
+})
+
+t.test('a handshake that takes too long is broken off', async (t) => {
+  const { tls } = await secured()
+  const sockets: unknown[] = []
+  const port = await listen(
+    t,
+    createServer((socket) => void sockets.push(socket)),
+  )
+  for (const protocol of ['http1', 'http2', 'auto'] as const) {
+    const { call, clock, stat } = await lab(t, { port, cluster: { tls, protocol, connectTimeoutMs: 2_000 } })
+    const before = sockets.length
+    const c = call()
+    await until(() => sockets.length > before, 'connection')
+    await settle(5)
+    clock.advance(2_100)
+    await until(() => c.over && stat('upstream_cx_active') === 0, 'failure')
+    t.equal(c.failure, FAILURES.connectTimeout, protocol)
+    t.equal(stat('upstream_cx_connect_timeout'), 1, protocol)
+  }
+})
+
+t.test('where the peer chooses, the first connection decides and whoever waited goes along', async (t) => {
+  for (const [protocol, version] of [
+    ['h2', '2.0'],
+    ['http/1.1', '1.1'],
+  ]) {
+    const cluster = await secured()
+    const upstream = await secureUpstream(t, cluster, () => [protocol])
+    const { call, stat } = await lab(t, { port: upstream.port, cluster: { tls: cluster.tls, protocol: 'auto' } })
+    const calls = [call(), call({ method: 'POST', body: 'streamed' }), call()]
+    t.equal(calls[1].stream?.write(Buffer.from('a'), false), false)
+    calls[1].stream?.write(Buffer.from('b'), true)
+    const gone = call()
+    gone.stream?.cancel()
+    t.equal(stat('upstream_rq_pending_active'), 3)
+    await until(() => calls.every((c) => c.ended), 'answers')
+    t.same(versions(calls), [version, version, version])
+    t.equal(upstream.offers[0], 'h2,http/1.1')
+    t.equal(stat('upstream_cx_http2_total'), protocol === 'h2' ? 1 : 0)
+    t.equal(stat('upstream_cx_http1_total'), protocol === 'h2' ? 0 : 3)
+    t.equal(stat('upstream_cx_total'), protocol === 'h2' ? 1 : 3)
+    t.equal(stat('upstream_rq_pending_total'), 4)
+    const later = call()
+    await until(() => later.ended, 'one more')
+    t.same(later.reused, [true])
+    t.equal(gone.info.length, 0)
+  }
+})
+
+t.test('a peer without ALPN speaks HTTP/1', async (t) => {
+  const { tls, issued } = await secured()
+  const server = createHttpsServer({ key: issued.key, cert: issued.chain, ALPNProtocols: [] }, (_, response) => {
+    response.end('hello')
+  })
+  const port = await listen(t, server)
+  const { call } = await lab(t, { port, cluster: { tls, protocol: 'auto' } })
+  const c = call()
+  await until(() => c.over, 'answer')
+  t.equal(c.info[0]?.protocol, 'HTTP/1.1')
+  t.equal(c.text, 'hello')
+})
+
+t.test('a peer that changes its mind is noticed', async (t) => {
+  const cluster = await secured()
+  let speaks = ['http/1.1']
+  const upstream = await secureUpstream(t, cluster, () => speaks)
+  const { call, clock, stat } = await lab(t, {
+    port: upstream.port,
+    cluster: { tls: cluster.tls, protocol: 'auto', idleTimeoutMs: 1_000 },
+  })
+  const run = async (): Promise<Call> => {
+    const c = call({ repeat: true })
+    await until(() => c.over, 'answer')
+    await settle(5)
+    clock.advance(2_500)
+    await until(() => stat('upstream_cx_active') === 0, 'end of the idle connection')
+    return c
+  }
+  const first = await run()
+  speaks = ['h2']
+  const second = await run()
+  speaks = ['http/1.1']
+  const third = await run()
+  t.same(versions([first, second, third]), ['1.1', '2.0', '1.1'])
+  t.equal(third.attempts, 2)
+  t.match(third.failures[0], FAILURES.connectFailed)
+  t.equal(stat('upstream_cx_connect_fail'), 1)
+})
+
+t.test('connections for one name never serve another', async (t) => {
+  const cluster = await secured({ autoSni: 'authority', sni: '' })
+  const upstream = await secureUpstream(t, cluster, () => ['h2', 'http/1.1'])
+  for (const protocol of ['http1', 'http2', 'auto', 'downstream'] as const) {
+    upstream.names.length = 0
+    const { call, cluster: web, stat } = await lab(t, { port: upstream.port, cluster: { tls: cluster.tls, protocol } })
+    const authorities = ['web.example', 'other.example:8443', 'web.example:443', 'stranger.example', 'other.example']
+    const calls: Call[] = []
+    for (const authority of authorities) {
+      const c = call({ authority })
+      await until(() => c.over, 'end')
+      calls.push(c)
+    }
+    t.same(upstream.names, ['web.example', 'other.example', 'stranger.example'], protocol)
+    t.same(
+      calls.map((c) => c.status),
+      [200, 200, 200, 0, 200],
+    )
+    t.match(calls[3].detail, /verify SAN list/)
+    t.equal(stat('upstream_cx_total'), 3)
+    web.retire()
+    await web.drained()
+  }
+})
+
+t.test('names that clients make up do not pile up', async (t) => {
+  const cluster = await secured({ autoSni: 'authority', autoSanValidation: false, sni: '' })
+  const upstream = await secureUpstream(t, cluster, () => ['h2'])
+  const { call, stat } = await lab(t, { port: upstream.port, cluster: { tls: cluster.tls } })
+  for (let i = 0; i < 103; i++) {
+    const c = call({ authority: `n${i}.example` })
+    await until(() => c.over, 'answer')
+    t.equal(c.status, 200)
+  }
+  await until(() => stat('upstream_cx_active') === 100, 'the oldest to go')
+  const again = call({ authority: 'n50.example' })
+  await until(() => again.over, 'answer')
+  t.same(again.reused, [true])
+})
+
+t.test('a dead peer behind TLS is reset', async (t) => {
+  const { tls, issued } = await secured()
+  const ends: string[] = []
+  const server = createTlsServer(
+    { key: issued.key, cert: issued.chain, ALPNProtocols: ['h2'] },
+    (socket: TLSSocket) => {
+      socket.resume()
+      socket.write(Buffer.concat([settings(), settingsAck()]))
+      socket.on('close', () => ends.push('close'))
+    },
+  )
+  const port = await listen(t, server)
+  const keepalive = { intervalMs: 1_000, timeoutMs: 1_000, jitterPercent: 0, idleIntervalMs: 0 }
+  const { call, clock, stat } = await lab(t, { port, cluster: { tls }, http2: { keepalive } })
+  const c = call()
+  await until(() => c.info.length > 0, 'request')
+  await settle(10)
+  clock.advance(1_100)
+  await settle(5)
+  clock.advance(1_100)
+  await until(() => c.over, 'end')
+  t.equal(c.detail, 'http2 keepalive timeout')
+  await until(() => ends.length === 1 && stat('upstream_cx_active') === 0, 'end of both sides')
+})
+
+t.test('a cluster that goes away while a connection is made gives no peace to those who wait', async (t) => {
+  const { tls } = await secured()
+  const sockets: unknown[] = []
+  const port = await listen(
+    t,
+    createServer((socket) => void sockets.push(socket)),
+  )
+  for (const protocol of ['http1', 'http2', 'auto'] as const) {
+    const before = sockets.length
+    const { call, cluster } = await lab(t, { port, cluster: { tls, protocol } })
+    const c = call()
+    await until(() => sockets.length > before, 'connection')
+    cluster.retire()
+    await settle(5)
+    t.notOk(c.over, 'retiring waits for it')
+    cluster.destroy()
+    await cluster.drained()
+    t.equal(c.failure, FAILURES.connectFailed, protocol)
+  }
+})
