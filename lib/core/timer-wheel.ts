@@ -39,6 +39,8 @@ export class TimerWheel implements TurnWork {
   readonly #due = emptySlot()
   #armed = 0
   #fresh = false
+  #wallFresh = false
+  #wallMs = 0
   #lastTick: number
   #cancel: Cancel | undefined = undefined
 
@@ -60,7 +62,18 @@ export class TimerWheel implements TurnWork {
     return this.nowMs
   }
 
+  /** Wall time of this turn, ms since the epoch: for what is logged and printed. */
+  wall(): number {
+    if (!this.#wallFresh) {
+      this.now()
+      this.#wallFresh = true
+      this.#wallMs = this.clock.wall()
+    }
+    return this.#wallMs
+  }
+
   turnEnds(): void {
+    this.#wallFresh = false
     this.#fresh = false
   }
 

@@ -102,8 +102,7 @@ export class ConnectionManager implements ExchangeOwner {
 
   /** Makes the exchange of a parsed head; `start` decides what becomes of it. Takes ownership of head and headers. */
   open(codec: Codec, head: RequestHead, headers: Headers, protocol: Protocol): Exchange {
-    const { clock } = this.wheel
-    const info = new StreamInfo(this.wheel.now(), clock.wall())
+    const info = new StreamInfo(this.wheel.now(), this.wheel.wall())
     info.clientAddress = codec.info.remoteAddress
     info.protocol = protocol
     this.stats.requests.v++

@@ -76,6 +76,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
     })
     socket.on('end', () => this.#onEnd())
     socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.dead = true
       this.#failure = describeFailure(error)
     })
     socket.on('close', () => this.#onClose())
@@ -91,9 +92,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
   }
 
   /** Its socket is gone, though it may not have said so yet: not to be used any more. */
-  get dead(): boolean {
-    return this.#socket.destroyed
-  }
+  dead = false
 
   get busy(): boolean {
     return this.#stream !== undefined
@@ -170,7 +169,9 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
   }
 
   destroy(): void {
-    if (!this.#closed) this.#socket.destroy()
+    if (this.#closed) return
+    this.dead = true
+    this.#socket.destroy()
   }
 
   // --- socket events ------------------------------------------------------------------------------------------------
@@ -363,7 +364,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
 
   #onClose(): void {
     if (this.#closed) return
-    this.#closed = true
+    this.#closed = this.dead = true
     this.#pool.wheel.disarm(this)
     const stream = this.#stream
     this.#pool.closed(this, this.#failure)
