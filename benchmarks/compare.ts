@@ -1,5 +1,6 @@
 /**
- * `node benchmarks/compare.ts [--base REF] [--rounds N] [--seconds S] [--warm-up S] [--variant headgate|relay]`
+ * `node benchmarks/compare.ts [--base REF] [--rounds N] [--seconds S] [--warm-up S] [--variant headgate|relay]
+ * [--workload NAME]`
  *
  * CPU per request of a base commit against the working tree. The base is checked out as a git worktree in a temporary
  * folder and borrows this checkout's node_modules; both are measured by this checkout's harness, each in a fresh process
@@ -12,9 +13,11 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { headgate } from './end-to-end/headgate.ts'
 import { nodePeer, REPOSITORY } from './end-to-end/node-peer.ts'
-import { CPU_COLUMNS, cpuPerRequest } from './end-to-end/requests.ts'
+import { perRequest } from './end-to-end/requests.ts'
 import { measureRounds, type SuiteContext } from './end-to-end/suite.ts'
 import type { Variant } from './end-to-end/variant.ts'
+import { HTTP2_COLUMNS, measureWorkload, WORKLOADS, type Workload, withOrigin } from './end-to-end/workload.ts'
+import { makeCertificate } from './load/certificate.ts'
 import { prepareMachine } from './load/machine.ts'
 import { startOrigin } from './load/origin.ts'
 import { temporaryFolder } from './load/temporary.ts'
@@ -27,6 +30,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '3' },
     'warm-up': { type: 'string', default: '2' },
     variant: { type: 'string', default: 'headgate' },
+    workload: { type: 'string', default: 'requests' },
   },
 })
 
@@ -35,12 +39,15 @@ function git(...args: string[]): string {
 }
 
 function variantOf(name: string, root: string): Variant {
-  const variant = values.variant === 'relay' ? nodePeer(name, 'relay.ts', true, root) : headgate(name, { root })
+  const variant =
+    values.variant === 'relay' ? nodePeer(name, 'relay.ts', { floor: true, root }) : headgate(name, { root })
   const missing = variant.missing()
   if (missing !== undefined) throw new Error(`${name}: ${missing}`)
   return variant
 }
 
+const workload: Workload | undefined = WORKLOADS[values.workload as keyof typeof WORKLOADS]
+if (workload === undefined) throw new Error(`--workload must be one of ${Object.keys(WORKLOADS).join(', ')}`)
 const folder = temporaryFolder()
 const checkout = join(folder, 'base')
 const commit = git('rev-parse', '--short', `${values.base}^{commit}`)
@@ -56,12 +63,16 @@ try {
     seconds: Number(values.seconds),
     warmUpSeconds: Number(values['warm-up']),
   }
-  const bench = { machine, folder, originPort: origin.port }
+  const bench = { machine, folder, originPort: origin.port, certificate: await makeCertificate(folder) }
   const progress = (line: string): void => void process.stderr.write(`${line}\n`)
-  const context: SuiteContext = { bench, origin, options, variants, skipped: [], progress }
-  const units = variants.map((one) => ({ name: one.name, measure: () => cpuPerRequest(one, false, context) }))
-  const rows = await measureRounds(units, context).finally(() => origin.stop())
-  const table: Table = { title: 'Access log off', base, columns: CPU_COLUMNS, rows }
+  const context: SuiteContext = { bench, origin, options, candidates: [], variants, skipped: [], progress }
+  const rows = await withOrigin(workload.answers, context, (inner) => {
+    const measure = async (one: Variant): Promise<Record<string, number>> =>
+      perRequest(await measureWorkload(workload, one, inner))
+    const units = variants.map((one) => ({ name: one.name, measure: () => measure(one) }))
+    return measureRounds(units, inner)
+  }).finally(() => origin.stop())
+  const table: Table = { title: `${workload.name}, access log off`, base, columns: HTTP2_COLUMNS, rows }
   process.stdout.write(reportOf(table, base))
   if (rows.some((row) => row.failure !== undefined)) process.exitCode = 1
 } finally {

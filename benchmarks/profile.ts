@@ -1,17 +1,20 @@
 /**
- * `node benchmarks/profile.ts [--variant NAME] [--seconds S] [--warm-up S] [--top N] [--log] [--keep FILE]`
+ * `node benchmarks/profile.ts [--workload NAME] [--variant NAME] [--seconds S] [--warm-up S] [--top N] [--log] [--keep FILE]`
  *
- * Starts a Node variant (headgate's worker unless told otherwise) with V8's CPU profiler, puts the load of the `requests`
- * suite on it and prints where its time went: by group, then the functions with the largest self time. Of several
- * processes the busiest is shown. Only samples taken under the measured load count, so start-up and warm-up are left out.
+ * Starts a Node variant (headgate's worker unless told otherwise) with V8's CPU profiler, puts a load on it (that of the
+ * `requests` suite unless told otherwise; `http2`, `grpc` and the others are in end-to-end/workload.ts) and prints where
+ * its time went: by group, then the functions with the largest self time. Of several processes the busiest is shown. Only
+ * samples taken under the measured load count, so start-up and warm-up are left out.
  */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { HEADGATE } from './end-to-end/headgate.ts'
 import { startProxy } from './end-to-end/running-proxy.ts'
-import { measureLoaded, SMALL_GET, type SuiteContext } from './end-to-end/suite.ts'
+import { measureLoaded, type SuiteContext } from './end-to-end/suite.ts'
 import { allVariants } from './end-to-end/variants.ts'
+import { WORKLOADS, type Workload, withOrigin } from './end-to-end/workload.ts'
+import { makeCertificate } from './load/certificate.ts'
 import { prepareMachine } from './load/machine.ts'
 import { startOrigin } from './load/origin.ts'
 import { temporaryFolder } from './load/temporary.ts'
@@ -20,6 +23,7 @@ import { type CpuProfile, type SelfTime, selfTimes } from './self-time.ts'
 const { values } = parseArgs({
   options: {
     variant: { type: 'string', default: HEADGATE },
+    workload: { type: 'string', default: 'requests' },
     seconds: { type: 'string', default: '5' },
     'warm-up': { type: 'string', default: '3' },
     top: { type: 'string', default: '30' },
@@ -33,34 +37,21 @@ if (variant === undefined) throw new Error(`no variant "${values.variant}"`)
 const missing = variant.missing()
 if (missing !== undefined) throw new Error(`${variant.name}: ${missing}`)
 
+const workload: Workload | undefined = WORKLOADS[values.workload as keyof typeof WORKLOADS]
+if (workload === undefined) throw new Error(`--workload must be one of ${Object.keys(WORKLOADS).join(', ')}`)
+const { traffic, probe, shape } = workload
+
 const machine = prepareMachine()
 const folder = temporaryFolder()
 const profiles = join(folder, 'profiles')
 mkdirSync(profiles)
 const origin = await startOrigin(machine, folder)
 try {
-  const bench = { machine, folder, originPort: origin.port }
+  const bench = { machine, folder, originPort: origin.port, certificate: await makeCertificate(folder) }
   const options = { rounds: 1, seconds: Number(values.seconds), warmUpSeconds: 0 }
-  const context: SuiteContext = { bench, origin, options, variants: [variant], skipped: [], progress: () => {} }
-  const env = { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles} --cpu-prof-interval=200` }
-  const proxy = await startProxy(variant, bench, { log: values.log, env })
-  let requests = 0
-  let cpuUs = 0
-  let from = 0
-  let to = 0
-  try {
-    const warmUp = { ...context, options: { ...options, seconds: Number(values['warm-up']) } }
-    if (warmUp.options.seconds > 0) await measureLoaded(proxy, SMALL_GET, warmUp)
-    // The profiler's clock and this one are both the machine's monotonic clock.
-    from = monotonicUs()
-    const use = await measureLoaded(proxy, SMALL_GET, context)
-    to = monotonicUs()
-    requests = use.load.requests
-    cpuUs = use.busiestUs
-  } finally {
-    await proxy.stop(20_000)
-  }
-  const { file, lines } = busiest(profiles, { from, to })
+  const shared = { bench, origin, candidates: [variant], variants: [variant], skipped: [], progress: () => {} }
+  const { requests, cpuUs, window } = await withOrigin(workload.answers, { ...shared, options }, measured)
+  const { file, lines } = busiest(profiles, window)
   if (values.keep !== undefined) copyFileSync(file, values.keep)
   process.stdout.write(
     `${variant.name}: ${(cpuUs / requests).toFixed(1)} µs CPU per request, profiler on, ${requests} requests\n\n`,
@@ -69,6 +60,27 @@ try {
 } finally {
   await origin.stop()
   rmSync(folder, { recursive: true, force: true })
+}
+
+interface Measured {
+  readonly requests: number
+  readonly cpuUs: number
+  readonly window: Window
+}
+
+async function measured(context: SuiteContext): Promise<Measured> {
+  const env = { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles} --cpu-prof-interval=200` }
+  const proxy = await startProxy(variant!, context.bench, { log: values.log, env, traffic, probe })
+  try {
+    const warmUp = { ...context, options: { ...context.options, seconds: Number(values['warm-up']) } }
+    if (warmUp.options.seconds > 0) await measureLoaded(proxy, shape, warmUp)
+    // The profiler's clock and this one are both the machine's monotonic clock.
+    const from = monotonicUs()
+    const use = await measureLoaded(proxy, shape, context)
+    return { requests: use.load.requests, cpuUs: use.busiestUs, window: { from, to: monotonicUs() } }
+  } finally {
+    await proxy.stop(20_000)
+  }
 }
 
 function monotonicUs(): number {

@@ -35,6 +35,8 @@ export interface Bar {
   readonly what: string
   readonly value: number
   readonly limit: number
+  /** The value must not be below the limit; otherwise it must not be above. */
+  readonly atLeast?: boolean
   readonly unit: string
 }
 
@@ -76,13 +78,14 @@ export function markdownOf(report: Report): string {
   const lines = [`${report.date.slice(0, 10)}, ${report.machine}.`, '', `    ${report.command}`]
   for (const warning of report.warnings) lines.push('', `**Warning:** ${warning}.`)
   for (const suite of report.suites) {
-    lines.push('', `## ${suite.suite}`, '', suite.method)
+    lines.push('', `### ${suite.suite}`, '', suite.method)
     for (const table of suite.tables) lines.push('', `**${table.title}**`, '', ...tableLines(table))
     if (suite.text !== undefined) lines.push('', '```', suite.text.trimEnd(), '```')
     if (suite.bars.length > 0) lines.push('')
     for (const bar of suite.bars) {
-      const verdict = bar.value <= bar.limit ? 'met' : 'MISSED'
-      lines.push(`- ${bar.what}: ${bar.value.toFixed(2)} ${bar.unit} (at most ${bar.limit}): ${verdict}`)
+      const met = bar.atLeast === true ? bar.value >= bar.limit : bar.value <= bar.limit
+      const limit = `at ${bar.atLeast === true ? 'least' : 'most'} ${bar.limit}`
+      lines.push(`- ${bar.what}: ${bar.value.toFixed(2)} ${bar.unit} (${limit}): ${met ? 'met' : 'MISSED'}`)
     }
     if (suite.skipped.length > 0) lines.push('')
     for (const { name, reason } of suite.skipped) lines.push(`- **SKIPPED ${name}**: ${reason}`)

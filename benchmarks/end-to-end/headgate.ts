@@ -2,7 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { REPOSITORY } from './node-peer.ts'
 import { routeOf } from './route-set.ts'
-import type { ProxyTask, Variant } from './variant.ts'
+import { HTTP2_LIMITS, type ProxyTask, type Variant } from './variant.ts'
 
 /** The variant that the project's bars hold for. */
 export const HEADGATE = 'headgate'
@@ -20,6 +20,8 @@ export function headgate(name: string, options: HeadgateOptions = {}): Variant {
   const main = join(options.root ?? REPOSITORY, 'lib', 'cli', 'main.ts')
   return {
     name,
+    quick: options.routerAlone !== true,
+    speaks: () => true,
     missing: () => (existsSync(main) ? undefined : 'lib/cli/main.ts does not exist in this checkout'),
     prepare(task) {
       const file = join(task.folder, 'envoy.json')
@@ -41,7 +43,9 @@ export function bootstrapOf(task: ProxyTask, options: HeadgateOptions = {}): obj
         {
           name: 'clients',
           address: socketAddress(task.listenPort),
-          filter_chains: [{ filters: [{ name: 'hcm', typed_config: connectionManager(task, options) }] }],
+          filter_chains: [
+            { filters: [{ name: 'hcm', typed_config: connectionManager(task, options) }], ...downstreamTls(task) },
+          ],
         },
       ],
       clusters: [
@@ -49,6 +53,7 @@ export function bootstrapOf(task: ProxyTask, options: HeadgateOptions = {}): obj
           name: 'origin',
           type: 'STATIC',
           connect_timeout: '5s',
+          ...clusterOptions(task),
           load_assignment: {
             cluster_name: 'origin',
             endpoints: [{ lb_endpoints: [{ endpoint: { address: socketAddress(task.originPort) } }] }],
@@ -56,6 +61,43 @@ export function bootstrapOf(task: ProxyTask, options: HeadgateOptions = {}): obj
         },
       ],
     },
+  }
+}
+
+/** The windows of every proxy of the comparison: the safe ones for the edge, not Envoy's defaults. */
+function http2Options(): object {
+  return {
+    max_concurrent_streams: HTTP2_LIMITS.streams,
+    initial_stream_window_size: HTTP2_LIMITS.streamWindow,
+    initial_connection_window_size: HTTP2_LIMITS.connectionWindow,
+  }
+}
+
+function downstreamTls(task: ProxyTask): object {
+  if (task.certificate === undefined) return {}
+  const { certificateFile, keyFile } = task.certificate
+  const context = {
+    '@type': `${TYPE}.transport_sockets.tls.v3.DownstreamTlsContext`,
+    common_tls_context: {
+      alpn_protocols: ['h2', 'http/1.1'],
+      tls_certificates: [{ certificate_chain: { filename: certificateFile }, private_key: { filename: keyFile } }],
+    },
+  }
+  return { transport_socket: { name: 'tls', typed_config: context } }
+}
+
+function clusterOptions(task: ProxyTask): object {
+  const protocol = {
+    '@type': `${TYPE}.upstreams.http.v3.HttpProtocolOptions`,
+    explicit_http_config: { http2_protocol_options: http2Options() },
+  }
+  const most = 20_000
+  const thresholds = [{ max_connections: most, max_pending_requests: most, max_requests: most }]
+  return {
+    ...(task.traffic.upstream === 'http2'
+      ? { typed_extension_protocol_options: { 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': protocol } }
+      : {}),
+    ...(task.longLived === true ? { circuit_breakers: { thresholds } } : {}),
   }
 }
 
@@ -70,6 +112,7 @@ function connectionManager(task: ProxyTask, options: HeadgateOptions): object {
     stat_prefix: 'clients',
     use_remote_address: true,
     generate_request_id: true,
+    ...(task.traffic.client === 'http2' ? { http2_protocol_options: http2Options() } : {}),
     ...(task.logFile === undefined ? {} : { access_log: [{ name: 'file', typed_config: log }] }),
     http_filters: [
       ...(options.routerAlone === true ? [] : filters),
@@ -77,7 +120,7 @@ function connectionManager(task: ProxyTask, options: HeadgateOptions): object {
     ],
     route_config: {
       name: 'routes',
-      virtual_hosts: [{ name: 'all', domains: ['*'], routes: routesOf(task.routes) }],
+      virtual_hosts: [{ name: 'all', domains: ['*'], routes: routesOf(task) }],
     },
   }
 }
@@ -93,9 +136,11 @@ function headerMutation(): object {
   }
 }
 
-function routesOf(count: number | undefined): object[] {
-  if (count === undefined) return [{ match: { prefix: '/' }, route: { cluster: 'origin' } }]
-  return Array.from({ length: count }, (_, i) => ({ match: routeOf(i, count).match, route: { cluster: 'origin' } }))
+function routesOf(task: ProxyTask): object[] {
+  const route = { cluster: 'origin', ...(task.longLived === true ? { timeout: '0s' } : {}) }
+  const count = task.routes
+  if (count === undefined) return [{ match: { prefix: '/' }, route }]
+  return Array.from({ length: count }, (_, i) => ({ match: routeOf(i, count).match, route }))
 }
 
 function socketAddress(port: number): object {

@@ -72,7 +72,8 @@ export function perRequest(use: Awaited<ReturnType<typeof measureLoaded>>): Reco
     user: use.userUs / count,
     system: use.systemUs / count,
     rate: count / seconds,
-    p99: p99Us / 1000,
+    // h2load tells no percentiles.
+    ...(Number.isNaN(p99Us) ? {} : { p99: p99Us / 1000 }),
     core: (use.userUs + use.systemUs) / 1e6 / seconds,
   }
 }

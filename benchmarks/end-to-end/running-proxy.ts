@@ -2,10 +2,12 @@ import { mkdtempSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type CpuUse, cpuBetween, readTree, rssOf } from '../load/accounting.ts'
+import type { Certificate } from '../load/certificate.ts'
 import { Child } from '../load/child.ts'
-import { fetchOnce } from '../load/client.ts'
+import { type Answer, fetchOnce } from '../load/client.ts'
+import { fetchHttp2, type Http2Answer, type Http2Request } from '../load/http2/client.ts'
 import type { Machine } from '../load/machine.ts'
-import type { Variant } from './variant.ts'
+import { PLAIN_HTTP1, type Traffic, type Variant } from './variant.ts'
 
 /** Where a proxy is started. */
 export interface Bench {
@@ -13,6 +15,17 @@ export interface Bench {
   /** Temporary folder of the run; removed by whoever made it. */
   readonly folder: string
   readonly originPort: number
+  /** What variants with TLS serve. */
+  readonly certificate: Certificate
+  /** Header lines of the request that the origin got last; set where the origin cannot send them back itself. */
+  readonly seenHeaders?: () => Promise<string>
+}
+
+/** A first request that is more than a GET, over HTTP/2. */
+export interface Probe {
+  readonly request: Http2Request
+  /** Throws when the answer, whose status is 200, is not as it should be. */
+  check(answer: Http2Answer): void
 }
 
 /** Choices for one start. */
@@ -22,6 +35,11 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Path of the first request; it must be answered with 200. */
   readonly probePath?: string
+  /** Takes the place of a GET for `probePath`. */
+  readonly probe?: Probe
+  /** Default: HTTP/1 on both sides. */
+  readonly traffic?: Traffic
+  readonly longLived?: boolean
 }
 
 /** A proxy that has answered its first request. Whoever started it ends it with `stop`. */
@@ -29,11 +47,13 @@ export class RunningProxy {
   readonly port: number
   /** Milliseconds from starting the program to the end of its first answer. */
   readonly startMs: number
+  readonly traffic: Traffic
   readonly #child: Child
 
-  constructor(child: Child, port: number, startMs: number) {
+  constructor(child: Child, task: { readonly listenPort: number; readonly traffic: Traffic }, startMs: number) {
     this.#child = child
-    this.port = port
+    this.port = task.listenPort
+    this.traffic = task.traffic
     this.startMs = startMs
   }
 
@@ -63,41 +83,71 @@ export async function startProxy(variant: Variant, bench: Bench, options: StartO
   const folder = mkdtempSync(join(bench.folder, 'proxy-'))
   const listenPort = await freePort()
   const logFile = options.log === true ? join(folder, 'access.log') : undefined
-  const task = { listenPort, originPort: bench.originPort, logFile, folder, routes: options.routes }
+  const { traffic = PLAIN_HTTP1, routes, longLived } = options
+  const certificate = traffic.tls === true ? bench.certificate : undefined
+  const task = { listenPort, originPort: bench.originPort, logFile, folder, routes, traffic, certificate, longLived }
   const start = variant.prepare(task, bench.machine)
   const env = { ...(start.env ?? process.env), ...options.env }
   const begin = performance.now()
   const stderrFile = join(folder, 'proxy.err')
   const child = new Child({ ...start, env, cores: bench.machine.proxyCores, stderrFile }, bench.machine)
   try {
-    await firstAnswer(child, listenPort, options.probePath ?? '/')
+    await firstAnswer(child, (path) => ask(listenPort, path, options))
     const startMs = performance.now() - begin
     child.noteDescendants()
-    if (variant.floor !== true && options.probePath === undefined) await checkForwarding(listenPort)
-    return new RunningProxy(child, listenPort, startMs)
+    if (variant.floor !== true && options.probePath === undefined) {
+      checkForwarding(await seenHeaders(listenPort, bench, options), variant)
+    }
+    return new RunningProxy(child, task, startMs)
   } catch (error) {
     await child.stop()
     throw error
   }
 }
 
-async function firstAnswer(child: Child, port: number, path: string): Promise<void> {
+/** The request that tells whether the proxy serves: a GET for `path`, or the probe. */
+async function ask(port: number, path: string | undefined, options: StartOptions): Promise<Answer> {
+  const { probe, traffic = PLAIN_HTTP1, probePath = '/' } = options
+  if (traffic.client === 'http1') return fetchOnce(port, path ?? probePath, traffic.tls)
+  if (probe === undefined || path !== undefined)
+    return fetchHttp2(port, { method: 'GET', path: path ?? probePath, tls: traffic.tls })
+  const answer = await fetchHttp2(port, { ...probe.request, tls: traffic.tls })
+  if (answer.status === 200) probe.check(answer)
+  return answer
+}
+
+async function firstAnswer(child: Child, request: (path?: string) => Promise<Answer>): Promise<void> {
   const deadline = performance.now() + START_DEADLINE_MS
   for (;;) {
     if (child.failure !== undefined) throw new Error(child.failure)
-    const answer = await fetchOnce(port, path).catch(() => undefined)
-    if (answer?.status === 200) return
-    if (performance.now() > deadline)
-      throw new Error(`no answer 200 within 30 s (last status: ${answer?.status ?? 'none'})`)
+    let last = 'none'
+    try {
+      const { status } = await request()
+      if (status === 200) return
+      last = `status ${status}`
+    } catch (error) {
+      last = error instanceof Error ? error.message : String(error)
+    }
+    if (performance.now() > deadline) throw new Error(`no answer 200 within 30 s (last: ${last})`)
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
 }
 
-/** All peers do the same work: the origin must see the client's address and a request id. */
-async function checkForwarding(port: number): Promise<void> {
-  const { body } = await fetchOnce(port, '/_/headers')
-  if (!/^x-forwarded-for: *127\.0\.0\.1\r$/im.test(body)) throw new Error('the origin got no X-Forwarded-For')
-  if (!/^x-request-id: *[0-9a-f-]{32,36}\r$/im.test(body)) throw new Error('the origin got no X-Request-Id')
+/** The header lines that reach the origin. */
+async function seenHeaders(port: number, bench: Bench, options: StartOptions): Promise<string> {
+  if (bench.seenHeaders === undefined) return (await ask(port, '/_/headers', options)).body
+  await ask(port, undefined, options)
+  return bench.seenHeaders()
+}
+
+/**
+ * All peers do the same work: the origin must see the client's address and a request id. For a client on the loopback
+ * interface Envoy puts the machine's own address, so any will do.
+ */
+function checkForwarding(lines: string, variant: Variant): void {
+  if (!/^x-forwarded-for: *\d+\.\d+\.\d+\.\d+\r$/im.test(lines)) throw new Error('the origin got no X-Forwarded-For')
+  if (variant.noRequestId === true) return
+  if (!/^x-request-id: *[0-9a-f-]{32,36}\r$/im.test(lines)) throw new Error('the origin got no X-Request-Id')
 }
 
 /** A port of 127.0.0.1 that was free a moment ago: programs cannot all tell which port 0 became. */

@@ -12,7 +12,7 @@ const NODE_ITSELF = 'node itself'
 export const start: Suite = async (context) => {
   const variants = [
     ...context.variants.filter((one) => one.floor !== true),
-    nodePeer(NODE_ITSELF, 'peers/answer.ts', true),
+    nodePeer(NODE_ITSELF, 'peers/answer.ts', { floor: true }),
   ]
   const options = { ...context.options, rounds: context.options.rounds * 3 }
   const rows = await measureRounds(

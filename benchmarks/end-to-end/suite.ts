@@ -1,9 +1,9 @@
 import type { Load, LoadRequest, LoadResult } from '../load/load.ts'
 import { runLoad } from '../load/load.ts'
-import type { Origin } from '../load/origin.ts'
+import type { OriginCounts } from '../load/origin-process.ts'
 import type { Row, SuiteResult } from '../report.ts'
 import type { Bench, RunningProxy } from './running-proxy.ts'
-import type { Variant } from './variant.ts'
+import type { Traffic, Variant } from './variant.ts'
 
 export interface RunOptions {
   readonly rounds: number
@@ -11,18 +11,32 @@ export interface RunOptions {
   readonly seconds: number
   /** Of load before it, so that nothing is measured while V8 still compiles. */
   readonly warmUpSeconds: number
+  /** For the record in a few minutes: slow suites do less. */
+  readonly quick?: boolean
 }
 
 /** What a suite gets to work with. */
 export interface SuiteContext {
   readonly bench: Bench
-  readonly origin: Origin
+  readonly origin: { counts(): Promise<OriginCounts> }
   readonly options: RunOptions
-  /** Chosen and present here. */
+  /** Chosen, installed or not. */
+  readonly candidates: readonly Variant[]
+  /** Of the candidates those that are present here and speak what the suite measures. */
   readonly variants: readonly Variant[]
   readonly skipped: SuiteResult['skipped']
   /** One line for whoever watches. */
   progress(line: string): void
+}
+
+/** The same context with the variants for other traffic. */
+export function speaking(traffic: Traffic, context: SuiteContext): SuiteContext {
+  const candidates = context.candidates.filter((one) => one.speaks(traffic))
+  const skipped = candidates.flatMap((one) => {
+    const reason = one.missing()
+    return reason === undefined ? [] : [{ name: one.name, reason }]
+  })
+  return { ...context, variants: candidates.filter((one) => one.missing() === undefined), skipped }
 }
 
 export type Suite = (context: SuiteContext) => Promise<SuiteResult>
@@ -64,6 +78,10 @@ export interface LoadShape {
   readonly connections: number
   readonly requests: readonly LoadRequest[]
   readonly bodyBytes?: number
+  /** The rest is for HTTP/2: see `Load`. */
+  readonly streams?: number
+  readonly headers?: readonly (readonly [name: string, value: string])[]
+  readonly content?: Buffer
 }
 
 export const SMALL_GET: LoadShape = { connections: 64, requests: [{ method: 'GET', path: '/' }] }
@@ -85,7 +103,7 @@ export async function measureLoaded(proxy: RunningProxy, shape: LoadShape, conte
   const { cpu, result } = await proxy.cpuDuring(() => cleanLoad(proxy, shape, options.seconds, context))
   const arrived = (await origin.counts()).requests - before.requests
   // Those in flight when a stretch ends arrive without being counted as answered: here, and late from the warm-up.
-  if (Math.abs(arrived - result.requests) > 3 * shape.connections) {
+  if (Math.abs(arrived - result.requests) > 3 * shape.connections * (shape.streams ?? 1)) {
     throw new Error(`${result.requests} answers, but ${arrived} requests reached the origin`)
   }
   return { userUs: cpu.userUs, systemUs: cpu.systemUs, busiestUs: cpu.busiestUs, load: result }
@@ -97,7 +115,8 @@ async function cleanLoad(
   seconds: number,
   context: SuiteContext,
 ): Promise<LoadResult> {
-  const load: Load = { port: proxy.port, seconds, bodyBytes: 0, ...shape }
+  const { client: protocol, tls } = proxy.traffic
+  const load: Load = { port: proxy.port, protocol, tls, seconds, bodyBytes: 0, ...shape }
   const result = await runLoad(load, context.bench.machine, context.bench.folder)
   if (result.errors > 0) throw new Error(`${result.errors} errors in ${result.requests} requests`)
   if (result.requests === 0) throw new Error('not one request was answered')

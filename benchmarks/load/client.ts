@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { MessageCounter } from './message-counter.ts'
 
 /** An answer read to its end. */
@@ -7,10 +8,13 @@ export interface Answer {
   readonly body: string
 }
 
-/** One GET on a connection of its own; only for small answers with Content-Length or chunks. Fails after 5 s. */
-export function fetchOnce(port: number, path: string): Promise<Answer> {
+/**
+ * One GET on a connection of its own; only for small answers with Content-Length or chunks. Certificates are not checked.
+ * Fails after 5 s.
+ */
+export function fetchOnce(port: number, path: string, tls = false): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1')
+    const socket = tls ? connectTls(port, '127.0.0.1', { rejectUnauthorized: false }) : connect(port, '127.0.0.1')
     const counter = new MessageCounter()
     const chunks: Buffer[] = []
     socket.setTimeout(5000, () => socket.destroy(new Error(`GET ${path}: no answer for 5 s`)))

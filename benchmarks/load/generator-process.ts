@@ -4,6 +4,7 @@
  * to each other than with wrk; figures of the two are never mixed in one table.
  */
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { build } from 'hdr-histogram-js'
 import type { Load, LoadResult } from './load.ts'
 import { MessageCounter } from './message-counter.ts'
@@ -59,7 +60,9 @@ class Run {
   }
 
   #open(): void {
-    const socket = connect({ port: this.#load.port, host: '127.0.0.1', noDelay: true })
+    const target = { port: this.#load.port, host: '127.0.0.1', noDelay: true }
+    const tls = this.#load.tls === true
+    const socket = tls ? connectTls({ ...target, rejectUnauthorized: false }) : connect(target)
     const counter = new MessageCounter()
     let sentAt = 0
     const send = (): void => {
@@ -69,7 +72,7 @@ class Run {
     }
     this.#sockets.add(socket)
     socket.setTimeout(10_000, () => socket.destroy(new Error('no answer for 10 s')))
-    socket.on('connect', send)
+    socket.on(tls ? 'secureConnect' : 'connect', send)
     socket.on('data', (chunk: Buffer) => {
       this.bytesRead += chunk.length
       const before = counter.failures

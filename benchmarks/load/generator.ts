@@ -4,9 +4,9 @@ import { Child } from './child.ts'
 import type { Load, LoadResult } from './load.ts'
 import type { Machine } from './machine.ts'
 
-/** Runs the load from a fresh process of our own, on the load cores. */
-export async function runGenerator(load: Load, machine: Machine, folder: string): Promise<LoadResult> {
-  const script = join(import.meta.dirname, 'generator-process.ts')
+/** Runs the load from a fresh process of our own, on the load cores; `file` is its script, in this folder. */
+export async function runGenerator(file: string, load: Load, machine: Machine, folder: string): Promise<LoadResult> {
+  const script = join(import.meta.dirname, file)
   const stderrFile = join(folder, 'generator.err')
   const spec = { command: [process.execPath, script], cores: machine.loadCores, stderrFile, ipc: true }
   const child = new Child(spec, machine)

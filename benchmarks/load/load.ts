@@ -1,4 +1,5 @@
 import { runGenerator } from './generator.ts'
+import { runH2load } from './http2/h2load.ts'
 import type { Machine } from './machine.ts'
 import { runWrk } from './wrk.ts'
 
@@ -17,20 +18,42 @@ export interface Load {
   readonly requests: readonly LoadRequest[]
   /** Content of each request, in bytes; 0 for none. */
   readonly bodyBytes: number
+  /** Default: http1. */
+  readonly protocol?: 'http1' | 'http2'
+  readonly tls?: boolean
+  /** HTTP/2: requests at once on each connection; each stream sends its next request when it has its answer. */
+  readonly streams?: number
+  /** HTTP/2: fields of every request. */
+  readonly headers?: readonly (readonly [name: string, value: string])[]
+  /** HTTP/2: content of every request, in place of `bodyBytes`; the method is then POST. */
+  readonly content?: Buffer
 }
 
 export interface LoadResult {
-  readonly tool: 'wrk' | 'own'
+  readonly tool: 'wrk' | 'h2load' | 'own'
   readonly requests: number
   readonly seconds: number
   readonly bytesRead: number
   /** Connections refused, reset or ended early, timeouts and answers outside 200–299 (wrk: outside 200–399). */
   readonly errors: number
+  /** NaN with h2load. */
   readonly p50Us: number
   readonly p99Us: number
 }
 
-/** Runs the load from the load cores, with wrk where it is installed. Never throws for errors of the proxy: see `errors`. */
+/**
+ * Runs the load from the load cores, with wrk or h2load where it is installed. Never throws for errors of the proxy: see
+ * `errors`.
+ */
 export function runLoad(load: Load, machine: Machine, folder: string): Promise<LoadResult> {
-  return machine.wrk === undefined ? runGenerator(load, machine, folder) : runWrk(load, machine, folder)
+  if (load.protocol === 'http2') {
+    if (machine.h2load === undefined) return runGenerator(HTTP2_GENERATOR, load, machine, folder)
+    return runH2load(load, machine, folder)
+  }
+  return machine.wrk === undefined
+    ? runGenerator(HTTP1_GENERATOR, load, machine, folder)
+    : runWrk(load, machine, folder)
 }
+
+const HTTP1_GENERATOR = 'generator-process.ts'
+const HTTP2_GENERATOR = 'http2/generator-process.ts'

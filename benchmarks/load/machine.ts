@@ -10,6 +10,7 @@ export interface Machine {
   readonly loadCores: string | undefined
   readonly taskset: string | undefined
   readonly wrk: string | undefined
+  readonly h2load: string | undefined
   /** One line for the report: processor, cores, kernel, Node version, load average at the start. */
   readonly description: string
   /** What this machine cannot do, one sentence each; the report prints them. */
@@ -33,7 +34,7 @@ export function findProgram(name: string): string | undefined {
 
 /**
  * Looks at the machine and moves this process to the load cores, so that every child that is not pinned otherwise stays
- * off the proxy's core. `ownLoad` leaves wrk alone even where it is installed. Throws where there is no /proc: the CPU
+ * off the proxy's core. `ownLoad` leaves wrk and h2load alone even where they are installed. Throws where there is no /proc: the CPU
  * figures come from there.
  */
 export function prepareMachine(ownLoad = false): Machine {
@@ -42,7 +43,10 @@ export function prepareMachine(ownLoad = false): Machine {
   const allowed = allowedCores()
   const taskset = findProgram('taskset')
   const wrk = ownLoad ? undefined : findProgram('wrk')
+  const h2load = ownLoad ? undefined : findProgram('h2load')
   if (wrk === undefined) warnings.push(`${ownLoad ? 'wrk is not used' : 'wrk is not installed'}: ${OWN_LOAD}`)
+  if (h2load === undefined)
+    warnings.push(`${ownLoad ? 'h2load is not used' : 'h2load is not installed'}: ${OWN_HTTP2_LOAD}`)
   let proxyCores: string | undefined
   let loadCores: string | undefined
   if (taskset === undefined) warnings.push('taskset is not installed: nothing is pinned to a core')
@@ -52,9 +56,11 @@ export function prepareMachine(ownLoad = false): Machine {
     loadCores = allowed.slice(0, -1).join(',')
     execFileSync(taskset, ['-a', '-c', '-p', loadCores, String(process.pid)], { stdio: 'ignore' })
   }
-  return { proxyCores, loadCores, taskset, wrk, description: describe(allowed.length), warnings }
+  return { proxyCores, loadCores, taskset, wrk, h2load, description: describe(allowed.length), warnings }
 }
 
+const OWN_HTTP2_LOAD =
+  'load over HTTP/2 comes from benchmarks/load/http2/generator-process.ts, which costs ten times more'
 const OWN_LOAD =
   'the load comes from benchmarks/load/generator-process.ts, which costs more and so limits requests/s sooner'
 

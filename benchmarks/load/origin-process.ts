@@ -2,10 +2,11 @@
  * The origin that every proxy is measured against, started by origin.ts: raw node:net and canned answers, as cheap as
  * Node can be, so that it is never what limits a run.
  *
- * `GET /_/bytes/N` answers N bytes, `/_/headers` the request head as it arrived, everything else 13 bytes of text, after
- * the request's content has been read to its end.
+ * `GET /_/bytes/N` answers N bytes, `/_/headers` the request head as it arrived, `/_/events` ten events, one a second, in
+ * chunks; everything else 13 bytes of text, after the request's content has been read to its end.
  */
 import { createServer, type Socket } from 'node:net'
+import { EVENT_BYTES, EventClock, eventsOf } from './event-clock.ts'
 import { MessageCounter } from './message-counter.ts'
 
 export interface OriginReady {
@@ -22,6 +23,12 @@ const SMALL = Buffer.from(
   'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 13\r\n\r\nHello, world\n',
 )
 const BLOCK = Buffer.alloc(64 * 1024, 'x')
+
+const EVENT_COUNT = 10
+const EVENTS = eventsOf(EVENT_COUNT).toString('latin1')
+const EVENTS_HEAD =
+  'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nTransfer-Encoding: chunked\r\n\r\n'
+const clock = new EventClock(EVENT_COUNT)
 
 const counts = { requests: 0, connections: 0 }
 
@@ -64,9 +71,19 @@ function answer(socket: Socket, head: string): void {
   } else if (path === '/_/headers') {
     const length = Buffer.byteLength(head, 'latin1')
     socket.write(`HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ${length}\r\n\r\n${head}`, 'latin1')
+  } else if (path === '/_/events') {
+    socket.write(EVENTS_HEAD)
+    clock.add((n, last) => writeEvent(socket, n, last))
   } else {
     socket.write(SMALL)
   }
+}
+
+function writeEvent(socket: Socket, n: number, last: boolean): boolean {
+  if (socket.destroyed) return false
+  const event = EVENTS.slice(n * EVENT_BYTES, (n + 1) * EVENT_BYTES)
+  socket.write(`${EVENT_BYTES.toString(16)}\r\n${event}\r\n${last ? '0\r\n\r\n' : ''}`, 'latin1')
+  return true
 }
 
 /** Back-pressure is obeyed: with stalled readers the memory is to be seen in the proxy, not here. */

@@ -46,7 +46,7 @@ export async function runWrk(load: Load, machine: Machine, folder: string): Prom
   const script = join(folder, 'load.lua')
   writeFileSync(script, luaOf(load, folder))
   const seconds = Math.max(1, Math.round(load.seconds))
-  const url = `http://127.0.0.1:${load.port}${load.requests[0].path}`
+  const url = `${load.tls === true ? 'https' : 'http'}://127.0.0.1:${load.port}${load.requests[0].path}`
   const args = ['-t1', `-c${load.connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', script, url]
   const pin =
     machine.taskset === undefined || machine.loadCores === undefined ? [] : ['-c', machine.loadCores, machine.wrk!]

@@ -1,11 +1,13 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { findProgram } from '../../load/machine.ts'
-import type { ProxyTask, Variant } from '../variant.ts'
+import { HTTP2_LIMITS, type ProxyTask, type Variant } from '../variant.ts'
 
 /** haproxy with one thread; its access log goes to standard output, the one place but syslog that it can write to. */
 export const haproxy: Variant = {
   name: 'haproxy',
+  quick: true,
+  speaks: () => true,
   missing: () => (findProgram('haproxy') === undefined ? 'haproxy is not installed' : undefined),
   prepare(task) {
     const file = join(task.folder, 'haproxy.cfg')
@@ -17,9 +19,15 @@ export const haproxy: Variant = {
 function configOf(task: ProxyTask): string {
   const log =
     task.logFile === undefined ? ['', ''] : ['  log stdout format raw local0', '  log global\n  option httplog']
+  const { client, upstream } = task.traffic
+  const tls = task.certificate === undefined ? '' : ` ssl crt ${task.certificate.bothFile}`
+  const bind = tls === '' ? (client === 'http2' ? ' proto h2' : '') : `${tls} alpn h2,http/1.1`
+  const server = upstream === 'http2' ? ' proto h2' : ''
   return `global
   nbthread 1
   maxconn 8000
+  tune.h2.max-concurrent-streams ${HTTP2_LIMITS.streams}
+  tune.h2.initial-window-size ${HTTP2_LIMITS.streamWindow}
 ${log[0]}
 defaults
   mode http
@@ -30,12 +38,12 @@ ${log[1]}
   timeout server 300s
   timeout http-keep-alive 300s
 frontend clients
-  bind 127.0.0.1:${task.listenPort} backlog 4096
+  bind 127.0.0.1:${task.listenPort} backlog 4096${bind}
   option forwardfor
   unique-id-format %[uuid()]
   unique-id-header X-Request-Id
   default_backend origins
 backend origins
-  server origin 127.0.0.1:${task.originPort}
+  server origin 127.0.0.1:${task.originPort}${server}
 `
 }
