@@ -1,103 +1,17 @@
-import { spawn } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import http from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { startEcho } from './echo.ts'
+import { exchangeBodies, hash, MIB } from './exchange-bodies.ts'
 import { gatewayBefore } from './gateway.ts'
-import { findProgram, missing, type ProgramName } from './programs.ts'
+import { run } from './process.ts'
+import { needing, program } from './programs.ts'
 import { folderFor, startHaproxy, startNginx } from './servers.ts'
 
 // tap ends a file after 30 s unless told otherwise.
 t.setTimeout(600_000)
-
-const MIB = 1 << 20
-const SIZES = [0, 1, 1000, 65_536, MIB] as const
-
-/** Skipped where a program is missing; the reason names it. */
-function needing(...programs: ProgramName[]): { skip: string | false; timeout: number } {
-  return { skip: missing(programs) ?? false, timeout: 120_000 }
-}
-
-function program(name: ProgramName): string {
-  return findProgram(name) ?? ''
-}
-
-function hash(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex')
-}
-
-/** An origin of node:http: echoes bodies, or answers `?size=N` bytes of its own; keeps connections. */
-async function startEcho(t: Test): Promise<{ port: number; requests(): number; connections(): number }> {
-  const counts = { requests: 0, connections: 0 }
-  const server = http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
-    counts.requests++
-    response.setHeader('x-method', request.method ?? '')
-    if (request.headers['content-length'] !== undefined)
-      response.setHeader('content-length', request.headers['content-length'])
-    request.pipe(response)
-  })
-  server.on('connection', () => {
-    counts.connections++
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(async () => {
-    server.close()
-    server.closeAllConnections()
-    await once(server, 'close')
-  })
-  return {
-    port: (server.address() as AddressInfo).port,
-    requests: () => counts.requests,
-    connections: () => counts.connections,
-  }
-}
-
-interface Answer {
-  readonly status: number
-  readonly body: Buffer
-}
-
-/** One request over an agent of node:http; `chunked` leaves the length out. */
-async function ask(agent: http.Agent, port: number, body: Buffer, chunked: boolean): Promise<Answer> {
-  const headers = chunked ? { 'transfer-encoding': 'chunked' } : { 'content-length': body.length }
-  const request = http.request({ host: '127.0.0.1', port, method: 'POST', path: '/echo?x=1', agent, headers })
-  const response = once(request, 'response') as Promise<[http.IncomingMessage]>
-  // In pieces that fall where they like, so that chunks are not just packets.
-  for (let at = 0; at < body.length; at += 50_021) request.write(body.subarray(at, at + 50_021))
-  request.end()
-  const [message] = await response
-  const pieces: Buffer[] = []
-  for await (const piece of message) pieces.push(piece as Buffer)
-  return { status: message.statusCode ?? 0, body: Buffer.concat(pieces) }
-}
-
-/** Bodies of all sizes, with lengths and in chunks, several at a time over kept connections: all come back whole. */
-async function exchangeBodies(t: Test, port: number): Promise<void> {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 4 })
-  t.teardown(() => agent.destroy())
-  const rounds = SIZES.flatMap((size) => [false, true].flatMap((chunked) => [0, 1, 2].map(() => ({ size, chunked }))))
-  await Promise.all(
-    rounds.map(async ({ size, chunked }) => {
-      const sent = randomBytes(size)
-      const { status, body } = await ask(agent, port, sent, chunked)
-      t.same([status, hash(body)], [200, hash(sent)], `${size} bytes, ${chunked ? 'in chunks' : 'with a length'}`)
-    }),
-  )
-}
-
-async function run(file: string, args: readonly string[], input?: Buffer): Promise<{ status: number; out: Buffer }> {
-  const child = spawn(file, args, { stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'inherit'] })
-  const pieces: Buffer[] = []
-  child.stdout?.on('data', (piece: Buffer) => pieces.push(piece))
-  child.stdin?.end(input)
-  const [status] = (await once(child, 'close')) as [number | null]
-  return { status: status ?? -1, out: Buffer.concat(pieces) }
-}
 
 t.test(
   'curl: bodies both ways, chunked upload, 100-continue, HEAD, one connection for all',
@@ -107,17 +21,26 @@ t.test(
     const url = `http://127.0.0.1:${await gatewayBefore(t, origin.port)}/echo`
     const sent = randomBytes(MIB)
     const silent = ['--silent', '--show-error', '--fail']
-    const whole = await run(program('curl'), [...silent, '--data-binary', '@-', url], sent)
+    const whole = await run(program('curl'), [...silent, '--data-binary', '@-', url], { input: sent })
     t.same([whole.status, hash(whole.out)], [0, hash(sent)], '1 MiB; curl asks for 100-continue by itself')
     const chunked = await run(
       program('curl'),
       [...silent, '-H', 'Transfer-Encoding: chunked', '-H', 'Expect: 100-continue', '--data-binary', '@-', url],
-      sent,
+      { input: sent },
     )
     t.same([chunked.status, hash(chunked.out)], [0, hash(sent)], '1 MiB in chunks')
     const head = await run(program('curl'), [...silent, '--head', url])
     t.match(head.out.toString('latin1'), /^HTTP\/1\.1 200 OK\r\n[\s\S]*x-method: HEAD\r\n/)
-    const three = await run(program('curl'), [...silent, '-w', '%{num_connects} %{http_code}\n', url, url, url])
+    const quiet = ['-o', '/dev/null', '-o', '/dev/null', '-o', '/dev/null']
+    const three = await run(program('curl'), [
+      ...silent,
+      '-w',
+      '%{num_connects} %{http_code}\n',
+      ...quiet,
+      url,
+      url,
+      url,
+    ])
     t.equal(three.out.toString('latin1'), '1 200\n0 200\n0 200\n', 'the connection is kept')
     const old = await run(program('curl'), ['--silent', '--http1.0', '-o', '/dev/null', '-w', '%{http_code}', url])
     t.equal(old.out.toString('latin1'), '426')

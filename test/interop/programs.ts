@@ -1,9 +1,25 @@
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** The programs of others that the interop suites run. */
-export const PROGRAMS = ['envoy', 'nginx', 'haproxy', 'curl', 'wrk'] as const
+export const PROGRAMS = [
+  'envoy',
+  'nginx',
+  'haproxy',
+  'curl',
+  'wrk',
+  'nghttp',
+  'nghttpd',
+  'nghttpx',
+  'h2load',
+  'h2spec',
+  'h2specd',
+  'grpc-go-client',
+  'grpc-go-server',
+  'openssl',
+  'chromium',
+] as const
 
 export type ProgramName = (typeof PROGRAMS)[number]
 
@@ -13,9 +29,9 @@ export const INSTALL_FOLDER = fileURLToPath(new URL('../../.interop/bin', import
 /** Folders of system programs that are missing from the PATH of ordinary users on some systems. */
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 
-/** The variable that names a program's file and wins over every search: `HEADGATE_ENVOY`, `HEADGATE_NGINX`, … */
+/** The variable that names a program's file and wins over every search: `HEADGATE_ENVOY`, `HEADGATE_GRPC_GO_CLIENT`, … */
 export function variableOf(name: ProgramName): string {
-  return `HEADGATE_${name.toUpperCase()}`
+  return `HEADGATE_${name.toUpperCase().replaceAll('-', '_')}`
 }
 
 /**
@@ -43,10 +59,25 @@ export function missing(needs: readonly ProgramName[]): string | undefined {
   return `not found: ${absent.map((name) => `${name} (PATH, .interop/bin or ${variableOf(name)})`).join(', ')}`
 }
 
+/** Skipped where a program is missing; the reason names it. For options of a test. */
+export function needing(...programs: ProgramName[]): { skip: string | false; timeout: number } {
+  return { skip: missing(programs) ?? false, timeout: 120_000 }
+}
+
+/** The file of a program that the test's options have found. */
+export function program(name: ProgramName): string {
+  return findProgram(name) ?? ''
+}
+
+/** Reason for skipping what the program found here cannot do: a skip that no installation would lift. */
+export function unable(why: string): string {
+  return `unable: ${why}`
+}
+
 function isExecutable(file: string): boolean {
   try {
     accessSync(file, constants.X_OK)
-    return existsSync(file)
+    return statSync(file).isFile()
   } catch {
     return false
   }

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { findProgram, missing, type ProgramName } from './programs.ts'
+import { findProgram, missing, type ProgramName, unable } from './programs.ts'
 
 /** A file of tap tests, and the programs without which it skips itself. */
 interface Suite {
@@ -12,7 +12,15 @@ interface Suite {
 
 const SUITES: readonly Suite[] = [
   { file: 'envoy-differential.interop.ts', programs: ['envoy'] },
+  { file: 'envoy-transport.interop.ts', programs: ['envoy'] },
   { file: 'clients.interop.ts', programs: ['curl', 'wrk', 'nginx', 'haproxy'] },
+  { file: 'h2spec.interop.ts', programs: ['h2spec'] },
+  { file: 'h2specd.interop.ts', programs: ['h2specd'] },
+  { file: 'http2-clients.interop.ts', programs: ['curl', 'nghttp', 'h2load'] },
+  { file: 'http2-proxies.interop.ts', programs: ['nghttpx', 'nghttpd', 'haproxy', 'nginx', 'envoy'] },
+  { file: 'grpc-go.interop.ts', programs: ['grpc-go-client', 'grpc-go-server'] },
+  { file: 'openssl.interop.ts', programs: ['openssl'] },
+  { file: 'chromium.interop.ts', programs: ['chromium'] },
 ]
 
 interface Tally {
@@ -60,6 +68,7 @@ function count(text: string, suite: Suite, tally: Tally): void {
     const skip = /^(.*?) # SKIP ?(.*)$/.exec(rest)
     if (verdict === 'not ok') tally.failed++
     else if (skip === null) tally.passed++
+    else if (skip[2].startsWith(unable(''))) tally.skipped.push(`${suite.file}: ${skip[1]}: ${skip[2]}`)
     else if (missing(suite.programs.filter((name) => skip[2].includes(name))) === undefined) {
       fail(`${suite.file}: "${skip[1]}" was skipped although its programs are here (${skip[2]})`, tally)
     } else tally.skipped.push(`${suite.file}: ${skip[1]}: ${skip[2]}`)

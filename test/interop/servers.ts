@@ -24,8 +24,11 @@ export function folderFor(t: Test): string {
   return folder
 }
 
-/** nginx in the foreground with one worker; `server` is what stands in its server block. Answers its port. */
-export async function startNginx(t: Test, program: string, server: string, http = ''): Promise<number> {
+/**
+ * nginx in the foreground with one worker; `server` is what stands in its server block, `listen` what its listen
+ * directive says behind the address. Answers its port.
+ */
+export async function startNginx(t: Test, program: string, server: string, http = '', listen = ''): Promise<number> {
   const folder = folderFor(t)
   const port = await freePort()
   mkdirSync(join(folder, 'temp'))
@@ -47,7 +50,7 @@ http {
   ${temporary}
   ${http}
   server {
-    listen 127.0.0.1:${port} backlog=511;
+    listen 127.0.0.1:${port} backlog=511 ${listen};
     root ${folder};
     ${server}
   }
@@ -58,11 +61,21 @@ http {
   return port
 }
 
+/** How haproxy's two sides speak: options behind its `bind` and `server`. */
+export interface HaproxyOptions {
+  readonly bind?: string
+  readonly server?: string
+}
+
 /** haproxy in the foreground with one thread before one server. Answers its port. */
-export async function startHaproxy(t: Test, program: string, upstreamPort: number): Promise<number> {
-  const folder = folderFor(t)
+export async function startHaproxy(
+  t: Test,
+  program: string,
+  upstreamPort: number,
+  options: HaproxyOptions = {},
+): Promise<number> {
   const port = await freePort()
-  const config = join(folder, 'haproxy.cfg')
+  const config = join(folderFor(t), 'haproxy.cfg')
   writeFileSync(
     config,
     `global
@@ -76,18 +89,54 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend in
-  bind 127.0.0.1:${port}
+  bind 127.0.0.1:${port} ${options.bind ?? ''}
   default_backend out
 backend out
-  server only 127.0.0.1:${upstreamPort}
+  server only 127.0.0.1:${upstreamPort} ${options.server ?? ''}
 `,
   )
   await launch(t, program, ['-db', '-f', config], port)
   return port
 }
 
-/** Ends with the test; resolves when the port is listened on. */
-async function launch(t: Test, program: string, args: readonly string[], port: number): Promise<void> {
+/** nghttpx with one worker before one backend; both are given as its options want them, without addresses. */
+export async function startNghttpx(
+  t: Test,
+  program: string,
+  front: { readonly options: string; readonly arguments?: readonly string[] },
+  back: { readonly port: number; readonly options: string; readonly arguments?: readonly string[] },
+): Promise<number> {
+  const port = await freePort()
+  // No file of the machine's own configuration.
+  const config = join(folderFor(t), 'nghttpx.conf')
+  writeFileSync(config, '')
+  await launch(
+    t,
+    program,
+    [
+      ...[`--conf=${config}`, '--workers=1', '--accesslog-file=/dev/null', '--errorlog-file=/dev/stderr', '-LWARN'],
+      ...[`--frontend=127.0.0.1,${port};${front.options}`, ...(front.arguments ?? [])],
+      ...[`--backend=127.0.0.1,${back.port};;${back.options}`, ...(back.arguments ?? [])],
+    ],
+    port,
+  )
+  return port
+}
+
+/** nghttpd without TLS, serving `folder`. Answers its port. */
+export async function startNghttpd(
+  t: Test,
+  program: string,
+  folder: string,
+  ...more: readonly string[]
+): Promise<number> {
+  const port = await freePort()
+  await launch(t, program, ['--no-tls', `--htdocs=${folder}`, '--address=127.0.0.1', ...more, String(port)], port)
+  return port
+}
+
+/** A program that ends with the test; resolves when the port is listened on. */
+export async function launch(t: Test, program: string, args: readonly string[], port: number): Promise<void> {
   const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
   child.stderr.on('data', (chunk: Buffer) => {

@@ -1,5 +1,8 @@
+import { once } from 'node:events'
+import { connect } from 'node:http2'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bench } from './compare-group.ts'
+import type { RunningProxy } from './processes.ts'
 
 /** How one admin answer differs. */
 export interface AdminDisagreement {
@@ -19,8 +22,11 @@ const UNCOMPARED: readonly RegExp[] = [
 ]
 
 /** Names that only Headgate has. */
-const OWN_PROMETHEUS =
-  /^envoy_(access_logs_|http_downstream_rq_(filter_error|http1_0_total|local_reply|rejected_underscore|slow_body))/
+const OWN_PROMETHEUS: readonly RegExp[] = [
+  /^envoy_(access_logs_|http_downstream_rq_(filter_error|http1_0_total|local_reply|rejected_underscore|slow_body))/,
+  // Guards that Envoy has not, or counts elsewhere.
+  /^envoy_(http_downstream_cx_http2_setup_timeout|http2_(inbound_control_frames_flood|premature_resets|protocol_error))/,
+]
 
 /** Keys that only Headgate's answers have. */
 const OWN_KEYS: { readonly [path: string]: RegExp } = {
@@ -105,8 +111,19 @@ async function counters(admin: string): Promise<Map<string, string>> {
   )
 }
 
+/** Envoy makes the counters of a codec with its first connection. */
+async function speakHttp2(proxy: RunningProxy): Promise<void> {
+  const session = connect(`http://127.0.0.1:${[...proxy.ports.values()][0]}`)
+  const request = session.request({ ':path': '/' })
+  request.resume()
+  await once(request, 'end')
+  session.close()
+  await once(session, 'close')
+}
+
 /** Every name that Headgate exposes is one of Envoy's, with Envoy's labels. */
 async function comparePrometheus({ envoy, headgate }: Bench): Promise<string[]> {
+  for (const proxy of [envoy, headgate]) await speakHttp2(proxy)
   const [left, right] = await Promise.all(
     [envoy, headgate].map(async (p) => families(await (await fetch(`${p.admin}/stats/prometheus`)).text())),
   )
@@ -114,7 +131,7 @@ async function comparePrometheus({ envoy, headgate }: Bench): Promise<string[]> 
   for (const [name, labels] of right) {
     const theirs = left.get(name)
     if (theirs === undefined) {
-      if (!OWN_PROMETHEUS.test(name)) found.push(`only Headgate has ${name}`)
+      if (!OWN_PROMETHEUS.some((own) => own.test(name))) found.push(`only Headgate has ${name}`)
     } else if (theirs !== labels) found.push(`${name}: envoy ${theirs}, headgate ${labels}`)
   }
   return found
