@@ -19,6 +19,8 @@ import { TlsAcceptor } from './tls/acceptor.ts'
 export interface ReceptionDeps {
   readonly metrics: Metrics
   readonly nextConnectionId: () => number
+  /** As in `AcceptorParts`. */
+  readonly ticketSecret?: Uint8Array
 }
 
 interface Cells {
@@ -65,8 +67,9 @@ export class Reception implements OpeningHost {
 
   #makeAcceptor(tls: DownstreamTlsConfig | undefined): TlsAcceptor | undefined {
     if (tls === undefined) return undefined
-    const stats = (this.#tlsStats ??= tlsStats(this.#deps.metrics, `listener.${this.#config.statPrefix}.`))
-    return new TlsAcceptor(tls, { wheel: this.#manager.wheel, stats })
+    const { metrics, ticketSecret } = this.#deps
+    const stats = (this.#tlsStats ??= tlsStats(metrics, `listener.${this.#config.statPrefix}.`))
+    return new TlsAcceptor(tls, { wheel: this.#manager.wheel, stats, ticketSecret })
   }
 
   get config(): ListenerConfig {

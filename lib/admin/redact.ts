@@ -19,6 +19,7 @@ const SECRET_PARTS: readonly string[] = [
 const SECRET_FIELDS: ReadonlySet<string> = new Set([
   'private_key',
   'password',
+  'passphrase',
   'secret',
   'client_secret',
   'token',
@@ -35,9 +36,16 @@ function redactObject(object: JsonObject, secret: boolean): JsonObject {
   const entries = Object.entries(object).map(([key, value]): [string, Json] => {
     const name = snakeCase(key)
     if (typeof value === 'string') return [key, redactText(name, value, secret)]
-    return [key, redactValue(value, secret || SECRET_PARTS.some((part) => name.includes(part)))]
+    const inside = secret || SECRET_PARTS.some((part) => name.includes(part))
+    if (Array.isArray(value)) return [key, value.map((item) => redactItem(name, item, inside))]
+    return [key, redactValue(value, inside)]
   })
   return Object.fromEntries(entries)
+}
+
+/** Of a list, where each text is what the field alone would be. */
+function redactItem(name: string, item: Json, secret: boolean): Json {
+  return typeof item === 'string' ? redactText(name, item, secret) : redactValue(item, secret)
 }
 
 function redactValue(value: Json, secret: boolean): Json {

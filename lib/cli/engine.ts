@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { managerSteps } from '../../listeners/http/compile.ts'
 import type { ConnectionManager } from '../../listeners/http/connection-manager.ts'
 import { Listener } from '../../listeners/listener.ts'
@@ -28,6 +29,8 @@ export interface EngineOptions {
   readonly random: () => number
   /** False once the gateway was told to fail its health checks. */
   readonly serving?: () => boolean
+  /** 32 random bytes that all workers of the gateway have, for TLS tickets. Default: some of its own. */
+  readonly ticketSecret?: Uint8Array
 }
 
 /** How long a new configuration waits for its clusters' first membership before it is used without. */
@@ -64,6 +67,7 @@ class GatewayEngine implements Engine {
   readonly #replaced = new Set<Snapshot>()
   #snapshot: Snapshot | undefined = undefined
   readonly #readBuffer = new ReadBuffer()
+  readonly #ticketSecret: Uint8Array
   #connectionId = 0
   #draining = false
   #closed = false
@@ -73,6 +77,8 @@ class GatewayEngine implements Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options
+    // One for all configurations: a certificate that is replaced leaves the tickets good.
+    this.#ticketSecret = options.ticketSecret ?? randomBytes(32)
     this.#wheel = new TimerWheel(options.clock)
     this.#dns = new DnsResolvers({ clock: options.clock })
     this.#sinks = new AccessLogSinks({ clock: options.clock, metrics: this.#metrics, log: options.log })
@@ -201,6 +207,7 @@ class GatewayEngine implements Engine {
           binder: this.#options.binder,
           metrics: this.#metrics,
           nextConnectionId: () => ++this.#connectionId,
+          ticketSecret: this.#ticketSecret,
         })
         await created.open((address) => handover.claim(created, address))
         opened.push(created)

@@ -12,10 +12,20 @@ export class Headers {
   readonly raw: string[]
   /** Original spelling of each name (index = field number), or undefined where it was not kept. */
   cased: string[] | undefined
+  /**
+   * Names of fields that came as never to be indexed, which holds for every hop that compresses (RFC 7541 §6.2.3), or
+   * undefined where there are none. A name stays in it when its field goes.
+   */
+  readonly neverIndexed: readonly string[] | undefined
 
-  constructor(raw: string[] = [], cased: string[] | undefined = undefined) {
+  constructor(
+    raw: string[] = [],
+    cased: string[] | undefined = undefined,
+    neverIndexed: readonly string[] | undefined = undefined,
+  ) {
     this.raw = raw
     this.cased = cased
+    this.neverIndexed = neverIndexed
   }
 
   /** Number of fields. */
@@ -107,7 +117,7 @@ export class Headers {
 
   /** An independent copy (for retries, shadows and logs). */
   clone(): Headers {
-    return new Headers(this.raw.slice(), this.cased?.slice())
+    return new Headers(this.raw.slice(), this.cased?.slice(), this.neverIndexed)
   }
 
   #removeFrom(name: string, from: number): void {

@@ -97,7 +97,7 @@ export class HeadBuffer {
   }
 
   reset(): void {
-    if (this.#length > 0) this.#pieces = []
+    if (this.#pieces.length > 0) this.#pieces = []
     this.#length = 0
     this.#tail = ''
     this.#lineSeen = false

@@ -6,7 +6,10 @@ export interface Http2KeepaliveConfig {
   readonly timeoutMs: number
   /** Random share of the interval added to it, 0 to 100. */
   readonly jitterPercent: number
-  /** A connection idle for longer is PINGed before its next stream; 0: never. */
+  /**
+   * Client: a connection idle for longer is PINGed before its next stream; 0: never. A server opens no streams, so there
+   * it has no effect, as in Envoy.
+   */
   readonly idleIntervalMs: number
 }
 

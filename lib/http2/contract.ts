@@ -119,10 +119,26 @@ export interface StreamFace {
   resume(): void
 }
 
+/** Why a session takes something for no request. */
+export interface RequestRefusal {
+  /** 431: the header list is over its limit, and the owner answers. 0: it is malformed, and `onReset` follows at once. */
+  readonly status: number
+  /** As far as it is known. */
+  readonly head: RequestHead | undefined
+  /** END_STREAM came with it. */
+  readonly end: boolean
+  readonly detail: string
+}
+
 /** What a session tells its owner. */
 export interface SessionHandler {
   /** Server: a request whose head obeys RFC 9113 §8. The owner sets `stream.handler` before it returns. */
   onRequest(stream: StreamFace, head: RequestHead, headers: Headers, end: boolean): void
+  /**
+   * Server: what came in place of a request, so that it can be answered, logged and counted like one. The owner sets
+   * `stream.handler` before it returns. The guards against floods have let it pass.
+   */
+  onRefused(stream: StreamFace, refusal: RequestRefusal): void
   /** SETTINGS of the peer arrived: what it allows may have changed. */
   onSettings(): void
   /** The peer goes away: no new streams; those it will not look at have been reset. */
@@ -181,16 +197,19 @@ export interface SessionFace {
   readonly maxStreams: number
   /** The peer has sent its preface and first SETTINGS. */
   readonly ready: boolean
-  /** The peer has begun a header block, or a frame other than DATA, and not completed it: for deadlines. */
-  readonly inHeaders: boolean
   /** Ours have been acknowledged. */
   readonly settingsAcked: boolean
   /** The peer permits extended CONNECT (RFC 8441). */
   readonly connectProtocol: boolean
   readonly goingAway: boolean
   readonly failed: boolean
-  /** A header block has begun and is not complete: CONTINUATION must follow. */
-  readonly receivingHead: boolean
+  /**
+   * The stream whose header block has begun and is not complete, be it within a frame or before its CONTINUATION; 0: none.
+   * For deadlines.
+   */
+  readonly receivingHead: number
+  /** Bytes received so far, without the payload of DATA: an owner that serves many stops reading after some of that. */
+  readonly workBytes: number
   /** Bytes that wait in the session: for windows, or for the transport. */
   readonly pendingBytes: number
 }

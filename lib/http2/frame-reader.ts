@@ -4,6 +4,7 @@ import {
   CONTINUATION,
   DATA,
   FRAME_HEADER_BYTES,
+  HEADERS,
   MAX_FRAME_BYTES,
   PADDED,
   PREFACE,
@@ -59,6 +60,8 @@ export class FrameReader {
   #skip = 0
   /** Stream whose CONTINUATION must be next; 0 where none is due. Set by whoever reads HEADERS. */
   continuationOf = 0
+  /** Bytes read so far, without the payload of DATA: what costs more than passing it on. */
+  workBytes = 0
 
   constructor(sink: FrameSink, server: boolean) {
     this.#sink = sink
@@ -76,9 +79,11 @@ export class FrameReader {
     return !this.#first
   }
 
-  /** Part of a header block, or of a frame that is not DATA, has arrived. */
-  get inHeaders(): boolean {
-    return this.continuationOf !== 0 || this.#wanted > 0
+  /** The stream of a header block that has begun and is not complete; 0: there is none, or its frame is not known yet. */
+  get unfinishedBlock(): number {
+    if (this.continuationOf !== 0) return this.continuationOf
+    const held = this.#held
+    return this.#heldBytes >= FRAME_HEADER_BYTES && held.length > 0 && held[3] === HEADERS ? readUint31(held, 5) : 0
   }
 
   /** Never keeps a view of `chunk`. */
@@ -118,11 +123,13 @@ export class FrameReader {
     const flags = chunk[at + 4]
     const id = readUint31(chunk, at + 5)
     const body = at + FRAME_HEADER_BYTES
+    this.workBytes += FRAME_HEADER_BYTES
     if (!this.#inOrder(type, flags, id, length)) return body
     if (type === DATA) {
       this.#startData(flags, id, length)
       return body
     }
+    this.workBytes += length
     if (type > CONTINUATION && type !== PRIORITY_UPDATE) {
       this.#skip = length
       this.#sink.onUnknownFrame()

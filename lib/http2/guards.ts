@@ -23,6 +23,7 @@ export class Guards {
   readonly #bornMs: number
   #streams = 0
   #dataSent = 0
+  #dataReceived = 0
   #priority = 0
   #windowUpdates = 0
   #control = 0
@@ -46,6 +47,11 @@ export class Guards {
 
   dataSent(): void {
     this.#dataSent++
+  }
+
+  /** A frame with a payload that a stream has taken. */
+  dataReceived(): void {
+    this.#dataReceived++
   }
 
   /** HEADERS, CONTINUATION and DATA: `bytes` of payload without padding. */
@@ -74,14 +80,15 @@ export class Guards {
   }
 
   /**
-   * SETTINGS, PING, GOAWAY, frames on streams that are gone, CONTINUATION. One more per stream and per DATA frame sent:
-   * peers that measure bandwidth send a PING for what they receive.
+   * SETTINGS, PING, GOAWAY, frames on streams that are gone, CONTINUATION. One more per stream and per DATA frame
+   * either way: peers that measure bandwidth send a PING for what they receive, or for what they send. `weight`: what it costs in such frames.
    */
-  onControl(): string | undefined {
-    if (++this.#control <= CONTROL_FRAMES) return undefined
+  onControl(weight = 1): string | undefined {
+    this.#control += weight
+    if (this.#control <= CONTROL_FRAMES) return undefined
+    const work = this.#streams + this.#dataSent + this.#dataReceived
     const seconds = (this.#now() - this.#bornMs) / 1000
-    if (this.#control <= CONTROL_FRAMES + this.#streams + this.#dataSent + seconds * CONTROL_FRAMES_PER_S)
-      return undefined
+    if (this.#control <= CONTROL_FRAMES + work + seconds * CONTROL_FRAMES_PER_S) return undefined
     return this.controlFlood()
   }
 

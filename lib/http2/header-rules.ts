@@ -43,6 +43,9 @@ export function isConnectionField(name: string): boolean {
   }
 }
 
+/** Texts from this length on are remembered while their block is read. */
+const LONG_TEXT = 128
+
 /**
  * Reads the fields of a decoded header block, `[name, value, ...]`. The list is changed in place to hold the regular fields
  * only, in their order: pseudo-headers and Host leave it, cookie crumbs are joined (§8.2.3).
@@ -54,6 +57,11 @@ export class HeaderReader {
   /** -1: none. */
   contentLength = -1
   #host: string | undefined = undefined
+  /** Long names and values of this block that have been looked at: a byte of HPACK repeats an entry of 4 KiB. */
+  readonly #names: string[] = []
+  readonly #values: string[] = []
+  /** Found to be valid: a connection's requests mostly name the same, as the same string of the dynamic table. */
+  #lastAuthority: string | undefined = undefined
 
   /** @param extendedConnect we have announced SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441). */
   constructor(extendedConnect: boolean) {
@@ -117,7 +125,10 @@ export class HeaderReader {
   #authority(authority: string | undefined): string | undefined {
     const host = this.#host
     if (authority === undefined) return host === undefined ? '' : isAuthority(host) ? host : undefined
-    if (!isAuthority(authority)) return undefined
+    if (authority !== this.#lastAuthority) {
+      if (!isAuthority(authority)) return undefined
+      this.#lastAuthority = authority
+    }
     if (host === undefined || host === authority) return authority
     return host.toLowerCase() === authority.toLowerCase() ? authority : undefined
   }
@@ -140,8 +151,15 @@ export class HeaderReader {
     return { method, scheme, authority, path, protocol }
   }
 
-  /** Regular fields from `at` on are checked and moved to the front. */
   #fields(raw: string[], at: number, kind: number): string | undefined {
+    const problem = this.#checkFields(raw, at, kind)
+    if (this.#names.length > 0) this.#names.length = 0
+    if (this.#values.length > 0) this.#values.length = 0
+    return problem
+  }
+
+  /** Regular fields from `at` on are checked and moved to the front. */
+  #checkFields(raw: string[], at: number, kind: number): string | undefined {
     this.contentLength = -1
     this.#host = undefined
     let cookie = -1
@@ -149,8 +167,9 @@ export class HeaderReader {
     for (; at < raw.length; at += 2) {
       const name = raw[at]
       let value = raw[at + 1]
-      if (!isName(name)) return name.charCodeAt(0) === 58 ? PSEUDO : FIELD_NAME
-      if (!isValue(value)) return FIELD_VALUE
+      if (name.length < LONG_TEXT ? !isName(name) : !passes(name, isName, this.#names))
+        return name.charCodeAt(0) === 58 ? PSEUDO : FIELD_NAME
+      if (value.length < LONG_TEXT ? !isValue(value) : !passes(value, isValue, this.#values)) return FIELD_VALUE
       switch (name.length) {
         case 2:
           // In any spelling, but passed on in the one that everybody knows.
@@ -194,6 +213,14 @@ export class HeaderReader {
     raw.length = kept
     return undefined
   }
+}
+
+/** `known` are those of the block that have passed. */
+function passes(text: string, rule: (text: string) => boolean, known: string[]): boolean {
+  if (known.includes(text)) return true
+  if (!rule(text)) return false
+  known.push(text)
+  return true
 }
 
 /** A lower-case token: colons, spaces, controls, upper case and 8-bit characters are not (§8.2.1). */

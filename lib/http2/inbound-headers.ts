@@ -3,7 +3,7 @@ import { ENDED, RESET_BY_US, UNKNOWN } from './closed-streams.ts'
 import { Http2Code, type SessionOptions } from './contract.ts'
 import { END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, readUint31 } from './frames.ts'
 import { HeaderReader } from './header-rules.ts'
-import { COMPRESSION, DECODED, type HeaderListLimits, HpackDecoder, TOO_LARGE } from './hpack/decoder.ts'
+import { COMPRESSION, DECODED, EXCESSIVE, type HeaderListLimits, HpackDecoder, TOO_LARGE } from './hpack/decoder.ts'
 import type { SessionCore } from './session-core.ts'
 import type { Http2Stream } from './stream.ts'
 
@@ -24,7 +24,7 @@ export class InboundHeaders {
   readonly #decoder: HpackDecoder
   readonly #limits: HeaderListLimits
   readonly #rules: HeaderReader
-  /** Of compressed blocks. A list that is a little too long must be decoded, for its 431. */
+  /** Of compressed blocks, as of decoded lists. One that is a little too long must be decoded, for its 431. */
   readonly #maxBlockBytes: number
   #block: Buffer | undefined = undefined
   #blockBytes = 0
@@ -36,9 +36,14 @@ export class InboundHeaders {
   constructor(core: SessionCore, options: SessionOptions) {
     this.#core = core
     this.#decoder = new HpackDecoder({ maxTableBytes: options.config.hpackTableBytes })
-    this.#limits = { maxListBytes: options.maxHeaderListBytes, maxFields: options.maxHeaders }
+    const { maxHeaderListBytes } = options
+    this.#limits = {
+      maxListBytes: maxHeaderListBytes,
+      maxFields: options.maxHeaders,
+      abandonBytes: maxHeaderListBytes + 65536,
+    }
     this.#rules = new HeaderReader(core.server && options.config.allowConnect)
-    this.#maxBlockBytes = 2 * options.maxHeaderListBytes + 65536
+    this.#maxBlockBytes = 2 * maxHeaderListBytes + 65536
   }
 
   settingsAcked(): undefined {
@@ -80,7 +85,7 @@ export class InboundHeaders {
     if (flood !== undefined) return core.fail(Http2Code.ENHANCE_YOUR_CALM, flood)
     if (this.#blockBytes + to - from > this.#maxBlockBytes) {
       core.stats.headerOverflow.v++
-      return core.fail(Http2Code.ENHANCE_YOUR_CALM, LIST_TOO_LARGE)
+      return this.abandon(id, Http2Code.ENHANCE_YOUR_CALM, LIST_TOO_LARGE)
     }
     this.#gather(bytes, from, to)
     if (!ended) return
@@ -114,6 +119,10 @@ export class InboundHeaders {
     const result = this.#decoder.decode(block, from, to, this.#sink, this.#limits)
     this.#sink.raw = []
     if (result === COMPRESSION) return core.fail(Http2Code.COMPRESSION_ERROR, 'http2.compression')
+    if (result === EXCESSIVE) {
+      core.stats.headerOverflow.v++
+      return this.abandon(id, Http2Code.ENHANCE_YOUR_CALM, LIST_TOO_LARGE)
+    }
     const stream = core.streams.get(id)
     if (stream === undefined) {
       if (core.server && id > core.lastPeerId) this.#newStream(id, raw, result, to - from)
@@ -144,21 +153,24 @@ export class InboundHeaders {
   #newStream(id: number, raw: string[], result: number, bytes: number): undefined {
     const core = this.#core
     core.lastPeerId = id
-    if (this.#dependency === id) {
-      return core.streamError(id, Http2Code.PROTOCOL_ERROR, 'http2.stream_depends_on_itself')
-    }
     if (id > core.acceptedId || core.streams.size >= core.config.maxConcurrentStreams) return this.#refuse(id)
-    if (result === TOO_LARGE) return this.#answer431(id)
+    if (this.#dependency === id) return this.#malformed(id, bytes, 'http2.stream_depends_on_itself')
+    if (result === TOO_LARGE) return this.#tooLarge(id, raw, bytes)
     const head = this.#rules.request(raw)
-    if (typeof head === 'string') return core.malformed(id, head)
+    if (typeof head === 'string') return this.#malformed(id, bytes, head)
     const length = this.#rules.contentLength
     const end = this.#end
-    if (end && length > 0) return core.malformed(id, 'http2.content_length_differs_from_data')
+    if (end && length > 0) return this.#malformed(id, bytes, 'http2.content_length_differs_from_data')
     const stream = core.open(id, head.method)
     stream.receivedHeaderBytes = bytes
     stream.expectedBytes = length
     stream.received = end
-    core.handler.onRequest(stream, head, new Headers(raw), end)
+    core.handler.onRequest(stream, head, this.#headers(raw), end)
+  }
+
+  #headers(raw: string[]): Headers {
+    const { neverIndexed } = this.#decoder
+    return new Headers(raw, undefined, neverIndexed.length === 0 ? undefined : neverIndexed)
   }
 
   #refuse(id: number): undefined {
@@ -174,16 +186,48 @@ export class InboundHeaders {
     if (flood !== undefined) core.fail(Http2Code.ENHANCE_YOUR_CALM, flood)
   }
 
-  /** RFC 6585 §5. Nobody else has heard of the request. */
-  #answer431(id: number): undefined {
+  /** A stream for what the owner shall log, and maybe answer, though it is no request. */
+  #openRefused(id: number, bytes: number): Http2Stream {
+    const stream = this.#core.open(id, '')
+    stream.receivedHeaderBytes = bytes
+    stream.refused = true
+    stream.received = this.#end
+    return stream
+  }
+
+  #malformed(id: number, bytes: number, detail: string): undefined {
+    const core = this.#core
+    const stream = this.#openRefused(id, bytes)
+    core.handler.onRefused(stream, { status: 0, head: undefined, end: this.#end, detail })
+    core.malformed(id, detail)
+  }
+
+  /** Fails the connection while the block of stream `id` is not complete: if that was a request, its owner hears of it. */
+  abandon(id: number, code: number, detail: string): undefined {
+    const core = this.#core
+    if (core.reader!.continuationOf !== id) this.#flags = this.#blockBytes = 0
+    if (core.server && id > core.lastPeerId && id <= core.acceptedId && (id & 1) === 1) {
+      core.lastPeerId = id
+      const refusal = { status: 0, head: undefined, end: this.#end, detail }
+      core.handler.onRefused(this.#openRefused(id, this.#blockBytes), refusal)
+    }
+    core.fail(code, detail)
+  }
+
+  /** RFC 6585 §5. */
+  #tooLarge(id: number, raw: string[], bytes: number): undefined {
     const core = this.#core
     core.stats.headerOverflow.v++
-    core.output.response(id, 431, undefined, true)
-    if (this.#end) {
-      core.closedStreams.add(id, ENDED)
-      const flood = core.guards.onProvokedReset()
-      if (flood !== undefined) core.fail(Http2Code.ENHANCE_YOUR_CALM, flood)
-    } else core.streamError(id, Http2Code.NO_ERROR, LIST_TOO_LARGE)
+    const flood = core.guards.onProvokedReset()
+    if (flood !== undefined) return core.fail(Http2Code.ENHANCE_YOUR_CALM, flood)
+    // What fits the limit is there; pseudo-headers come first.
+    const head = this.#rules.request(raw)
+    core.handler.onRefused(this.#openRefused(id, bytes), {
+      status: 431,
+      head: typeof head === 'string' ? undefined : head,
+      end: this.#end,
+      detail: LIST_TOO_LARGE,
+    })
   }
 
   #onStream(stream: Http2Stream, raw: string[], result: number): undefined {
@@ -209,7 +253,7 @@ export class InboundHeaders {
     if (stream.expectedBytes > 0) return core.malformed(stream.id, 'http2.content_length_differs_from_data')
     core.stats.trailers.v++
     stream.received = true
-    const trailers = new Headers(raw)
+    const trailers = this.#headers(raw)
     if (stream.unwanted) return core.receiveEnded(stream)
     if (stream.paused || stream.delivering || (stream.held !== undefined && stream.held.bytes > 0)) {
       stream.trailersHeld = trailers
@@ -228,7 +272,7 @@ export class InboundHeaders {
       if (++stream.informationals > INFORMATIONALS) {
         return core.streamError(stream.id, Http2Code.ENHANCE_YOUR_CALM, 'http2.too_many_informational_responses')
       }
-      stream.handler.onInformational(status, new Headers(raw))
+      stream.handler.onInformational(status, this.#headers(raw))
       return
     }
     stream.headed = true
@@ -238,7 +282,7 @@ export class InboundHeaders {
     else if (!stream.tunnel) stream.expectedBytes = length
     if (end && stream.expectedBytes > 0) return core.malformed(stream.id, 'http2.content_length_differs_from_data')
     stream.received = end
-    stream.handler.onHeaders(status, new Headers(raw), end)
+    stream.handler.onHeaders(status, this.#headers(raw), end)
     if (end) core.receiveEnded(stream)
   }
 }

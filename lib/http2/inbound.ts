@@ -107,6 +107,7 @@ export class Inbound implements FrameSink {
     const stream = this.#dataStream
     if (last) {
       this.#guard(core.guards.onPayload(size, this.#dataEnd))
+      if (stream !== undefined && size > 0) core.guards.dataReceived()
       this.#dataStream = undefined
       // What is left is padding, which is consumed at once.
       if (this.#dataLeft > 0) {
@@ -188,7 +189,8 @@ export class Inbound implements FrameSink {
     if (ack ? to !== from : (to - from) % SETTING_BYTES !== 0) {
       return core.fail(Http2Code.FRAME_SIZE_ERROR, 'http2.settings_length')
     }
-    const flood = core.guards.onControl()
+    // There are a handful of parameters: a frame of thousands is thousands of changes.
+    const flood = core.guards.onControl(1 + ((to - from) >> 6))
     if (flood !== undefined) return core.fail(Http2Code.ENHANCE_YOUR_CALM, flood)
     if (ack) return this.#settingsAck()
     const before = core.peer.initialWindow

@@ -54,6 +54,8 @@ export class Output implements TurnWork {
   /** Frames that wait: in the slab, and in a transport that is blocked; and those of them that answer the peer's. */
   frames = 0
   controls = 0
+  /** Bytes that a blocked transport has been given all the same: heads and answers, as DATA waits in its streams. */
+  blockedBytes = 0
   /** Times that bytes were handed over: tells whether a frame can have left. */
   handovers = 0
 
@@ -67,11 +69,14 @@ export class Output implements TurnWork {
   close(): void {
     this.#closed = true
     this.#slab = undefined
+    if (!this.#corked) return
+    this.#corked = false
+    this.#transport.uncork()
   }
 
   drained(): void {
     this.blocked = false
-    this.frames = this.controls = 0
+    this.frames = this.controls = this.blockedBytes = 0
     this.schedule()
   }
 
@@ -113,8 +118,10 @@ export class Output implements TurnWork {
 
   #write(bytes: Buffer): void {
     this.handovers++
-    if (!this.#transport.write(bytes)) this.blocked = true
-    else if (!this.blocked) this.frames = this.controls = 0
+    if (!this.#transport.write(bytes)) {
+      this.blocked = true
+      this.blockedBytes += bytes.length
+    } else if (!this.blocked) this.frames = this.controls = 0
   }
 
   /** Room for `bytes` at `#at`. */
@@ -132,7 +139,7 @@ export class Output implements TurnWork {
   }
 
   #cork(): void {
-    if (this.#corked || this.#at === this.#from) return
+    if (this.#corked || this.#closed || this.#at === this.#from) return
     this.#corked = true
     this.#transport.cork()
   }
@@ -160,33 +167,40 @@ export class Output implements TurnWork {
 
   /** The header block of a response; fields that HTTP/2 forbids are left out. Answers its bytes. */
   response(id: number, status: number, headers: Headers | undefined, end: boolean): number {
-    const raw = headers === undefined ? undefined : headers.raw
-    const slab = this.#reserve(blockBound(raw) + MAX_STATUS_BYTES)
-    const at = this.#encoder.begin(slab, this.#at + FRAME_HEADER_BYTES)
-    return this.#finish(id, this.#fields(slab, this.#encoder.status(slab, at, status), raw), end)
+    const slab = this.#reserve(blockBound(headers === undefined ? undefined : headers.raw) + MAX_STATUS_BYTES)
+    const at = this.#encoder.status(slab, this.#encoder.begin(slab, this.#at + FRAME_HEADER_BYTES), status)
+    return this.#finish(id, headers === undefined ? at : this.#fields(slab, at, headers), end)
   }
 
   /** `pseudo`: as pairs, before all others. */
   request(id: number, pseudo: string[], headers: Headers, end: boolean): number {
     const slab = this.#reserve(blockBound(pseudo) + blockBound(headers.raw))
     let at = this.#encoder.begin(slab, this.#at + FRAME_HEADER_BYTES)
-    for (let i = 0; i < pseudo.length; i += 2) at = this.#encoder.field(slab, at, pseudo[i], pseudo[i + 1])
-    return this.#finish(id, this.#fields(slab, at, headers.raw), end)
+    const { neverIndexed } = headers
+    for (let i = 0; i < pseudo.length; i += 2) {
+      at =
+        neverIndexed === undefined || !neverIndexed.includes(pseudo[i])
+          ? this.#encoder.field(slab, at, pseudo[i], pseudo[i + 1])
+          : this.#encoder.fieldNeverIndexed(slab, at, pseudo[i], pseudo[i + 1])
+    }
+    return this.#finish(id, this.#fields(slab, at, headers), end)
   }
 
   trailers(id: number, headers: Headers): number {
     const slab = this.#reserve(blockBound(headers.raw))
     const at = this.#encoder.begin(slab, this.#at + FRAME_HEADER_BYTES)
-    return this.#finish(id, this.#fields(slab, at, headers.raw), true)
+    return this.#finish(id, this.#fields(slab, at, headers), true)
   }
 
-  #fields(slab: Buffer, at: number, raw: readonly string[] | undefined): number {
-    if (raw === undefined) return at
+  #fields(slab: Buffer, at: number, { raw, neverIndexed }: Headers): number {
     const encoder = this.#encoder
     for (let i = 0; i < raw.length; i += 2) {
       const name = raw[i]
       if (isConnectionField(name) || !isWritable(name, raw[i + 1])) continue
-      at = encoder.field(slab, at, name, raw[i + 1])
+      at =
+        neverIndexed === undefined || !neverIndexed.includes(name)
+          ? encoder.field(slab, at, name, raw[i + 1])
+          : encoder.fieldNeverIndexed(slab, at, name, raw[i + 1])
     }
     return at
   }

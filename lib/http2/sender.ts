@@ -40,6 +40,8 @@ export class Sender implements DataSource {
   #emitting = false
   #frames = 0
   #tiny = 0
+  /** Bytes of DATA since the last tiny frame. */
+  #sinceTiny = 0
   pendingBytes = 0
 
   constructor(core: SessionCore, output: Output, guards: Guards) {
@@ -107,6 +109,8 @@ export class Sender implements DataSource {
     stream.sendWindow += change
     if (stream.sendWindow > MAX_WINDOW) return false
     if (stream.sendWindow > stream.peakWindow) stream.peakWindow = stream.sendWindow
+    // What SETTINGS take back may never come again.
+    else if (change < 0) stream.peakWindow = Math.max(stream.sendWindow, this.#core.peer.initialWindow)
     if (stream.queuedBytes > 0) this.#wake(stream)
     return true
   }
@@ -156,14 +160,26 @@ export class Sender implements DataSource {
 
   /**
    * A peer that opens its windows byte by byte makes us send a frame per byte. After some of that, a window must have
-   * grown to a sensible part of a frame, or of the most that this peer has ever given, where that is less.
+   * grown to a sensible part of a frame, or of the most that this peer gives, where that is less. The rest of a window
+   * that was large enough is no such thing: there are peers that give a new one when it is used up, and not before.
    */
   #holdTiny(stream: Http2Stream, size: number): boolean {
     if (size >= TINY_BYTES) return false
+    const since = this.#sinceTiny
+    this.#sinceTiny = 0
+    if (since >= TINY_BYTES) return false
     const most = this.#window < stream.sendWindow ? TINY_BYTES : Math.min(TINY_BYTES, stream.peakWindow >> 1)
     if (this.#tiny > TINY_FRAMES + (this.#frames >> 3)) return size < most
     this.#tiny++
     return false
+  }
+
+  /** The peer has had time to let its windows grow: what they are is all that it gives. */
+  retryTiny(stream: Http2Stream): void {
+    if (stream.queuedBytes === 0 || this.#tiny <= TINY_FRAMES) return
+    this.#tiny = 0
+    this.#wake(stream)
+    if (stream.ready) this.#output.schedule()
   }
 
   #permits(stream: Http2Stream, size: number): boolean {
@@ -174,6 +190,7 @@ export class Sender implements DataSource {
     stream.sendWindow -= size
     this.#window -= size
     this.#frames++
+    this.#sinceTiny += size
     this.#guards.dataSent()
   }
 

@@ -11,6 +11,9 @@ import { Sender } from './sender.ts'
 import { PeerSettings } from './settings.ts'
 import { Http2Stream } from './stream.ts'
 
+/** Heads of responses that may wait for a peer that does not read: 10,000 frames of them could be 600 MiB. */
+const BLOCKED_BYTES = 4 * 1024 * 1024
+
 /**
  * What the parts of a session share, and what happens to its streams: how they open, end, and fail. @internal
  */
@@ -78,7 +81,7 @@ export class SessionCore {
   /** The answer is complete: what is left of the request helps nobody (RFC 9113 §8.1). */
   #endEarly(stream: Http2Stream): void {
     this.sendReset(stream.id, Http2Code.NO_ERROR)
-    this.guards.onStreamEnded()
+    if (!stream.refused) this.guards.onStreamEnded()
     this.#remove(stream, RESET_BY_US)
   }
 
@@ -96,7 +99,7 @@ export class SessionCore {
   }
 
   #end(stream: Http2Stream): void {
-    this.guards.onStreamEnded()
+    if (!stream.refused) this.guards.onStreamEnded()
     this.#remove(stream, ENDED, true)
   }
 
@@ -122,8 +125,10 @@ export class SessionCore {
   /** Ends a stream before its time and tells its handler. */
   abort(stream: Http2Stream, closing: Closing, reset: StreamReset): void {
     if (stream.closed) return
-    // A response that has come whole is whole, whatever happens to the rest of the request (RFC 9113 §8.1).
-    const whole = !this.server && stream.received && !stream.tunnel
+    // A response that has come whole is whole, whatever happens to the rest of the request (RFC 9113 §8.1). In a tunnel
+    // NO_ERROR says the same: all has been sent, and nothing more is wanted.
+    const orderly = !stream.tunnel || reset.code === Http2Code.NO_ERROR
+    const whole = !this.server && stream.received && orderly
     this.#remove(stream, closing, whole, whole || stream.silent ? undefined : reset)
   }
 
@@ -145,6 +150,7 @@ export class SessionCore {
     if (this.failed) return 0
     let count = 0
     for (const stream of this.streams.values()) {
+      this.sender.retryTiny(stream)
       if (!stream.userEnded || stream.queuedBytes === 0) continue
       const stalled = stream.queuedBytes === stream.flushMark
       stream.flushMark = stream.queuedBytes
@@ -244,7 +250,7 @@ export class SessionCore {
     if (output.controls > config.maxOutboundControlFrames) {
       stats.outboundControlFlood.v++
       this.fail(Http2Code.ENHANCE_YOUR_CALM, 'http2.outbound_control_frames_flood')
-    } else if (output.frames > config.maxOutboundFrames) {
+    } else if (output.frames > config.maxOutboundFrames || output.blockedBytes > BLOCKED_BYTES) {
       stats.outboundFlood.v++
       this.fail(Http2Code.ENHANCE_YOUR_CALM, 'http2.outbound_frames_flood')
     }

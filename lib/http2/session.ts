@@ -15,6 +15,7 @@ import { ownSettings, SETTING_BYTES } from './settings.ts'
 export class Http2Session implements SessionFace {
   readonly #core: SessionCore
   readonly #reader: FrameReader
+  readonly #headers: InboundHeaders
   readonly #inbound: Inbound
   readonly #ownSettings: readonly number[]
   #announced = false
@@ -23,6 +24,7 @@ export class Http2Session implements SessionFace {
     const core = new SessionCore(options)
     const headers = new InboundHeaders(core, options)
     this.#core = core
+    this.#headers = headers
     this.#inbound = new Inbound(core, headers)
     this.#reader = new FrameReader(this.#inbound, core.server)
     core.reader = this.#reader
@@ -108,7 +110,9 @@ export class Http2Session implements SessionFace {
   }
 
   fail(code: number, detail: string): void {
-    this.#core.close(code, detail)
+    const unfinished = this.#reader.unfinishedBlock
+    if (unfinished === 0 || this.#core.failed) this.#core.close(code, detail)
+    else this.#headers.abandon(unfinished, code, detail)
   }
 
   flush(): void {
@@ -137,10 +141,6 @@ export class Http2Session implements SessionFace {
     return this.#reader.started
   }
 
-  get inHeaders(): boolean {
-    return this.#reader.inHeaders
-  }
-
   get settingsAcked(): boolean {
     return this.#core.settingsAcked
   }
@@ -157,8 +157,12 @@ export class Http2Session implements SessionFace {
     return this.#core.failed
   }
 
-  get receivingHead(): boolean {
-    return this.#reader.continuationOf !== 0
+  get receivingHead(): number {
+    return this.#reader.unfinishedBlock
+  }
+
+  get workBytes(): number {
+    return this.#reader.workBytes
   }
 
   get pendingBytes(): number {

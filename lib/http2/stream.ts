@@ -72,6 +72,8 @@ export class Http2Stream implements StreamFace {
   received = false
   silent = false
   unwanted = false
+  /** Server: it was no request that we take, which the guards have counted. */
+  refused = false
   /** Client: the final head has come. */
   headed = false
   informationals = 0

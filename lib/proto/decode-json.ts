@@ -2,7 +2,7 @@ import { create, type DescField, type DescMessage, type Message, ScalarType, toB
 import { ConfigError, type JsonObject } from '../core/errors.ts'
 import type { Unpacked } from './any.ts'
 import { decodeDuration, decodeEnum, decodeFieldMask, decodeScalar, decodeTimestamp, Wrong } from './decode-scalar.ts'
-import { describe, isObject, setKey } from './describe.ts'
+import { describe, isObject, setKey, withoutSecret } from './describe.ts'
 import { fieldPath, indexPath, keyPath, namePath } from './path.ts'
 import type { MessageShape, ProtoRegistry } from './registry.ts'
 import { didYouMean } from './suggest.ts'
@@ -66,7 +66,7 @@ class Decoder {
   }
 
   #wrong(path: string, message: string): undefined {
-    this.errors.push(new ConfigError(path, message))
+    this.errors.push(new ConfigError(path, withoutSecret(path, message)))
     return undefined
   }
 

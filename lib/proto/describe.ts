@@ -11,6 +11,17 @@ export function describe(value: unknown): string {
   }
 }
 
+/** Parts of a path below which values are secret, in any spelling. */
+const SECRET = /private_?key|pass(?:word|phrase)|secret|credential|pkcs12|session_?ticket_?keys/i
+
+/**
+ * A message about the value at a path, as `describe` has quoted it, without that value where it may be a secret: a key
+ * that was written where an object belongs must not end in a log. Names of files are no secrets.
+ */
+export function withoutSecret(path: string, message: string): string {
+  return SECRET.test(path) ? message.replace(/"(?:[^"\\]|\\.)*"$/, 'a text') : message
+}
+
 /** True for what YAML calls a mapping: not null and not a list. */
 export function isObject(value: unknown): value is { [key: string]: unknown } {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

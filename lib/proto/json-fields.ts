@@ -4,7 +4,7 @@ import type { ExtensionReader, FieldReader } from '../core/field-reader.ts'
 import type { AnyMessage } from './any.ts'
 import { decodeJson, isTypedStruct, typeNameOf } from './decode-json.ts'
 import { decodeDuration, decodeScalar, Wrong } from './decode-scalar.ts'
-import { describe, isObject, setKey } from './describe.ts'
+import { describe, isObject, setKey, withoutSecret } from './describe.ts'
 import { fieldPath, indexPath, keyPath, namePath } from './path.ts'
 import {
   CONSUMED,
@@ -103,7 +103,7 @@ export class JsonFields implements TrackedReader {
         const json = list[i]
         const path = indexPath(this.#at(name), i)
         if (isObject(json)) readers.push(this.#open(json as JsonObject, path))
-        else this.#context.findings.error(path, `expected an object, got ${describe(json)}`)
+        else this.#complain(path, asObject(json) as Wrong)
       }
       return { value: readers, readers }
     }) as TrackedReader[]
@@ -116,7 +116,7 @@ export class JsonFields implements TrackedReader {
       for (const [key, json] of entries) {
         const path = keyPath(this.#at(name), key)
         if (isObject(json)) readers.set(key, this.#open(json as JsonObject, path))
-        else this.#context.findings.error(path, `expected an object, got ${describe(json)}`)
+        else this.#complain(path, asObject(json) as Wrong)
       }
       return { value: readers, readers: [...readers.values()] }
     }) as Map<string, TrackedReader>
@@ -286,7 +286,7 @@ export class JsonFields implements TrackedReader {
   #complain(path: string, wrong: Wrong): void {
     if (this.#complaints.has(path)) return
     this.#complaints.add(path)
-    this.#context.findings.error(path, wrong.message)
+    this.#context.findings.error(path, withoutSecret(path, wrong.message))
   }
 }
 

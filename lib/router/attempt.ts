@@ -44,6 +44,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   #bodyless = false
   #reused = false
   #responding = false
+  /** Directions of a granted tunnel that have not ended; 0: there is no tunnel. */
+  #halves = 0
   #done = false
   #status = 0
 
@@ -114,7 +116,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     head.authority = host
   }
 
-  #open(): void {
+  /** Answers the stream; undefined where it failed at once, and `onReset` may have opened the next one within. */
+  #open(): UpstreamStream | undefined {
     const exchange = this.#exchange
     const cluster = this.#cluster
     const { info } = exchange
@@ -123,7 +126,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const host = cluster.pick(NO_CONTEXT)
     if ('code' in host) {
       this.#fail(host)
-      return
+      return undefined
     }
     this.#host = host
     info.upstreamHost = host.addressText
@@ -132,7 +135,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     if (info.attempts > 1 && this.#route.includeAttemptCount) {
       exchange.request.put('x-envoy-attempt-count', String(info.attempts))
     }
-    this.#stream = cluster.open(
+    const stream = cluster.open(
       host,
       {
         head: exchange.head,
@@ -145,6 +148,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
       },
       this,
     )
+    if (stream !== undefined) this.#stream = stream
+    return stream
   }
 
   #mirror(end: boolean): void {
@@ -163,7 +168,10 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     info.upstreamBytesSent += chunk.length
     if (this.#shadows !== undefined) for (const shadow of this.#shadows) shadow.write(chunk, end)
     this.#replay?.write(chunk, end)
-    if (end) this.#requestDone()
+    if (end) {
+      this.#requestDone()
+      if (this.#halves > 0) this.#halfEnded()
+    }
     return this.#stream?.write(chunk, end) ?? true
   }
 
@@ -231,7 +239,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   onData(chunk: Buffer, end: boolean): boolean {
     this.#exchange.info.upstreamBytesReceived += chunk.length
     if (this.#done) return true
-    if (end) this.#complete(this.#router.scope.wheel.now())
+    if (end && this.#halves > 0) this.#halfEnded()
+    else if (end) this.#complete(this.#router.scope.wheel.now())
     return this.#exchange.upstreamData(chunk, end)
   }
 
@@ -245,6 +254,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     if (this.#done) return
     const { wheel } = this.#router.scope
     this.#responding = true
+    this.#halves = 2
     this.#status = status
     this.#exchange.info.upstreamFirstReceivedMs = wheel.now()
     // The request has been answered; what the tunnel may take is not the route's timeout's business.
@@ -263,8 +273,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     if (this.#done) return
     if (this.#mayRepeat(why)) {
       this.#cluster.counters.retry.v++
-      this.#open()
-      if (this.#stream !== undefined) this.#replay?.sendTo(this.#stream)
+      const stream = this.#open()
+      if (stream !== undefined) this.#sendAgain(stream)
       return
     }
     this.#fail(why, detail)
@@ -290,6 +300,17 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     if (!this.#responding) this.#cluster.completed(why.status, this.#router.scope.wheel.now() - this.#startedMs)
     this.#finish()
     this.#exchange.upstreamFailed(why, detail)
+  }
+
+  /** The attempt before may have asked the client to wait, and drains no more. */
+  #sendAgain(stream: UpstreamStream): void {
+    const more = this.#replay?.sendTo(stream) ?? true
+    if (more && this.#stream === stream) this.onDrain()
+  }
+
+  /** Until both have ended the attempt is under way: it drains, may be reset and cancelled. */
+  #halfEnded(): void {
+    if (--this.#halves === 0) this.#complete(this.#router.scope.wheel.now())
   }
 
   #complete(now: number): void {

@@ -8,14 +8,16 @@ const LAST_DELAY_MS = 5000
 /** A child that lived that long has not failed at the start: the next delay is the first one again. */
 const STABLE_MS = 10_000
 
-/** No inspector by signal; `gc` for `BufferGarbage`. */
-const CHILD_FLAGS: readonly string[] = ['--disable-sigusr1', '--expose-gc']
+/** No inspector by signal. */
+const CHILD_FLAGS: readonly string[] = ['--disable-sigusr1']
 
 export interface SlotOptions {
   /** For logs: `control`, `worker 0`. */
   readonly name: string
   /** Module that the child runs. */
   readonly entry: string
+  /** Of the runtime, beside those of all children. */
+  readonly flags: readonly string[]
   readonly clock: Clock
   readonly log: Log
   started(): void
@@ -65,7 +67,8 @@ export class ChildSlot {
     this.#cancelStart = undefined
     if (this.#retired) return
     this.#startedMs = this.#options.clock.now()
-    const child = fork(this.#options.entry, [], { execPath: process.execPath, execArgv: [...CHILD_FLAGS] })
+    const { entry, flags } = this.#options
+    const child = fork(entry, [], { execPath: process.execPath, execArgv: [...CHILD_FLAGS, ...flags] })
     this.#child = child
     child.on('message', (message) => {
       if (this.#child === child) this.#options.message(message)

@@ -87,6 +87,8 @@ export type SupervisorToWorker =
       readonly worker: number
       /** How long in-flight work may take to end when the supervisor is gone or SIGTERM comes to the worker itself. */
       readonly drainTimeMs: number
+      /** 32 random bytes in Base64, the same for all workers and their successors: TLS tickets are derived from it. */
+      readonly ticketSecret: string
       readonly settings: Settings
     }
   /** Comes with a handle, or with `listen`: options for `server.listen` where no handle can be made. */

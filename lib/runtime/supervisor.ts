@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { Address } from '../core/address.ts'
 import type { Clock } from '../core/clock.ts'
 import type { JsonObject } from '../core/errors.ts'
@@ -13,6 +14,13 @@ import type {
 } from './messages.ts'
 import { BindError, bindHandle, canBindHandles } from './socket-handle.ts'
 import { SocketTable } from './socket-table.ts'
+
+/**
+ * `gc` for `BufferGarbage`. And a young generation that stays in a core's cache: requests leave little that survives, and
+ * with semi-spaces of 8 MiB instead of 16 to 32 each costs 6 % (HTTP/1) to 10 % (HTTP/2) less. `NODE_OPTIONS` cannot
+ * override it.
+ */
+const WORKER_FLAGS: readonly string[] = ['--expose-gc', '--max-semi-space-size=8']
 
 /** What a child gets on top of its drain time before it is killed. */
 const GRACE_MS = 2000
@@ -43,6 +51,8 @@ export class Supervisor {
   readonly #control: ChildSlot
   readonly #workers: ChildSlot[] = []
   readonly #startedMs: number
+  /** Lives as long as the gateway, in memory only: a worker that is replaced can open the tickets of its predecessor. */
+  readonly #ticketSecret: string = randomBytes(32).toString('base64')
   /** Bound sockets that nobody listens on do not keep a process alive, nor do the timers of restarts. */
   readonly #alive: NodeJS.Timeout
   readonly #done = Promise.withResolvers<number>()
@@ -119,6 +129,7 @@ export class Supervisor {
     return new ChildSlot({
       name: 'control',
       entry: controlEntry,
+      flags: [],
       clock,
       log,
       started: () => {
@@ -144,6 +155,7 @@ export class Supervisor {
     const slot = new ChildSlot({
       name: `worker ${worker}`,
       entry: workerEntry,
+      flags: WORKER_FLAGS,
       clock,
       log,
       started: () => this.#workerStarted(slot, worker),
@@ -165,7 +177,7 @@ export class Supervisor {
   #workerStarted(slot: ChildSlot, worker: number): void {
     const { drainTimeMs, settings } = this.#options
     this.#sockets.started(worker)
-    this.#toWorker(slot, { kind: 'start', worker, drainTimeMs, settings })
+    this.#toWorker(slot, { kind: 'start', worker, drainTimeMs, ticketSecret: this.#ticketSecret, settings })
     this.#toControl({ kind: 'worker-up', worker })
   }
 

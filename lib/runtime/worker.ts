@@ -29,6 +29,8 @@ export interface EngineServices {
   /** False once the gateway was told to fail its health checks, or drains. */
   readonly serving: () => boolean
   readonly worker: number
+  /** Of the whole gateway; for `TlsAcceptor`. */
+  readonly ticketSecret: Uint8Array
   readonly settings: Settings
 }
 
@@ -90,7 +92,9 @@ class Worker {
     this.#clock = options.clock
     this.#drainTimeMs = start.drainTimeMs
     const serving = (): boolean => this.#healthy && !this.#drained && !this.#ending
-    const made = options.create({ binder, serving, worker: start.worker, settings: start.settings })
+    const { worker, settings } = start
+    const ticketSecret = Buffer.from(start.ticketSecret, 'base64')
+    const made = options.create({ binder, serving, worker, ticketSecret, settings })
     this.#engine = made.engine
     this.#log = made.log
     this.#schedulePush()

@@ -10,7 +10,7 @@ import type {
 } from './config.ts'
 import { contextOptions, verifiesChain } from './context.ts'
 import { unknownGroups } from './groups.ts'
-import { CERTIFICATE_LABEL, CRL_LABEL, pemBlocks } from './pem.ts'
+import { CERTIFICATE_LABEL, CRL_LABEL, hasUnended, pemBlocks } from './pem.ts'
 
 /** One mistake; `path` is relative to the TLS configuration (`certificates[0].privateKey`), '' for the whole of it. */
 export interface TlsProblem {
@@ -37,9 +37,14 @@ export function checkTls(config: DownstreamTlsConfig | UpstreamTlsConfig): reado
   if (config.validation !== undefined) checkValidation(config.validation, problems)
   if (problems.length > 0) return problems
   try {
-    // Each for itself: of several with one key type a context keeps the last, and its error would hide the others.
-    for (const certificate of config.certificates) createSecureContext(contextOptions(config, [certificate]))
-    createSecureContext(contextOptions(config, []))
+    const options = contextOptions(config, [])
+    createSecureContext(options)
+    // Each for itself: of several with one key type a context keeps the last, and its error would hide the others. Without
+    // the authorities, of which the system has so many that they take 20 ms.
+    const { ca: _, crl: __, ...own } = options
+    for (const { certificateChain, privateKey: pem, passphrase } of config.certificates) {
+      createSecureContext({ ...own, ca: [], cert: certificateChain, key: [{ pem, passphrase }] })
+    }
   } catch (error) {
     problem(problems, '', reason(error))
   }
@@ -78,6 +83,7 @@ function checkCertificates(pem: string, path: string, problems: TlsProblem[]): X
     problem(problems, path, 'holds no PEM certificate')
     return undefined
   }
+  if (hasUnended(pem, CERTIFICATE_LABEL)) problem(problems, path, 'has a certificate without an end')
   const certificates: X509Certificate[] = []
   for (const [i, block] of blocks.entries()) {
     try {
@@ -129,8 +135,16 @@ function checkNames(config: DownstreamTlsConfig | UpstreamTlsConfig, problems: T
 
 function checkValidation(validation: CertificateValidationConfig, problems: TlsProblem[]): void {
   const { trustedCa, crl, sans } = validation
-  if (trustedCa !== undefined) checkCertificates(trustedCa, 'validation.trustedCa', problems)
-  if (crl !== undefined) checkRevocation(crl, problems)
+  if (trustedCa !== undefined) {
+    checkCertificates(trustedCa, 'validation.trustedCa', problems)
+    checkRevocation(trustedCa, 'validation.trustedCa', problems)
+  }
+  if (crl !== undefined) {
+    if (pemBlocks(crl, CRL_LABEL).length === 0) {
+      problem(problems, 'validation.crl', 'holds no PEM revocation list (X509 CRL)')
+    }
+    checkRevocation(crl, 'validation.crl', problems)
+  }
   if (!verifiesChain(validation)) {
     // Names in certificates that anyone can issue prove nothing; Envoy refuses both as well.
     if (sans.length > 0)
@@ -146,14 +160,14 @@ function checkValidation(validation: CertificateValidationConfig, problems: TlsP
   })
 }
 
-function checkRevocation(crl: string, problems: TlsProblem[]): void {
-  const lists = pemBlocks(crl, CRL_LABEL)
-  if (lists.length === 0) problem(problems, 'validation.crl', 'holds no PEM revocation list (X509 CRL)')
+function checkRevocation(pem: string, path: string, problems: TlsProblem[]): void {
+  const lists = pemBlocks(pem, CRL_LABEL)
+  if (hasUnended(pem, CRL_LABEL)) problem(problems, path, 'has a revocation list without an end')
   for (const [i, list] of lists.entries()) {
     try {
       createSecureContext({ crl: list, ca: [] })
     } catch {
-      problem(problems, 'validation.crl', `list ${i + 1} of ${lists.length} cannot be parsed`)
+      problem(problems, path, `list ${i + 1} of ${lists.length} cannot be parsed`)
     }
   }
 }

@@ -1,3 +1,4 @@
+import { constants } from 'node:crypto'
 import { createSecureContext, getCACertificates, type SecureContext, type SecureContextOptions } from 'node:tls'
 import { cipherList } from './cipher-suites.ts'
 import type {
@@ -8,6 +9,9 @@ import type {
 } from './config.ts'
 import { groupList } from './groups.ts'
 import { CERTIFICATE_LABEL, CRL_LABEL, pemBlocks } from './pem.ts'
+
+/** The runtime lets either side of TLS 1.2 renegotiate: other certificates could come after they were judged. */
+const NO_RENEGOTIATION = constants.SSL_OP_NO_RENEGOTIATION
 
 /** Whether peers are checked against authorities at all. Envoy: without them a validation context verifies nothing. */
 export function verifiesChain(validation: CertificateValidationConfig | undefined): boolean {
@@ -32,6 +36,10 @@ export function contextOptions(
     // An intermediate authority may be an anchor, as in Envoy.
     allowPartialTrustChain: true,
     honorCipherOrder: true,
+    secureOptions:
+      'sessionTickets' in config && !config.sessionTickets
+        ? NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET
+        : NO_RENEGOTIATION,
   }
   if (certificates.length > 0) {
     options.cert = certificates.map((certificate) => certificate.certificateChain)
@@ -40,8 +48,8 @@ export function contextOptions(
   if (cipherSuites !== undefined && cipherSuites.length > 0) options.ciphers = cipherList(cipherSuites)
   const groups = groupList(config.groups)
   if (groups !== undefined) options.ecdhCurve = groups
-  // The runtime reads one list of a PEM only.
-  if (validation?.crl !== undefined) options.crl = pemBlocks(validation.crl, CRL_LABEL)
+  const lists = revocationLists(validation)
+  if (lists.length > 0) options.crl = lists
   return options
 }
 
@@ -51,6 +59,16 @@ export function secureContext(
   certificates?: readonly CertificateConfig[],
 ): SecureContext {
   return createSecureContext(contextOptions(config, certificates))
+}
+
+/**
+ * One by one, since the runtime reads only the first of a PEM. Lists among the authorities count, as in Envoy: whoever
+ * put them there wants them obeyed.
+ */
+export function revocationLists(validation: CertificateValidationConfig | undefined): string[] {
+  if (validation === undefined) return []
+  const { trustedCa = '', crl = '' } = validation
+  return [...pemBlocks(trustedCa, CRL_LABEL), ...pemBlocks(crl, CRL_LABEL)]
 }
 
 function authorities(validation: CertificateValidationConfig | undefined): string[] {

@@ -1,5 +1,6 @@
 import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
+import { systemClock } from '../core/clock.ts'
 import type { TlsPeer } from '../core/connection.ts'
 import { compileString } from '../match/string.ts'
 import type { CertificateValidationConfig, SanMatchConfig } from './config.ts'
@@ -24,6 +25,12 @@ export interface PeerDemands {
   readonly certificate: boolean
   /** The certificate must name this host; undefined: any. */
   readonly host: string | undefined
+}
+
+/** A certificate and the names in it. */
+interface Shown {
+  readonly certificate: X509Certificate
+  readonly names: CertificateNames
 }
 
 /**
@@ -57,7 +64,7 @@ export class PeerVerifier {
       return { refusal: refused ? 'no-certificate' : undefined, peer: undefined, certified: false }
     }
     const names = certificateNames(certificate)
-    const refusal = this.#refusal(socket, names, demands.host)
+    const refusal = this.#refusal(socket, { certificate, names }, demands.host)
     const verified = this.#chain && refusal === undefined
     // A host that was asked for by name is not among what `acceptUntrusted` forgives.
     const pardoned = this.#acceptUntrusted && refusal !== 'host'
@@ -68,12 +75,17 @@ export class PeerVerifier {
     }
   }
 
-  #refusal(socket: TLSSocket, names: CertificateNames, host: string | undefined): Refusal | undefined {
+  #refusal(socket: TLSSocket, { certificate, names }: Shown, host: string | undefined): Refusal | undefined {
     if (host !== undefined && !namesHost(names, host)) return 'host'
-    if (this.#chain && !socket.authorized) return 'untrusted'
+    if (this.#chain && (!socket.authorized || expired(certificate))) return 'untrusted'
     if (this.#names !== undefined && !this.#names(names)) return 'san'
     return undefined
   }
+}
+
+/** The runtime has looked when the session began, which through resumption upon resumption may be long ago. */
+function expired(certificate: X509Certificate): boolean {
+  return certificate.validToDate.getTime() < systemClock.wall()
 }
 
 function peerOf(certificate: X509Certificate, names: CertificateNames): TlsPeer {

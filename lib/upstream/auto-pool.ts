@@ -6,15 +6,19 @@ import { AutoStream } from './auto-stream.ts'
 import { describeFailure, negotiatedProtocol, resetTransport, type Transport } from './connect.ts'
 import type { HostPool } from './host.ts'
 import { Http1Pool } from './http1/pool.ts'
-import { Http2Pool } from './http2/pool.ts'
+import { Http2Pool, type Http2PoolSite } from './http2/pool.ts'
 import type { PoolParts, PoolSite } from './pool.ts'
+
+/** For which a host that has said HTTP_1_1_REQUIRED is taken at its word. */
+const HTTP1_REQUIRED_MS = 600_000
 
 /**
  * The pool of a host that says by ALPN what it speaks (Envoy's `auto_config`): a first connection offers both protocols,
  * the requests of that moment wait for it, and the pool of what came out serves from then on.
  *
  * A host that chose HTTP/1 is asked again when it has no connection left; one that takes back HTTP/2 is noticed by its
- * next connection, and asked again by the next request.
+ * next connection, and asked again by the next request. One that demands HTTP/1 by HTTP_1_1_REQUIRED would choose HTTP/2
+ * again: it is not asked for a while.
  */
 export class AutoPool implements HostPool {
   readonly #site: PoolSite
@@ -26,6 +30,7 @@ export class AutoPool implements HostPool {
   #http2: Http2Pool | undefined = undefined
   #probe: Probe | undefined = undefined
   #waiting: AutoStream[] = []
+  #http1UntilMs = 0
   #closing = false
   #destroyed = false
 
@@ -37,7 +42,12 @@ export class AutoPool implements HostPool {
 
   open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
     if (this.#http2 !== undefined) return this.#http2.open(attempt, events)
-    if (this.#http1 !== undefined && !this.#http1.empty) return this.#http1.open(attempt, events)
+    const http1 = this.#http1
+    if (http1 !== undefined && (!http1.empty || this.#parts.wheel.now() < this.#http1UntilMs)) {
+      const stream = http1.open(attempt, events)
+      if (this.#closing) http1.close()
+      return stream
+    }
     if (!this.#accounts.tryWait(attempt.priority)) {
       events.onReset(FAILURES.overflow)
       return undefined
@@ -65,26 +75,31 @@ export class AutoPool implements HostPool {
   decided(probe: Probe): void {
     this.#parts.wheel.disarm(probe)
     this.#probe = undefined
-    const site = { ...this.#site, otherProtocol: () => this.#forget() }
     let pool: Http1Pool | Http2Pool
     if (negotiatedProtocol(probe.transport.socket) === 'h2') {
-      const http2: Http2Pool = new Http2Pool(
-        { ...site, emptied: () => this.#emptied(http2) },
-        this.#parts,
-        this.#parts.connectors.auto,
-      )
+      const http2 = this.#newHttp2()
       pool = this.#http2 = http2
       this.#pools.add(pool)
       http2.adopt(probe.transport, probe.account)
     } else {
       pool = this.#http1 ??= this.#newHttp1()
       this.#pools.add(pool)
-      pool.adopt(probe.account)
+      pool.adopt(probe.transport, probe.account)
     }
     const waiting = this.#waiting
     this.#waiting = []
     for (const stream of waiting) this.#handOver(stream, pool)
     if (this.#closing) this.#closePools()
+  }
+
+  #newHttp2(): Http2Pool {
+    const site: Http2PoolSite = {
+      ...this.#site,
+      emptied: () => this.#emptied(pool),
+      otherProtocol: (demanded) => this.#forget(pool, demanded),
+    }
+    const pool: Http2Pool = new Http2Pool(site, this.#parts, this.#parts.connectors.auto)
+    return pool
   }
 
   #newHttp1(): Http1Pool {
@@ -126,10 +141,14 @@ export class AutoPool implements HostPool {
   // --- from pools and streams ---------------------------------------------------------------------------------------
 
   /** A connection that should have spoken HTTP/2 does not: the next request finds out what the host speaks now. */
-  #forget(): void {
-    const before = this.#http2
-    this.#http2 = undefined
-    before?.close()
+  #forget(pool: Http2Pool, demanded: 'HTTP/1.1' | undefined): void {
+    if (this.#http2 === pool) this.#http2 = undefined
+    if (demanded !== undefined) {
+      this.#http1UntilMs = this.#parts.wheel.now() + HTTP1_REQUIRED_MS
+      this.#http1 ??= this.#newHttp1()
+      this.#pools.add(this.#http1)
+    }
+    pool.close()
   }
 
   #emptied(pool: Http1Pool | Http2Pool): void {

@@ -22,8 +22,9 @@ export class AutoStream implements UpstreamStream {
     this.#pool = pool
   }
 
-  /** The attempt begins on the pool of the protocol that it is. */
+  /** The attempt begins on the pool of the protocol that it is; unless it was cancelled meanwhile. */
   handOver(pool: HostPool): void {
+    if (!this.#waiting) return
     this.#waiting = false
     const queue = this.#queue
     const trailers = this.#trailers
@@ -41,6 +42,7 @@ export class AutoStream implements UpstreamStream {
   }
 
   fail(why: Failure, detail: string | undefined): void {
+    if (!this.#waiting) return
     this.#waiting = false
     this.#queue = []
     this.#events.onReset(why, detail)

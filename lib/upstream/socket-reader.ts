@@ -16,22 +16,42 @@ export interface ReadTarget {
 /** Memory that all plaintext upstream sockets of a gateway read into: one read is looked at before the next happens. */
 export class ReadBuffer {
   #bytes: Buffer | undefined = undefined
+  #spare: Buffer | undefined = undefined
 
   get bytes(): Buffer {
     this.#bytes ??= Buffer.allocUnsafeSlow(READ_BYTES)
     return this.#bytes
   }
+
+  /** Memory for the caller alone. */
+  take(): Buffer {
+    const spare = this.#spare
+    this.#spare = undefined
+    return spare ?? Buffer.allocUnsafeSlow(READ_BYTES)
+  }
+
+  /** Takes back what was taken and has not been lent on. */
+  giveBack(bytes: Buffer): void {
+    this.#spare = bytes
+  }
 }
 
 /**
  * Reads of one plaintext socket without an allocation each, which is 64 KiB that the runtime takes, cuts to size and
- * collects again (about 5 % of a small request). Only bodies get memory of their own, so that they can be lent on.
+ * collects again (about 5 % of a small request).
+ *
+ * A body that comes in large reads gets memory of its own for each, so that they can be lent on; what comes in small ones
+ * (events, heads, the first of a body) is read into the shared memory and copied. So a connection that waits for an event
+ * holds none.
  */
 export class SocketReader {
   target: ReadTarget | undefined = undefined
   readonly #shared: ReadBuffer
-  #own: Buffer | undefined = undefined
-  #begun = false
+  /** Where the runtime reads to: the shared memory, or what this reader has taken. */
+  #current: Buffer | undefined = undefined
+  /** `#current` belongs to whoever it was lent to: not to be read into any more. */
+  #lent = false
+  #large = false
   readonly onread: OnReadOpts
 
   constructor(shared: ReadBuffer) {
@@ -39,23 +59,24 @@ export class SocketReader {
     this.onread = { buffer: () => this.#next(), callback: (bytes, buffer) => this.#read(bytes, buffer as Buffer) }
   }
 
-  /** Where the next read goes; undefined: to the same place. */
+  /** Where the next read goes; undefined: to the same place. Asked before the first read and after each. */
   #next(): Buffer {
-    if (this.target?.expectsBody === true) {
-      if (this.#own !== undefined) return SAME_PLACE
-      this.#own = Buffer.allocUnsafeSlow(READ_BYTES)
-      return this.#own
+    const current = this.#current
+    const shared = this.#shared.bytes
+    const own = this.#large && this.target?.expectsBody === true
+    if (current !== undefined && !this.#lent) {
+      if (own === (current !== shared)) return SAME_PLACE
+      if (!own) this.#shared.giveBack(current)
     }
-    if (this.#begun && this.#own === undefined) return SAME_PLACE
-    this.#begun = true
-    this.#own = undefined
-    return this.#shared.bytes
+    this.#lent = false
+    this.#current = own ? this.#shared.take() : shared
+    return this.#current
   }
 
   #read(bytes: number, buffer: Buffer): boolean {
-    const lent = bytes >= LEND_BYTES && buffer === this.#own
-    if (lent) this.#own = undefined
-    this.target?.received(buffer.subarray(0, bytes), lent)
+    this.#large = bytes >= LEND_BYTES
+    this.#lent = this.#large && buffer !== this.#shared.bytes
+    this.target?.received(buffer.subarray(0, bytes), this.#lent)
     return true
   }
 }

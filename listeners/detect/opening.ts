@@ -194,7 +194,8 @@ function knownProtocol(
   tls: TlsInfo | undefined,
 ): 'http1' | 'http2' | undefined {
   if (codec !== 'auto') return codec
-  return tls?.alpn === 'h2' ? 'http2' : undefined
+  // What was negotiated holds (RFC 9113 §3.2, as in Envoy).
+  return tls?.alpn === undefined ? undefined : tls.alpn === 'h2' ? 'http2' : 'http1'
 }
 
 function ignore(): void {}

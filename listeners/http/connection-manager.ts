@@ -122,9 +122,12 @@ export class ConnectionManager implements ExchangeOwner {
     })
   }
 
-  /** An exchange for bytes that are no request, so that they are answered, logged and counted like any other. */
-  openRefused(codec: Codec, protocol: Protocol): Exchange {
-    const head: RequestHead = { method: '', scheme: 'http', authority: '', path: '', protocol: undefined }
+  /**
+   * An exchange for bytes that are no request, so that they are answered, logged and counted like any other. `known`: the
+   * head, where it could be read.
+   */
+  openRefused(codec: Codec, protocol: Protocol, known?: RequestHead): Exchange {
+    const head = known ?? { method: '', scheme: 'http', authority: '', path: '', protocol: undefined }
     return this.open(codec, head, new Headers(), protocol)
   }
 
@@ -221,8 +224,8 @@ export class ConnectionManager implements ExchangeOwner {
     if (config.via !== '') appendVia(request, config.via)
     if (config.addUserAgent) addUserAgent(request, this.#parts.node)
     const protocol = exchange.head.protocol
-    // `Upgrade: h2c` is answered in HTTP/1.
-    if (protocol === 'h2c') exchange.head.protocol = undefined
+    // `Upgrade: h2c` is answered in HTTP/1; as `:protocol` it is an upgrade that nobody permits.
+    if (protocol === 'h2c' && info.protocol !== 'HTTP/2') exchange.head.protocol = undefined
     else if (protocol !== undefined) request.put('upgrade', protocol)
     return undefined
   }

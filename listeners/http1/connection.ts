@@ -183,8 +183,8 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
       scheme: this.info.tls === undefined ? 'http' : 'https',
       authority: head.host ?? '',
       path: head.target,
-      // A request with a body is answered in HTTP/1: servers may ignore Upgrade (RFC 9110 §7.8).
-      protocol: head.upgrade === '' || !this.#requestDone ? undefined : head.upgrade,
+      // HTTP/1.0 knows no Upgrade, and with a body it may be ignored (RFC 9110 §7.8).
+      protocol: head.minor === 0 || !this.#requestDone || head.upgrade === '' ? undefined : head.upgrade,
     }
     const protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
     const exchange = manager.open(this, request, new Headers(head.raw, head.cased), protocol)

@@ -2,7 +2,13 @@ import type { Socket } from 'node:net'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import type { Headers } from '../../lib/core/headers.ts'
-import { Http2Code, type Http2Transport, type SessionHandler, type StreamFace } from '../../lib/http2/contract.ts'
+import {
+  Http2Code,
+  type Http2Transport,
+  type RequestRefusal,
+  type SessionHandler,
+  type StreamFace,
+} from '../../lib/http2/contract.ts'
 import { Http2Session } from '../../lib/http2/session.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
@@ -14,6 +20,11 @@ import { Http2ServerStream } from './stream.ts'
 
 /** Requests of one packet that begin at once; the others begin in the next turns, so that other connections get theirs. */
 const REQUESTS_PER_TURN = 64
+/**
+ * Bytes of frames that are read at once, the payload of DATA aside: the kernel would hand over 2 MiB before it looks at any
+ * other connection, and that many small frames or header blocks take tens of milliseconds.
+ */
+const WORK_BYTES_PER_TURN = 256 * 1024
 
 /** A request whose turn has not come. */
 interface Waiting {
@@ -44,6 +55,8 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
   /** Requests that have begun in this turn. */
   #begun = 0
   #waiting: Waiting[] | undefined = undefined
+  /** `workBytes` of the session when reading last paused. */
+  #workBytes = 0
   #draining = false
   /** A PING that went out behind the first GOAWAY: its answer shows that the client has seen that. */
   #drainPinged = false
@@ -102,6 +115,16 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
     if (this.#waiting === undefined) this.#begun = 0
     this.#session.receive(chunk)
     this.#deadlines.received(this.manager.wheel.now(), this.#session.receivingHead)
+    const { workBytes } = this.#session
+    if (workBytes - this.#workBytes < WORK_BYTES_PER_TURN) return
+    this.#workBytes = workBytes
+    this.#socket.pause()
+    setImmediate(readOn, this)
+  }
+
+  /** @internal The other connections have had their turn. */
+  readOn(): void {
+    if (this.#waiting === undefined && !this.#destroyed) this.#socket.resume()
   }
 
   // --- Http2Transport ---------------------------------------------------------------------------------------------
@@ -121,18 +144,28 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
   // --- SessionHandler ---------------------------------------------------------------------------------------------
 
   onRequest(face: StreamFace, head: RequestHead, headers: Headers, end: boolean): void {
-    const stream = new Http2ServerStream(this, face)
-    face.handler = stream
-    this.#requests++
     const { manager } = this
-    if (!this.#draining && manager.reachedLimits(this.#requests, this.openedMs)) this.drain()
-    this.#deadlines.busy()
+    const stream = this.#open(face, manager)
     if (this.#waiting !== undefined || this.#begun >= REQUESTS_PER_TURN)
       this.#postpone({ stream, face, head, headers, end })
     else {
       this.#begun++
       stream.begin(manager, head, headers, end)
     }
+  }
+
+  onRefused(face: StreamFace, refusal: RequestRefusal): void {
+    const { manager } = this
+    this.#open(face, manager).refuse(manager, refusal)
+  }
+
+  #open(face: StreamFace, manager: ConnectionManager): Http2ServerStream {
+    const stream = new Http2ServerStream(this, face)
+    face.handler = stream
+    this.#requests++
+    if (!this.#draining && manager.reachedLimits(this.#requests, this.openedMs)) this.drain()
+    this.#deadlines.busy()
+    return stream
   }
 
   #postpone(request: Waiting): void {
@@ -295,6 +328,10 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
         this.#host.http2Stats.txFlushTimeout.v += this.#session.resetStalled()
     }
   }
+}
+
+function readOn(connection: Http2ServerConnection): void {
+  connection.readOn()
 }
 
 function beginWaiting(connection: Http2ServerConnection): void {

@@ -47,7 +47,8 @@ export class Http2Deadlines extends Timed {
   readonly #startedMs: number
   #idleSinceMs: number
   #receivedMs: number
-  /** When the header block began that is not complete; 0: none is. */
+  /** The stream whose header block is not complete, and when that began; 0: there is none. */
+  #head = 0
   #headSinceMs = 0
   /** When the next PING goes out; 0: none does. */
   #pingAtMs = 0
@@ -67,17 +68,16 @@ export class Http2Deadlines extends Timed {
     this.#startedMs = this.#idleSinceMs = this.#receivedMs = now
     this.#schedulePing(now, config)
     this.#stalledAtMs = now + flushCheckMs(config)
-    wheel.arm(this, PREFACE_MS)
+    this.#arm(now)
   }
 
-  /** Anything came from the client: it is alive. `inHead`: it stopped within a header block. */
-  received(nowMs: number, inHead: boolean): void {
+  /** Anything came from the client: it is alive. `head`: the stream within whose header block it stopped, or 0. */
+  received(nowMs: number, head: number): void {
     this.#receivedMs = nowMs
-    if (!inHead) this.#headSinceMs = 0
-    else if (this.#headSinceMs === 0) {
-      this.#headSinceMs = nowMs
-      this.#arm(nowMs)
-    }
+    if (head === this.#head) return
+    this.#head = head
+    this.#headSinceMs = head === 0 ? 0 : nowMs
+    if (head !== 0) this.#arm(nowMs)
   }
 
   /** The last stream has ended. */

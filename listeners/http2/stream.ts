@@ -6,8 +6,13 @@ import type { RequestHead } from '../../lib/core/head.ts'
 import type { Headers } from '../../lib/core/headers.ts'
 import { parseContentLength } from '../../lib/http1/framing.ts'
 import { EXPECT_CONTINUE, EXPECT_OTHER, UNDERSCORE } from '../../lib/http1/head-parser.ts'
-import { isAuthority } from '../../lib/http1/tokens.ts'
-import { Http2Code, type StreamFace, type StreamHandler, type StreamReset } from '../../lib/http2/contract.ts'
+import {
+  Http2Code,
+  type RequestRefusal,
+  type StreamFace,
+  type StreamHandler,
+  type StreamReset,
+} from '../../lib/http2/contract.ts'
 import type { Codec, ConnectionManager } from '../http/connection-manager.ts'
 import type { Refusal } from '../http/local-reply.ts'
 import type { Http2ServerConnection } from './connection.ts'
@@ -61,6 +66,17 @@ export class Http2ServerStream implements Codec, StreamHandler {
     exchange.info.requestHeaderBytes = this.#face.receivedHeaderBytes
     this.#exchange = exchange
     manager.start(exchange, flags, bodyless, refusalOf(head))
+  }
+
+  /** What is no request becomes an exchange all the same: answered, or reset by the session in a moment. */
+  refuse(manager: ConnectionManager, { status, head, end, detail }: RequestRefusal): void {
+    this.#requestDone = end
+    if (head !== undefined) this.#method = head.method
+    const exchange = manager.openRefused(this, 'HTTP/2', head)
+    exchange.info.requestHeaderBytes = this.#face.receivedHeaderBytes
+    exchange.requestComplete = end
+    this.#exchange = exchange
+    if (status > 0) manager.refuse(exchange, status, detail)
   }
 
   /** Extended CONNECT (RFC 8441) looks to filters and routes as the same thing does in HTTP/1, as in Envoy. */
@@ -227,13 +243,16 @@ function factsOf({ raw }: Headers, underscores: boolean): number {
 }
 
 function refusalOf({ method, authority }: RequestHead): Refusal | undefined {
-  if (!isAuthority(authority)) return authority === '' ? NO_AUTHORITY : BAD_AUTHORITY
+  // The codec has seen to the rest.
+  if (authority === '') return NO_AUTHORITY
   return method === 'CONNECT' && !/:\d+$/.test(authority) ? BAD_AUTHORITY : undefined
 }
 
-function failureOf({ by }: StreamReset): Failure {
+function failureOf({ by, code, detail }: StreamReset): Failure {
   if (by === 'peer') return FAILURES.clientReset
-  return by === 'protocol' ? FAILURES.clientMessaging : FAILURES.clientClosed
+  // The session fails with INTERNAL_ERROR where the client has done nothing wrong: the transport has gone, or it is a bug.
+  if (by === 'connection' && code === Http2Code.INTERNAL_ERROR) return FAILURES.clientClosed
+  return { ...FAILURES.clientMessaging, reason: detail }
 }
 
 /** What a client is told of a response that breaks off. */

@@ -1,4 +1,4 @@
-import { constants, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import type { TlsInfo } from '../../lib/core/connection.ts'
@@ -23,6 +23,9 @@ export interface AcceptorParts {
 
 /** Never reached: handshakes are timed by the wheel. Node would put 120 s where nothing is said. */
 const NODE_HANDSHAKE_TIMEOUT_MS = 2 ** 31 - 1
+
+/** Pieces of a hello that are kept apart. */
+const MAX_PIECES = 64
 
 const REFUSALS: Readonly<Record<Refusal, string>> = {
   'no-certificate': 'the client showed no certificate',
@@ -70,12 +73,16 @@ class Handshake extends Timed {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#peeked.push(chunk)
-    if (this.hello.feed(chunk) === 'more') return
+    const peeked = this.#peeked
+    peeked.push(chunk)
+    if (this.hello.feed(chunk) === 'more') {
+      // A buffer weighs more than a few bytes in it: a hello that trickles in is kept as one.
+      if (peeked.length === MAX_PIECES) this.#peeked = [Buffer.concat(peeked)]
+      return
+    }
     this.raw.off('data', this.#onData)
     this.raw.off('end', this.#onEnd)
     this.raw.pause()
-    const peeked = this.#peeked
     this.#peeked = []
     this.raw.unshift(peeked.length === 1 ? peeked[0] : Buffer.concat(peeked))
     this.#acceptor.handOver(this)
@@ -186,7 +193,6 @@ export class TlsAcceptor {
       ...contextOptions(config, choice.certificates),
       sessionIdContext: this.#tickets.sessionContext,
       ticketKeys: this.#tickets.keys(this.#epoch),
-      secureOptions: config.sessionTickets ? 0 : constants.SSL_OP_NO_TICKET,
       requestCert: this.#verifier.asks || config.requireClientCertificate,
       // We judge ourselves: the runtime would refuse without saying why.
       rejectUnauthorized: false,
@@ -230,7 +236,13 @@ export class TlsAcceptor {
       this.fail(handshake, 'the server name is not plain ASCII', socket)
       return
     }
-    if (handshake.hello.hello !== undefined && handshake.hello.hello.serverName !== serverName) {
+    const { hello } = handshake.hello
+    if (hello === undefined) {
+      // The runtime could read it: a certificate was chosen without knowing for whom.
+      this.fail(handshake, 'the hello could not be read', socket)
+      return
+    }
+    if (hello.serverName !== serverName) {
       // Also where a TLS 1.2 session is resumed under another name (RFC 6066 section 3).
       this.fail(handshake, 'the server name has changed', socket)
       return

@@ -7,9 +7,14 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
+import tls from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import t from 'tap'
+import { toSettings } from '../../lib/cli/settings.ts'
+import { systemClock } from '../../lib/core/clock.ts'
+import { Supervisor } from '../../lib/runtime/supervisor.ts'
+import { Authority } from '../support/certificates.ts'
 
 const MAIN = fileURLToPath(new URL('../../lib/cli/main.ts', import.meta.url))
 
@@ -162,6 +167,81 @@ t.test('run --config: two workers carry traffic, admin knows of both, SIGTERM le
   t.equal(await g.ended, 0)
   t.match(g.written.out, /"GET \/direct HTTP\/1\.1" 200/)
   t.match(g.written.out, /"GET \/slow HTTP\/1\.1" 200/, 'the last access log is written')
+})
+
+async function starting(pids: () => readonly number[], before: readonly number[]): Promise<void> {
+  for (const end = Date.now() + 20_000; pids().some((pid) => pid === 0 || before.includes(pid)); ) {
+    if (Date.now() > end) throw new Error('the workers did not come back')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+t.test('TLS tickets of one worker are good at the others, and at those that replace them', async (t) => {
+  const authority = await Authority.create()
+  const { chain, key } = await authority.issue({ dns: ['a.example'] })
+  const inline = (text: string): object => ({ inline_string: text })
+  const transportSocket = {
+    name: 'tls',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext',
+      common_tls_context: {
+        tls_certificates: [{ certificate_chain: inline(chain), private_key: inline(key) }],
+      },
+    },
+  }
+  const text = bootstrap().replace(
+    '        - filters:\n',
+    `        - transport_socket: ${JSON.stringify(transportSocket)}\n          filters:\n`,
+  )
+  const ready = Promise.withResolvers<string>()
+  const entry = (name: string): string => fileURLToPath(new URL(`../../lib/cli/${name}.ts`, import.meta.url))
+  const supervisor = new Supervisor({
+    controlEntry: entry('control-process'),
+    workerEntry: entry('worker-process'),
+    workers: 2,
+    drainTimeMs: 0,
+    settings: toSettings({
+      configPath: configFile(t, text),
+      demoPort: 0,
+      logLevel: 'fatal',
+      adminAddress: '',
+      drainTimeS: 0,
+    }),
+    clock: systemClock,
+    log: { debug() {}, info() {}, warn() {}, error() {} },
+    ready: ready.resolve,
+  })
+  t.teardown(async () => {
+    supervisor.stop(0)
+    await supervisor.ended
+  })
+  const port = await portOf(`http://${await ready.promise}`, 'ingress')
+  const ask = async (session?: Buffer): Promise<{ reused: boolean; session: Buffer }> => {
+    const socket = tls.connect({ port, host: '127.0.0.1', servername: 'a.example', rejectUnauthorized: false, session })
+    let latest: Buffer = Buffer.alloc(0)
+    socket.on('session', (later: Buffer) => {
+      latest = later
+    })
+    await once(socket, 'secureConnect')
+    const reused = socket.isSessionReused()
+    socket.end('GET /direct HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n')
+    let body = ''
+    for await (const chunk of socket) body += chunk
+    t.match(body, /hello$/)
+    return { reused, session: latest }
+  }
+  // Whoever is stopped accepts nothing: each worker is asked alone.
+  const [first, second] = supervisor.pids.workers
+  process.kill(first, 'SIGSTOP')
+  const { reused, session } = await ask()
+  process.kill(first, 'SIGCONT')
+  process.kill(second, 'SIGSTOP')
+  t.equal(reused, false)
+  t.equal((await ask(session)).reused, true, 'at the other worker')
+  process.kill(second, 'SIGKILL')
+  process.kill(first, 'SIGKILL')
+  await starting(() => supervisor.pids.workers, [first, second])
+  t.equal((await ask(session)).reused, true, 'at those that came later')
 })
 
 t.test('run: /quitquitquit and a second signal end at once', async (t) => {

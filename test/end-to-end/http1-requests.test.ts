@@ -211,6 +211,29 @@ t.test('the asterisk-form is good HTTP that no route can take: 404, as Envoy', a
   t.equal(origin.requests.length, from)
 })
 
+t.test('requests and responses with large heads follow each other on one connection', async (t) => {
+  const large = await Origin.start((request, reply) => {
+    void reply.send({ body: 'ok', fields: [['x-large', (request.get('x-letter') ?? '').repeat(20_000)]] })
+  })
+  const gateway = await TestGateway.start(bootstrap({ clusters: [cluster('origin', large.port)] }))
+  t.teardown(async () => {
+    await gateway.close()
+    await large.close()
+  })
+  const wire = await client.connect(gateway.port())
+  for (const letter of ['a', 'b', 'c']) {
+    const response = await wire.exchange(
+      `GET / HTTP/1.1\r\nhost: a\r\nx-letter: ${letter}\r\nx-big: ${letter.repeat(10_000)}\r\n\r\n`,
+    )
+    t.equal(response.status, 200)
+    t.equal(response.get('x-large') === letter.repeat(20_000), true)
+    t.equal(large.requests.at(-1)?.get('x-big') === letter.repeat(10_000), true)
+  }
+  t.equal(large.requests.length, 3)
+  t.equal(gateway.stat('cluster.origin.upstream_cx_total'), 1)
+  await wire.close()
+})
+
 t.test('a head that stops is answered at its deadline, and nothing is forwarded', async (t) => {
   const rows = requestCases.filter((row) => row.expect.kind === 'reject' && row.expect.at === 'deadline')
   t.ok(rows.length > 0)

@@ -101,6 +101,7 @@ function attach(
     stats: testStats(),
     handler: {
       onRequest: nothing,
+      onRefused: nothing,
       onSettings: nothing,
       onGoaway: nothing,
       onPong: nothing,

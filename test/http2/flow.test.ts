@@ -392,6 +392,74 @@ t.test('a small window that is all there is carries a large body', async (t) => 
   t.equal(sent, 60_000)
 })
 
+t.test('a peer that gives a new window when the last is used up, and not before, gets all of a body', async (t) => {
+  // Whole frames and a rest, of 464 bytes and of 500.
+  for (const window of [66_000, 16_884]) {
+    const rig = answered(1, [[SETTING.INITIAL_WINDOW_SIZE, window]])
+    rig.feed(windowUpdate(0, 1 << 30))
+    const stream = rig.requests[0].stream!
+    const total = window * 500
+    let written = 0
+    let room = true
+    rig.requests[0].react = (event) => {
+      if (event === 'drain') room = true
+    }
+    let sent = 0
+    for (let left: number = window, turns = 0; turns < 10_000 && sent < total; turns++) {
+      while (room && written < total) {
+        const size = Math.min(window, total - written)
+        written += size
+        room = stream.write(Buffer.alloc(size), written === total)
+      }
+      const bytes = sizes(rig.take())[1] ?? 0
+      sent += bytes
+      left -= bytes
+      if (left > 0) continue
+      rig.feed(windowUpdate(1, window))
+      left = window
+    }
+    t.equal(sent, total, `window ${window}`)
+  }
+})
+
+t.test('a window that SETTINGS make small carries a body as well', async (t) => {
+  const rig = answered(1)
+  rig.feed(windowUpdate(0, 1 << 20))
+  rig.requests[0].stream!.write(Buffer.alloc(160_000), true)
+  let sent = sizes(rig.take())[1]
+  t.equal(sent, 65_535)
+  rig.feed(settings([SETTING.INITIAL_WINDOW_SIZE, 100]), windowUpdate(1, 65_535))
+  for (let i = 0; i < 2_000 && sent < 160_000; i++) {
+    const bytes = sizes(rig.take())[1] ?? 0
+    sent += bytes
+    if (bytes > 0) rig.feed(windowUpdate(1, bytes))
+  }
+  t.equal(sent, 160_000)
+})
+
+t.test('what is held for a larger window goes out when none comes', async (t) => {
+  const rig = answered(1, [[SETTING.INITIAL_WINDOW_SIZE, 600]])
+  rig.feed(windowUpdate(0, 1 << 30))
+  const stream = rig.requests[0].stream!
+  // 500 bytes that fit, and as many of which 100 fit.
+  for (let i = 0; i < 300; i++) {
+    stream.write(Buffer.alloc(500), false)
+    stream.write(Buffer.alloc(500), false)
+    rig.turn()
+    if (rig.session.pendingBytes !== 400) break
+    rig.feed(windowUpdate(1, 600))
+    rig.turn()
+    rig.feed(windowUpdate(1, 400))
+  }
+  t.equal(rig.session.pendingBytes, 500)
+  rig.take()
+  t.same(rig.taken(), [], 'for now')
+  rig.session.resetStalled()
+  t.same(rig.taken(), ['DATA 1 100'])
+  rig.feed(windowUpdate(1, 600))
+  t.same(rig.taken(), ['DATA 1 400'])
+})
+
 t.test('responses that wait without progress are given up when the owner says so', async (t) => {
   const rig = answered(3)
   rig.feed(windowUpdate(0, 1 << 20))

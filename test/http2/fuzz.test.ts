@@ -174,12 +174,13 @@ function run(role: 'server' | 'client', pieces: readonly Buffer[]): Outcome {
 
 function checkBooks(rig: SessionRig, logs: readonly StreamLog[]): void {
   insist(rig.stats.streamsActive.v === rig.session.openStreams, 'streams_active is openStreams')
-  insist(rig.closedStreams + rig.session.openStreams === logs.length, 'every stream is open or was closed, once')
+  const streams = logs.length + rig.refused.length
+  insist(rig.closedStreams + rig.session.openStreams === streams, 'every stream is open or was closed, once')
   insist(rig.stats.pendingSendBytes.v === rig.session.pendingBytes, 'pending_send_bytes is pendingBytes')
   insist(!rig.session.failed || rig.session.openStreams === 0, 'a failed session has no streams')
   insist((rig.failure !== undefined) === rig.session.failed, 'a failure is told')
   insist(!rig.failure?.detail.includes('internal_error'), `a bug: ${rig.failure?.detail}`)
-  for (const { lines } of logs) {
+  for (const { lines } of [...logs, ...rig.refused]) {
     const reset = lines.findIndex((line) => line.startsWith('reset'))
     const end = lines.findIndex((line) => line.endsWith(' end') || line.startsWith('trailers'))
     insist(reset < 0 || reset === lines.length - 1, `nothing follows a reset: ${lines}`)

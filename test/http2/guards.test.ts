@@ -196,8 +196,6 @@ t.test('PING, SETTINGS, GOAWAY and RST_STREAM of what is gone: a thousand, and a
     PING: () => ping(),
     'PING acknowledgements': () => ping('12345678', true),
     SETTINGS: () => settings(),
-    'SETTINGS with a full frame': () =>
-      settings(...Array.from({ length: 2000 }, (_, i) => [4, 65535 + (i % 2)] as const)),
     GOAWAY: () => goaway(0),
     RST_STREAM: () => rstStream(1),
   }
@@ -208,6 +206,14 @@ t.test('PING, SETTINGS, GOAWAY and RST_STREAM of what is gone: a thousand, and a
     t.ok(count > 950 && count < 1010, `${name}: ${count}`)
     calmed(t, rig, 'inboundControlFramesFlood', /control_frames_flood/)
   }
+  const full = settings(...Array.from({ length: 2000 }, (_, i) => [4, 65535 + (i % 2)] as const))
+  const large = SessionRig.ready()
+  t.equal(
+    attack(large, 5000, () => full),
+    6,
+    'SETTINGS count by their length',
+  )
+  calmed(t, large, 'inboundControlFramesFlood', /control_frames_flood/)
   const slow = SessionRig.ready()
   t.equal(
     attack(slow, 10_000, () => {
@@ -310,17 +316,73 @@ t.test('late frames for streams that we reset stay cheap', async (t) => {
   calmed(t, trailers, 'inboundControlFramesFlood', /control_frames_flood/)
 })
 
-t.test('an HPACK bomb costs what its bytes cost', async (t) => {
-  const rig = SessionRig.ready({ maxHeaderListBytes: 16_384 })
-  // One entry of 4,000 bytes, then 16,000 references to it.
-  const bomb = Buffer.concat([
-    Buffer.from([0x40, 1, 0x61, 0x7f, 0xa1, 0x1e]),
-    Buffer.alloc(4000, 'x'),
-    Buffer.alloc(12_000, 0xbe),
-  ])
+t.test('an HPACK bomb is not read to its end', async (t) => {
+  const limits = { maxHeaderListBytes: 16_384 }
+  // One entry of 4,000 bytes, then references to it.
+  const bomb = (references: number): Buffer =>
+    Buffer.concat([
+      Buffer.from([0x40, 1, 0x61, 0x7f, 0xa1, 0x1e]),
+      Buffer.alloc(4000, 'x'),
+      Buffer.alloc(references, 0xbe),
+    ])
+  const rig = SessionRig.ready(limits)
   const before = process.memoryUsage().heapUsed
-  const count = attack(rig, 1000, (i) => headers(2 * i + 1, bomb, true))
-  t.equal(count, 250)
-  t.ok(process.memoryUsage().heapUsed - before < 20 << 20)
-  t.equal(rig.stats.headerOverflow.v, 250)
+  rig.feed(headers(1, bomb(12_000), true))
+  t.ok(process.memoryUsage().heapUsed - before < 1 << 20)
+  calmed(t, rig, 'headerOverflow', /too_many_headers/)
+  const small = SessionRig.ready(limits)
+  const count = attack(small, 1000, (i) => headers(2 * i + 1, bomb(20), true))
+  t.equal(count, 250, 'one that is only a little too large is answered, as often as other mistakes')
+  calmed(t, small, 'prematureResets', /premature_resets/)
+  t.ok(small.stats.headerOverflow.v >= 249)
+})
+
+t.test('a long text that repeats is checked once, and for what it is each time', async (t) => {
+  const value = 'a value '.repeat(30).trim()
+  const rig = SessionRig.ready()
+  rig.feed(
+    headers(
+      1,
+      get('/', [
+        ['a', value],
+        ['b', value],
+        ['c', value],
+      ]),
+      true,
+    ),
+  )
+  t.equal(rig.requests.length, 1)
+  rig.feed(
+    headers(
+      3,
+      get('/', [
+        ['a', value],
+        [value, 'b'],
+      ]),
+      true,
+    ),
+  )
+  rig.feed(
+    headers(
+      5,
+      get('/', [
+        ['a', value],
+        ['b', `${value} `],
+        ['c', `${value} `],
+      ]),
+      true,
+    ),
+  )
+  rig.feed(
+    headers(
+      7,
+      get('/', [
+        ['a', `${value}\r`],
+        ['b', `${value}\r`],
+      ]),
+      true,
+    ),
+  )
+  t.equal(rig.requests.length, 1)
+  t.equal(rig.stats.rxMessagingError.v, 3)
 })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { Headers } from '../../lib/core/headers.ts'
 import { Http2Code } from '../../lib/http2/contract.ts'
+import { HpackDecoder } from '../../lib/http2/hpack/decoder.ts'
 import { SessionRig, type StreamLog } from '../support/http2-session.ts'
 import {
   data,
@@ -8,6 +9,7 @@ import {
   type Fields,
   get,
   goaway,
+  headerBlock,
   headers,
   ping,
   request,
@@ -15,6 +17,7 @@ import {
   SETTING,
   settings,
   settingsAck,
+  splitHeaders,
   T,
 } from '../support/http2-wire.ts'
 
@@ -302,6 +305,17 @@ t.test('a tunnel is closed in one direction at a time', async (t) => {
   t.same(log.lines, ['headers 200', 'data 1 end', 'reset 8 peer processed'])
 })
 
+t.test('NO_ERROR behind the end of a tunnel takes nothing back of what the reader has not had yet', async (t) => {
+  const client = SessionRig.ready({ role: 'client' })
+  const log = client.request({ method: 'CONNECT', authority: 'a:1' }, false)!
+  client.feed(headers(1, OK))
+  log.stream!.pause()
+  client.feed(data(1, 'held'), data(1, '', true), rstStream(1, Http2Code.NO_ERROR))
+  t.equal(client.session.openStreams, 0)
+  log.stream!.resume()
+  t.same(log.lines, ['headers 200', 'data 4 end'])
+})
+
 t.test('a drain in two steps', async (t) => {
   const rig = SessionRig.ready()
   rig.feed(headers(1, get(), true))
@@ -463,16 +477,25 @@ t.test('a client that opens the next request in the callbacks of the last', asyn
 
 t.test('what the owner sees of a slow head', async (t) => {
   const rig = SessionRig.ready()
-  t.equal(rig.session.inHeaders, false)
+  t.equal(rig.session.receivingHead, 0)
   const bytes = headers(1, get(), true)
-  rig.feed(bytes.subarray(0, 4))
-  t.equal(rig.session.inHeaders, true)
-  rig.feed(bytes.subarray(4, 30))
-  t.equal(rig.session.inHeaders, true)
-  rig.feed(bytes.subarray(30))
-  t.equal(rig.session.inHeaders, false)
-  rig.feed(headers(3, request('POST')), data(3, 'half').subarray(0, 11))
-  t.equal(rig.session.inHeaders, false, 'a body is not a head')
+  rig.feed(bytes.subarray(0, 8))
+  t.equal(rig.session.receivingHead, 0, 'of what stream is not known yet')
+  rig.feed(bytes.subarray(8, 9))
+  t.equal(rig.session.receivingHead, 1)
+  rig.feed(bytes.subarray(9, 30))
+  t.equal(rig.session.receivingHead, 1)
+  rig.feed(bytes.subarray(30), headers(3, get()).subarray(0, 20))
+  t.equal(rig.session.receivingHead, 3, 'the next one is another one')
+  rig.feed(headers(3, get()).subarray(20))
+  t.equal(rig.session.receivingHead, 0)
+  const [first, more, ...rest] = splitHeaders(5, request('POST'), 20)
+  rig.feed(first)
+  t.equal(rig.session.receivingHead, 5, 'CONTINUATION is missing')
+  rig.feed(more.subarray(0, 5))
+  t.equal(rig.session.receivingHead, 5)
+  rig.feed(Buffer.concat([more, ...rest]).subarray(5), data(5, 'half').subarray(0, 11))
+  t.equal(rig.session.receivingHead, 0, 'a body is not a head')
 })
 
 t.test('acknowledgement of SETTINGS counts once', async (t) => {
@@ -482,4 +505,57 @@ t.test('acknowledgement of SETTINGS counts once', async (t) => {
   t.equal(rig.session.failed, false, 'before the acknowledgement the default holds')
   rig.feed(settingsAck(), settingsAck(), open(3), data(3, Buffer.alloc(1001)))
   t.ok(rig.taken().includes('RST_STREAM 3 code 3'), 'and ours from then on')
+})
+
+t.test('a field that came as never indexed goes on as never indexed', (t) => {
+  const never = (name: string, value: string): Buffer => {
+    const bytes = Buffer.from(headerBlock([[name, value]]))
+    bytes[0] = 0x10
+    return bytes
+  }
+  const server = SessionRig.ready()
+  const block = Buffer.concat([
+    headerBlock(request('POST')),
+    never('x-secret', 'hush'),
+    headerBlock([['x-open', 'all']]),
+  ])
+  server.feed(headers(1, block), headers(1, Buffer.concat([never('x-sum', '1')]), true))
+  server.feed(headers(3, get(), true))
+  const [log, plain] = server.requests
+  t.same(log.headers?.neverIndexed, ['x-secret'])
+  t.same(log.headers?.clone().neverIndexed, ['x-secret'])
+  t.equal(plain.headers?.neverIndexed, undefined)
+
+  const client = SessionRig.ready({ role: 'client' })
+  const decoder = new HpackDecoder({ maxTableBytes: 4096 })
+  const limits = { maxListBytes: 10_000, maxFields: 100 }
+  const marked = (rig: SessionRig): readonly string[] => {
+    for (const { type, payload } of rig.take()) {
+      if (type === T.HEADERS) t.equal(decoder.decode(payload, 0, payload.length, { raw: [] }, limits), 0)
+    }
+    return decoder.neverIndexed
+  }
+  for (let round = 0; round < 3; round++) {
+    client.request({}, true, log.headers?.clone())
+    t.same(marked(client), ['x-secret'], `request ${round}`)
+  }
+  client.request({}, true, new Headers([], undefined, [':path']))
+  t.same(marked(client), [':path'])
+  client.request({ method: 'POST' }, false)?.stream?.trailers(new Headers(['x-sum', '1'], undefined, ['x-sum']))
+  t.same(marked(client), ['x-sum'])
+  t.end()
+})
+
+t.test('a transport that goes within a turn is left uncorked', (t) => {
+  const rig = SessionRig.ready()
+  rig.feed(headers(1, get(), true), headers(3, get(), true))
+  const long = new Headers(['x-long', 'v'.repeat(3000)])
+  // The second head does not fit behind the first one: the first leaves, corked.
+  for (const { stream } of rig.requests) stream!.respond(200, long.clone(), false)
+  t.equal(rig.corked, 1)
+  rig.session.transportClosed('gone')
+  t.equal(rig.corked, 0)
+  rig.turn()
+  t.equal(rig.corked, 0)
+  t.end()
 })

@@ -222,6 +222,18 @@ t.test('over TLS, ALPN decides, and where it says nothing the first bytes do', a
   t.equal(gateway.stat('http.test.downstream_cx_ssl_active'), 0)
 })
 
+t.test('over TLS, what was negotiated holds whatever the first bytes are', async (t) => {
+  const { gateway, dial, client } = await setupTls(t)
+  const one = client.adopt(await dial({ ALPNProtocols: ['http/1.1'] }))
+  await one.write(Buffer.concat([PREFACE, settings()]))
+  t.equal((await one.readResponse()).status, 505)
+  const two = new FrameWire(client.adopt(await dial({ ALPNProtocols: ['h2'] })))
+  await two.wire.write(get())
+  t.equal(describe(await two.until((f) => f.type === T.GOAWAY)), 'GOAWAY 0 code 1')
+  t.equal(gateway.stat('http.test.downstream_cx_http1_total'), 1)
+  t.equal(gateway.stat('http.test.downstream_cx_http2_total'), 1)
+})
+
 t.test('a response that breaks off is a reset over TLS too', async (t) => {
   const { client, dial } = await setupTls(t, {
     origin: async (_, reply) => {

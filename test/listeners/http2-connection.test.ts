@@ -202,6 +202,34 @@ t.test('keepalive PINGs: whoever answers lives, whoever does not is cut', async 
   await gateway.until(() => gateway.stat('http.test.downstream_rq_active') === 0, 'end of the request')
 })
 
+t.test('deadlines that are shorter than that of the preface are kept from the beginning', async (t) => {
+  for (const [hcm, stat] of [
+    [{ common_http_protocol_options: { idle_timeout: '1s' } }, 'downstream_cx_idle_timeout'],
+    [{ common_http_protocol_options: { max_connection_duration: '1s' } }, 'downstream_cx_max_duration_reached'],
+  ] as const) {
+    for (const asks of [0, 1]) {
+      const clock = new TestClock()
+      const { gateway, frames } = await setup2(t, { gateway: { clock }, routes: ANSWER, hcm })
+      const wire = await frames()
+      if (asks > 0) await wire.write(headers(1, request('GET'), true))
+      if (asks > 0) await wire.until((f) => f.type === T.HEADERS)
+      await clock.advanceAsync(900)
+      t.equal(gateway.stat(`http.test.${stat}`), 0)
+      await clock.advanceAsync(200)
+      t.equal(describe(await wire.until((f) => f.type === T.GOAWAY)), `GOAWAY ${MAX_ID} code 0`)
+      t.equal(gateway.stat(`http.test.${stat}`), 1)
+    }
+  }
+  const clock = new TestClock()
+  const { frames } = await setup2(t, {
+    gateway: { clock },
+    hcm: { http2_protocol_options: { connection_keepalive: { interval: '1s', timeout: '1s' } } },
+  })
+  const wire = await frames()
+  await clock.advanceAsync(1_100)
+  await wire.until((f) => f.type === T.PING)
+})
+
 t.test('a client that says nothing, or half a preface, or acknowledges nothing', async (t) => {
   const clock = new TestClock()
   const { gateway, connect } = await setup2(t, { gateway: { clock }, routes: ANSWER, hcm: { codec_type: 'HTTP2' } })

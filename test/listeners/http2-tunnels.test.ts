@@ -159,6 +159,15 @@ t.test('what is not permitted is refused, and an answer that is no switch is pas
   t.equal((await plain.client2().request()).status, 200)
 })
 
+t.test('an extended CONNECT that asks for h2c reaches nobody', async (t) => {
+  const { client2, origin } = await setup2(t, { hcm: WS })
+  const { session } = client2()
+  await once(session, 'remoteSettings')
+  const answer = await answerOf(session.request({ ...ASK, ':protocol': 'h2c' }, { endStream: false }))
+  t.equal(answer.status, 403)
+  t.equal(origin.requests.length, 0)
+})
+
 t.test('plain CONNECT, its resets and its end', async (t) => {
   const { gateway, sockets, client2, origin } = await tunnels(
     t,

@@ -3,8 +3,8 @@ import { constants } from 'node:http2'
 import t from 'tap'
 import { upstreamOptions } from '../end-to-end/bootstrap.ts'
 import { withFilters } from '../end-to-end/filter-instances.ts'
-import { settle } from '../support/clock.ts'
-import { data, describe, FLAG, headers, request, rstStream, T } from '../support/http2-wire.ts'
+import { settle, TestClock } from '../support/clock.ts'
+import { data, describe, type Fields, headers, request, rstStream, splitHeaders, T } from '../support/http2-wire.ts'
 import { answerOf, setup2 } from './http2-client.ts'
 
 t.test('a request and its response pass, and are logged and counted as HTTP/2', async (t) => {
@@ -301,18 +301,144 @@ t.test('bodies that do not keep their Content-Length break off', async (t) => {
   await gateway.until(() => gateway.stat('http.test.downstream_rq_active') === 0, 'end of the request')
 })
 
+t.test('fields that need CONTINUATION pass both ways', async (t) => {
+  const long = 'v'.repeat(40_000)
+  const { client2, origin } = await setup2(t, {
+    origin: (_, reply) =>
+      void reply.send({
+        body: 'ok',
+        fields: [
+          ['x-long', long.slice(0, 30_000)],
+          ['x-last', '1'],
+        ],
+      }),
+  })
+  const client = client2({ settings: { maxHeaderListSize: 1 << 20 } })
+  for (let round = 0; round < 3; round++) {
+    const answer = await client.request({ 'x-big': long, 'x-end': 'e' })
+    t.equal(answer.headers['x-long'] === long.slice(0, 30_000), true)
+    t.equal(answer.headers['x-last'], '1')
+    t.equal(answer.body.toString(), 'ok')
+    t.equal(origin.requests[round].get('x-big') === long, true)
+    t.equal(origin.requests[round].get('x-end'), 'e')
+  }
+})
+
 t.test('heads over their limit are answered 431, and the connection lives', async (t) => {
-  const { client2, gateway, frames } = await setup2(t, { hcm: { max_request_headers_kb: 8 } })
+  const { client2, gateway, frames, finish, origin } = await setup2(t, { hcm: { max_request_headers_kb: 8 } })
+  const big: Fields = [['x-big', 'y'.repeat(10_000)]]
   const wire = await frames()
-  await wire.write(headers(1, request('GET', '/', [['x-big', 'y'.repeat(10_000)]]), true))
-  const answer = await wire.until((f) => f.streamId === 1)
-  t.equal(describe(answer).slice(0, 23), 'HEADERS 1 +END_STREAM 5')
-  t.ok((answer.flags & FLAG.END_STREAM) !== 0)
+  await wire.write(headers(1, request('GET', '/', big), true))
+  t.match(describe(await wire.until((f) => f.streamId === 1)), /^HEADERS 1 \d+$/)
+  t.equal(describe(await wire.until((f) => f.streamId === 1)), 'DATA 1 +END_STREAM 31')
   await wire.write(headers(3, request('GET'), true))
   t.equal((await wire.until((f) => f.type === T.HEADERS)).streamId, 3)
   t.equal(gateway.stat('http2.header_overflow'), 1)
+  // HEAD has no body, and the rest of an upload is not wanted.
+  await wire.write(headers(5, request('HEAD', '/h', big), true), headers(7, request('POST', '/p', big)), data(7, 'x'))
+  t.match(describe(await wire.until((f) => f.streamId === 5)), /^HEADERS 5 \+END_STREAM \d+$/)
+  t.match(describe(await wire.until((f) => f.streamId === 7)), /^HEADERS 7 \d+$/)
+  t.equal(describe(await wire.until((f) => f.streamId === 7)), 'DATA 7 +END_STREAM 31')
+  t.equal(describe(await wire.until((f) => f.streamId === 7)), 'RST_STREAM 7 code 0')
   const many = Object.fromEntries(Array.from({ length: 120 }, (_, i) => [`x-${i}`, 'v']))
-  t.equal((await client2().request(many)).status, 431)
+  const answer = await client2().request({ ':path': '/many', ...many })
+  t.equal(answer.status, 431)
+  t.equal(answer.body.toString(), 'Request Header Fields Too Large')
+  t.equal(origin.requests.length, 1)
+  t.equal(gateway.stat('http.test.downstream_rq_total'), 5)
+  t.equal(gateway.stat('http.test.downstream_rq_http2_total'), 5)
+  t.equal(gateway.stat('http.test.downstream_rq_4xx'), 4)
+  t.equal(gateway.stat('http.test.downstream_rq_active'), 0)
+  const refused = { status: 431, flags: 'DPE', details: 'http2.too_many_headers', attempts: 0 }
+  t.match(
+    (await finish()).filter((line) => line.status === 431),
+    [
+      { ...refused, method: 'GET', path: '/', sent: 31 },
+      { ...refused, method: 'HEAD', path: '/h', sent: 0 },
+      { ...refused, method: 'POST', path: '/p' },
+      { ...refused, method: 'GET', path: '/many' },
+    ],
+  )
+})
+
+for (const alone of [true, false]) {
+  t.test(
+    `malformed requests are logged and counted, where ${alone ? 'the stream' : 'the connection'} ends`,
+    async (t) => {
+      const { gateway, frames, finish, origin } = await setup2(t, {
+        hcm: { http2_protocol_options: { override_stream_error_on_invalid_http_message: alone } },
+      })
+      const malformed: readonly [Fields | Buffer, string][] = [
+        [request('GET', '/', [['Upper', 'case']]), 'http2.invalid_header_name'],
+        [request('GET', 'no-slash'), 'http2.invalid_path'],
+        [request('GET', '/', [['connection', 'close']]), 'http2.connection_header'],
+        [request('GET', '/', [['content-length', '5']]), 'http2.content_length_differs_from_data'],
+      ]
+      let wire = await frames()
+      let id = 1
+      for (const [fields] of malformed) {
+        await wire.write(headers(id, fields, true))
+        if (alone) t.equal(describe(await wire.until((f) => f.streamId === id)), `RST_STREAM ${id} code 1`)
+        else {
+          t.equal(describe(await wire.until((f) => f.type === T.GOAWAY)), 'GOAWAY 1 code 1')
+          wire = await frames()
+        }
+        if (alone) id += 2
+      }
+      // One whose head was good, and whose body is not.
+      await wire.write(headers(id, request('POST', '/late', [['content-length', '2']])), data(id, 'long', true))
+      await wire.until((f) => f.type === (alone ? T.RST_STREAM : T.GOAWAY))
+      t.equal(gateway.stat('http2.rx_messaging_error'), 5)
+      t.equal(gateway.stat('http.test.downstream_rq_total'), 5)
+      t.equal(gateway.stat('http.test.downstream_rq_active'), 0)
+      t.equal(gateway.stat('http2.streams_active'), 0)
+      t.equal(gateway.stat('http.test.downstream_cx_protocol_error'), alone ? 0 : 5)
+      t.ok(origin.requests.length <= 1)
+      const details = [...malformed.map(([, detail]) => detail), 'http2.content_length_differs_from_data']
+      t.match(
+        await finish(),
+        details.map((detail) => ({ status: 0, flags: 'DPE', details: detail })),
+      )
+    },
+  )
+}
+
+t.test('a flood of what is refused ends the connection and not the log', async (t) => {
+  const { gateway, frames, finish } = await setup2(t, {
+    hcm: {
+      max_request_headers_kb: 1,
+      http2_protocol_options: { override_stream_error_on_invalid_http_message: true },
+    },
+  })
+  for (const more of [[['x-big', 'y'.repeat(2000)]], [['Upper', 'case']]] satisfies Fields[]) {
+    const wire = await frames()
+    const flood = Array.from({ length: 400 }, (_, i) => headers(2 * i + 1, request('GET', '/', more), true))
+    await wire.write(...flood)
+    await wire.until((f) => f.type === T.GOAWAY && f.payload.readUInt32BE(4) === 11)
+  }
+  t.equal(gateway.stat('http2.premature_resets'), 500)
+  t.equal(gateway.stat('http.test.downstream_rq_active'), 0)
+  t.equal((await finish()).length, 249 + 250)
+})
+
+t.test('a head that does not come to its end is logged', async (t) => {
+  const clock = new TestClock()
+  const { gateway, frames, finish } = await setup2(t, {
+    gateway: { clock },
+    hcm: { request_headers_timeout: '5s' },
+  })
+  const inFrame = await frames()
+  await inFrame.write(headers(1, request('GET'), true).subarray(0, 20))
+  const between = await frames()
+  await between.write(splitHeaders(1, request('GET'), 20, true)[0])
+  await settle(10)
+  await clock.advanceAsync(5_200)
+  for (const wire of [inFrame, between])
+    await wire.until((f) => f.type === T.GOAWAY && f.payload.readUInt32BE(4) === 11)
+  t.equal(gateway.stat('http.test.downstream_rq_header_timeout'), 2)
+  t.equal(gateway.stat('http.test.downstream_rq_active'), 0)
+  const line = { status: 0, flags: 'DPE', details: 'http2.request_header_timeout' }
+  t.match(await finish(), [line, line])
 })
 
 t.test('requests that are refused before any filter are answered', async (t) => {
@@ -363,7 +489,7 @@ t.test('malformed messages end the stream, or by default the connection, as conf
     if (!perStream) t.equal((await wire.rest()).length, 0)
     t.equal(gateway.stat('http.test.downstream_cx_protocol_error'), perStream ? 0 : 1)
     const [line] = await finish()
-    t.match(line, perStream ? { flags: 'DPE', details: 'http2.violation.of.messaging.rule' } : { flags: 'DC' })
+    t.match(line, { flags: 'DPE', details: 'http2.content_length_differs_from_data' })
   }
 })
 

@@ -499,3 +499,84 @@ t.test('closing breaks off handshakes and leaves accepted connections alone', as
   t.equal(await echo(client, 'still here'), 'still here')
   await rig.close()
 })
+
+t.test('a client does not renegotiate: another certificate could come after the first was judged', async (t) => {
+  const rig = await AcceptorRig.start(downstream([leaf], { maxVersion: 'TLSv1.2' }))
+  const client = await rig.connect()
+  t.equal(await echo(client, 'x'), 'x')
+  const refused = once(client, 'error')
+  let done = false
+  client.renegotiate({}, () => {
+    done = true
+  })
+  // An alert answers the runtime's client, which makes of it an error of what is written next.
+  client.write('more')
+  t.match((await within(refused, 'the refusal'))[0], /no renegotiation/)
+  t.equal(done, false)
+  await rig.close()
+})
+
+t.test('a certificate that expires is refused by its session, too', async (t) => {
+  const soon = await authority.issue({ subject: 'CN=soon', toDays: 60 / 86_400 })
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const validation = trusting(authority.pem)
+    const rig = await AcceptorRig.start(downstream([leaf], { validation, requireClientCertificate: true, maxVersion }))
+    const pair = { cert: soon.chain, key: soon.key }
+    const wall = Date.now
+    try {
+      const first = await rig.connect(pair)
+      const session = maxVersion === 'TLSv1.2' ? first.getSession() : (await once(first, 'session'))[0]
+      t.equal(info(await rig.outcome(0)).peer?.subject, 'CN=soon')
+      const again = await rig.connect({ ...pair, session })
+      t.equal(again.isSessionReused(), true)
+      t.equal(info(await rig.outcome(1)).peer?.subject, 'CN=soon')
+      Date.now = () => wall() + 61_000
+      await rig.connect({ ...pair, session }).catch(() => undefined)
+      t.equal(why(await rig.outcome(2)), 'the client certificate could not be verified')
+      t.match(rig.counted, { handshake: 2, session_reused: 1, fail_verify_error: 1 })
+    } finally {
+      Date.now = wall
+      await rig.close()
+    }
+  }
+})
+
+t.test('revocation lists among the authorities are obeyed', async (t) => {
+  const revoked = await authority.issue()
+  const good = await authority.issue()
+  const validation = trusting(`${await authority.revoke(revoked)}${authority.pem}`)
+  const rig = await AcceptorRig.start(downstream([leaf], { validation, requireClientCertificate: true }))
+  await rig.connect({ cert: good.chain, key: good.key })
+  await rig.connect({ cert: revoked.chain, key: revoked.key }).catch(() => undefined)
+  await rig.outcome(1)
+  t.same(rig.outcomes.map(why), ['accepted', 'the client certificate could not be verified'])
+  await rig.close()
+})
+
+t.test('a hello that only the runtime can read is refused', async (t) => {
+  const second = await authority.issue({ dns: ['b.example'] })
+  const rig = await AcceptorRig.start(downstream([leaf, second], { alpn: ['h2'] }))
+  const many = Array.from({ length: 90 }, (_, i) => `p${i}`.padEnd(250, 'x'))
+  await rig.connect({ servername: 'b.example', ALPNProtocols: [...many, 'h2'] }).catch(() => undefined)
+  t.equal(why(await rig.outcome(0)), 'the hello could not be read')
+  t.same(rig.counted, { connection_error: 1 })
+  await rig.close()
+})
+
+t.test('a hello that trickles in is put together, and kept in one piece', async (t) => {
+  const whole = await recordHello({ servername: 'a.example' })
+  const message = whole.subarray(5)
+  const records: Buffer[] = []
+  for (const byte of message) records.push(Buffer.from([22, 3, 1, 0, 1, byte]))
+  const rig = await AcceptorRig.start(downstream([leaf]))
+  const client = rig.open()
+  await within(once(client, 'connect'), 'the connection')
+  for (const record of records.slice(0, -1)) client.write(record)
+  await until(() => rig.raw.length === 1 && rig.raw[0].bytesRead === (records.length - 1) * 6)
+  t.equal(rig.acceptor.pending, 1)
+  const answer = once(client, 'data')
+  client.write(records[records.length - 1])
+  const [bytes] = (await within(answer, 'an answer')) as [Buffer]
+  t.equal(bytes[0], 22, 'a handshake record, not an alert')
+  await rig.close()
+})

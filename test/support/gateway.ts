@@ -30,7 +30,8 @@ export interface GatewayOptions {
 }
 
 /** Gauges that must be back at 0 when a gateway has closed. */
-const ACTIVE = /(?:_cx_active|_rq_active|_pending_active|membership_total|membership_healthy|_open)$/
+const ACTIVE =
+  /(?:_cx_active|_rq_active|streams_active|pending_send_bytes|_pending_active|membership_total|membership_healthy|_open)$/
 
 const contexts = new WeakMap<readonly AnyFilterFactory[], EnvoyLoadContext>()
 const STANDARD = standardFilters()

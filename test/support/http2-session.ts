@@ -5,6 +5,7 @@ import { ENVOY_HTTP2, type Http2Config } from '../../lib/http2/config.ts'
 import type {
   Http2Stats,
   Http2Transport,
+  RequestRefusal,
   SessionHandler,
   StreamFace,
   StreamHandler,
@@ -104,6 +105,9 @@ export class SessionRig implements SessionHandler, Http2Transport {
   readonly stats: ReturnType<typeof testStats> = testStats()
   /** Server: one per request, in order. */
   readonly requests: StreamLog[] = []
+  /** Server: what the session would not take for a request. */
+  readonly refused: StreamLog[] = []
+  onRefusal: (log: StreamLog) => void = () => {}
   /** Session events as lines. */
   readonly events: string[] = []
   failure: { code: number; detail: string } | undefined = undefined
@@ -205,6 +209,19 @@ export class SessionRig implements SessionHandler, Http2Transport {
     stream.handler = log
     this.requests.push(log)
     this.#onRequest(log)
+  }
+
+  onRefused(stream: StreamFace, { status, end, detail }: RequestRefusal): void {
+    const log = new StreamLog()
+    log.stream = stream
+    log.ended = end
+    log.lines.push(`refused ${status} ${detail}`)
+    stream.handler = log
+    this.refused.push(log)
+    this.onRefusal(log)
+    if (status === 0) return
+    stream.respond(status, new Headers(), true)
+    stream.discard()
   }
 
   onSettings(): void {

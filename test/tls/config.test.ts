@@ -82,6 +82,17 @@ t.test('what a certificate cannot be used for is found before it is used', async
   t.same(paths(checkTls(downstream([leaf], { validation: trusting(authority.pem, { crl: broken }) }))), [
     'validation.crl: list 1 of 1 cannot be parsed',
   ])
+  const bundle = { trustedCa: authority.pem + broken, systemRoots: false, sans: [], acceptUntrusted: false }
+  t.same(paths(checkTls(downstream([leaf], { validation: bundle }))), [
+    'validation.trustedCa: list 1 of 1 cannot be parsed',
+  ])
+  // What has no end would be passed over: fewer authorities, and fewer revocations.
+  const cut = (await authority.revoke(leaf)).slice(0, 200)
+  const passedOver = trusting(authority.pem.slice(0, 200) + authority.pem, { crl: cut + (await authority.revoke()) })
+  t.same(paths(checkTls(downstream([leaf], { validation: passedOver }))), [
+    'validation.trustedCa: has a certificate without an end',
+    'validation.crl: has a revocation list without an end',
+  ])
 })
 
 t.test('names and revocations without authorities are refused', async (t) => {

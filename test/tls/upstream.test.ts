@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { connect as connectRaw, type Socket } from 'node:net'
-import { createServer, type Server, type TLSSocket, type TlsOptions } from 'node:tls'
+import { createServer, type Server, TLSSocket, type TlsOptions } from 'node:tls'
 import t from 'tap'
 import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
 import { tlsStats } from '../../lib/tls/stats.ts'
 import { rawOf, UpstreamTls } from '../../lib/upstream/tls/client.ts'
+import { serverIdentity } from '../../lib/upstream/tls/sni.ts'
 import { resetSocket } from '../../listeners/http1/reset.ts'
 import { Authority } from '../support/certificates.ts'
 import { watchLeaks } from '../support/leaks.ts'
@@ -64,6 +65,11 @@ class Peer {
 
   get counted(): Record<string, number> {
     return this.counters.counted('cluster.test.ssl.')
+  }
+
+  /** The newest connection, on its side. */
+  get last(): TLSSocket {
+    return this.#sockets.findLast((socket) => socket instanceof TLSSocket) as TLSSocket
   }
 
   get port(): number {
@@ -289,4 +295,55 @@ t.test('a connection can be reset', async (t) => {
   t.equal(rawOf(socket)?.destroyed, true)
   await peer.close()
   await assertNoLeaks(leaks)
+})
+
+t.test('a server does not renegotiate: it could become another one', async (t) => {
+  const peer = await Peer.start({ maxVersion: 'TLSv1.2' })
+  const socket = secured(await peer.open(peer.client(upstream())))
+  t.equal(await echo(socket, 'x'), 'x')
+  let done = false
+  peer.last.renegotiate({}, () => {
+    done = true
+  })
+  await within(once(peer.last, 'error'), 'the refusal')
+  t.equal(done, false)
+  await peer.close()
+})
+
+t.test('where the name is validated, no name finds no server good enough', async (t) => {
+  const peer = await Peer.start()
+  const validated = { sni: '', autoSanValidation: true }
+  for (const autoSni of ['authority', 'host', 'none'] as const) {
+    const client = peer.client(upstream({ ...validated, autoSni }))
+    for (const none of ['', ':443', '.', '[']) t.match(refused(await peer.open(client, none)), /verify SAN list/)
+  }
+  const sans = [{ type: 'uri' as const, match: { kind: 'exact' as const, value: 'spiffe://td/web' } }]
+  const named = upstream({ ...validated, autoSni: 'host', validation: trusting(authority.pem, { sans }) })
+  t.equal(await echo(secured(await peer.open(peer.client(named))), 'x'), 'x', 'an endpoint is held to the names listed')
+  const asked = upstream({ ...validated, autoSni: 'authority', validation: trusting(authority.pem, { sans }) })
+  t.match(refused(await peer.open(peer.client(asked))), /verify SAN list/, 'a request is not')
+  t.same(serverIdentity(asked, '', 'A.Example.:1'), serverIdentity(asked, '', 'a.example'), 'one spelling, one pool')
+  await peer.close()
+})
+
+t.test('a session ends with the certificate that began it', async (t) => {
+  const soon = await authority.issue({ dns: ['a.example'], toDays: 60 / 86_400 })
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const peer = await Peer.start({ cert: soon.chain, key: soon.key, maxVersion })
+    const client = peer.client(upstream())
+    const wall = Date.now
+    try {
+      for (const reused of [false, true, true]) {
+        const socket = secured(await peer.open(client))
+        await echo(socket, 'x')
+        t.equal(socket.isSessionReused(), reused)
+      }
+      Date.now = () => wall() + 61_000
+      t.match(refused(await peer.open(client)), /certificate has expired/)
+      t.equal(peer.counted.session_reused, 2)
+    } finally {
+      Date.now = wall
+      await peer.close()
+    }
+  }
 })

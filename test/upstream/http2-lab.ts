@@ -10,6 +10,7 @@ import {
 } from 'node:http2'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import type { Test } from 'tap'
+import type { Address } from '../../lib/core/address.ts'
 import type { Attempt, UpstreamEvents, UpstreamHost, UpstreamInfo, UpstreamStream } from '../../lib/core/attempt.ts'
 import type { Failure } from '../../lib/core/failure.ts'
 import { Headers } from '../../lib/core/headers.ts'
@@ -19,6 +20,7 @@ import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { UpstreamCluster } from '../../lib/upstream/cluster.ts'
 import type { ClusterConfig, ThresholdsConfig } from '../../lib/upstream/config.ts'
 import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
+import type { ReadBuffer } from '../../lib/upstream/socket-reader.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import { describe, type Frame, FrameReader } from '../support/http2-wire.ts'
 
@@ -32,6 +34,10 @@ export interface LabOptions {
   readonly http2?: Partial<Http2Config>
   readonly limits?: Partial<ThresholdsConfig>
   readonly hostname?: string
+  /** A Unix socket instead of `port`. */
+  readonly path?: string
+  /** Undefined: sockets read as Node does by itself. */
+  readonly readBuffer?: ReadBuffer
 }
 
 export interface CallOptions {
@@ -177,6 +183,7 @@ export async function lab(t: Test, options: LabOptions): Promise<Lab> {
     log,
     random: () => 0.5,
     nextConnectionId: () => ++connectionId,
+    ...(options.readBuffer && { readBuffer: options.readBuffer }),
   })
   await cluster.warm()
   t.teardown(async () => {
@@ -203,8 +210,8 @@ function cellOf(metrics: MetricsStore, name: string): number {
   return metrics.has(name) ? metrics.counter(name).v : metrics.gauge(name).v
 }
 
-function configOf({ port, cluster, http2, limits, hostname }: LabOptions): ClusterConfig {
-  const address = { kind: 'ip', host: '127.0.0.1', port } as const
+function configOf({ port, path, cluster, http2, limits, hostname }: LabOptions): ClusterConfig {
+  const address: Address = path === undefined ? { kind: 'ip', host: '127.0.0.1', port } : { kind: 'pipe', path }
   const endpoint = { address, weight: 1, health: 'healthy', ...(hostname && { hostname }) } as const
   return {
     name: 'web',

@@ -1,4 +1,5 @@
 import { createServer as createHttp1Server } from 'node:http'
+import { createServer as createHttp2Server } from 'node:http2'
 import { connect, createServer } from 'node:net'
 import type { Test } from 'tap'
 import t from 'tap'
@@ -259,6 +260,39 @@ t.test('max_requests bounds streams, max_pending_requests those that wait', asyn
   await until(() => answered([a, b]), 'answers')
 })
 
+t.test('who waits at one priority does not hold up the other', async (t) => {
+  for (const protocol of ['http1', 'http2'] as const) {
+    const held: (() => void)[] = []
+    const order: (string | undefined)[] = []
+    const server =
+      protocol === 'http1'
+        ? createHttp1Server((request, response) => {
+            order.push(request.url)
+            held.push(() => response.end())
+          })
+        : createHttp2Server({ settings: { maxConcurrentStreams: 1 } }, (request, response) => {
+            order.push(request.url)
+            held.push(() => response.end())
+          })
+    const port = await listen(t, server)
+    const limits = { maxConnections: 1 }
+    const { call, stat } = await lab(t, { port, limits, cluster: { protocol } })
+    const first = call({ path: '/first' })
+    await until(() => held.length === 1, 'first request')
+    const calls = [call({ path: '/default' }), call({ path: '/default' }), call({ path: '/high', priority: 'high' })]
+    await until(() => held.length === 2, `the other priority (${protocol})`)
+    t.same(order, ['/first', '/high'], protocol)
+    t.equal(stat('upstream_cx_active'), 2)
+    t.equal(stat('upstream_rq_pending_active'), 2)
+    for (let i = 0; i < 4; i++) {
+      await until(() => held.length > i, 'request')
+      held[i]()
+    }
+    await until(() => answered([first, ...calls]), 'answers')
+    t.equal(stat('upstream_rq_pending_active'), 0)
+  }
+})
+
 t.test('an idle connection closes after its time, one in use does not', async (t) => {
   const upstream = await heldUpstream(t)
   const { call, clock, stat } = await lab(t, { port: upstream.port, cluster: { idleTimeoutMs: 30_000 } })
@@ -350,6 +384,24 @@ t.test('a cluster that retires lets its requests finish, also one that came a mo
   await until(() => answered([busy, late]) && drained, 'answers and the end of the connections')
   t.equal(stat('upstream_cx_active'), 0)
   t.equal(stat('upstream_cx_destroy_local'), 2)
+})
+
+t.test('a connection that was kept for a request which gives up closes when its cluster retires', async (t) => {
+  // SETTINGS never come, and only they permit extended CONNECT.
+  const { port, peers } = await rawUpstream(t, () => {})
+  const { cluster, call } = await lab(t, { port, cluster: { idleTimeoutMs: 0 } })
+  const waits = call({ upgrade: true, protocol: 'websocket' })
+  await until(() => peers[0]?.frames.length > 0, 'connection')
+  let drained = false
+  cluster.retire()
+  void cluster.drained().then(() => {
+    drained = true
+  })
+  await settle(5)
+  t.equal(drained, false, 'not before')
+  waits.stream?.cancel()
+  await until(() => drained, 'end of the connection')
+  t.ok(drained)
 })
 
 t.test('a cluster that is destroyed ends what it carries', async (t) => {

@@ -1,4 +1,5 @@
-import { createSecureServer, type Http2SecureServer } from 'node:http2'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { constants, createSecureServer, type Http2SecureServer, type ServerHttp2Stream } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
 import { createServer } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
@@ -227,8 +228,70 @@ t.test('a peer that changes its mind is noticed', async (t) => {
   const third = await run()
   t.same(versions([first, second, third]), ['1.1', '2.0', '1.1'])
   t.equal(third.attempts, 2)
-  t.match(third.failures[0], FAILURES.connectFailed)
+  t.equal(third.failures[0], FAILURES.upstreamUnsent, 'which the router repeats')
   t.equal(stat('upstream_cx_connect_fail'), 1)
+})
+
+t.test('a peer that demands HTTP/1 gets it, with the requests that it has refused', async (t) => {
+  for (const how of ['stream', 'connection'] as const) {
+    const { tls, issued } = await secured()
+    const offers: string[] = []
+    const served: string[] = []
+    const server = createSecureServer({
+      key: issued.key,
+      cert: issued.chain,
+      allowHTTP1: true,
+      ALPNCallback: ({ protocols }) => {
+        offers.push(protocols.join())
+        return protocols[0]
+      },
+    })
+    server.on('stream', (stream: ServerHttp2Stream) => {
+      stream.on('error', () => {})
+      if (how === 'stream') stream.close(constants.NGHTTP2_HTTP_1_1_REQUIRED)
+      else {
+        // It serves what it has accepted.
+        if (stream.id === 1) stream.session?.goaway(constants.NGHTTP2_HTTP_1_1_REQUIRED)
+        stream.respond({ ':status': 200 })
+        stream.end('two')
+      }
+    })
+    server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+      if (request.httpVersionMajor !== 1) return
+      request.resume().on('end', () => {
+        served.push(`${request.method} ${request.url}`)
+        response.end('one')
+      })
+    })
+    const port = await listen(t, server)
+    const { call, clock, stat } = await lab(t, { port, cluster: { tls, protocol: 'auto', idleTimeoutMs: 1_000 } })
+    const run = async (count: number): Promise<Call[]> => {
+      const calls = Array.from({ length: count }, (_, i) => call({ path: `/${i}`, method: 'DELETE', repeat: true }))
+      await until(() => calls.every((c) => c.over), `answers (${how})`)
+      return calls
+    }
+    const first = await run(how === 'stream' ? 3 : 1)
+    for (const c of first) {
+      t.equal(c.text, how === 'stream' ? 'one' : 'two')
+      t.same(c.failures, how === 'stream' ? [FAILURES.upstreamRefused] : [])
+    }
+    for (const c of await run(2)) t.match(c, { text: 'one', attempts: 1 })
+    t.same(served.slice(-2).sort(), ['DELETE /0', 'DELETE /1'])
+    t.equal(served.length, how === 'stream' ? 5 : 2)
+    const idle = async (ms: number): Promise<void> => {
+      await settle(5)
+      clock.advance(ms)
+      await until(() => stat('upstream_cx_active') === 0, 'end of the idle connections')
+    }
+    await idle(2_500)
+    offers.length = 0
+    await run(1)
+    t.same(offers, ['http/1.1'], 'it is not asked again')
+    await idle(601_000)
+    offers.length = 0
+    await run(1)
+    t.equal(offers[0], 'h2,http/1.1', 'but after ten minutes')
+  }
 })
 
 t.test('connections for one name never serve another', async (t) => {

@@ -155,21 +155,27 @@ t.test('a body that is not what its content-length says ends the stream, not the
 
 t.test('a refused stream is safe to repeat, another reset is the upstream’s answer', async (t) => {
   const { port, onStream } = await http2Upstream(t)
-  const codes = [constants.NGHTTP2_REFUSED_STREAM, constants.NGHTTP2_INTERNAL_ERROR, constants.NGHTTP2_NO_ERROR]
+  const codes = [
+    constants.NGHTTP2_REFUSED_STREAM,
+    constants.NGHTTP2_INTERNAL_ERROR,
+    constants.NGHTTP2_NO_ERROR,
+    constants.NGHTTP2_PROTOCOL_ERROR,
+  ]
   onStream((stream) => stream.close(codes.shift()))
   const { call, stat } = await lab(t, { port })
   const results = []
-  for (let i = 0; i < 3; i++) {
+  while (codes.length > 0) {
     const c = call()
     await until(() => c.over, 'reset')
     results.push(c.failure)
   }
-  t.same(results, [FAILURES.upstreamRefused, FAILURES.upstreamReset, FAILURES.upstreamReset])
+  const { upstreamRefused, upstreamReset, upstreamProtocol } = FAILURES
+  t.same(results, [upstreamRefused, upstreamReset, upstreamReset, upstreamProtocol])
   t.match(FAILURES.upstreamRefused, { retry: 'always', status: 503, flag: 'UR', reason: 'remote refused stream reset' })
   t.match(FAILURES.upstreamReset, { retry: 'never', status: 503, flag: 'UR' })
-  t.equal(stat('upstream_rq_rx_reset'), 2)
+  t.equal(stat('upstream_rq_rx_reset'), 3)
   t.equal(stat('upstream_cx_active'), 1, 'the connection lives on')
-  t.equal(stat('http2.rx_reset'), 3)
+  t.equal(stat('http2.rx_reset'), 4)
 })
 
 t.test('a stream refused after its answer has begun was looked at all the same', async (t) => {
@@ -322,6 +328,43 @@ t.test('a response that is complete before its request stops the request, not th
   t.equal(stat('upstream_rq_rx_reset'), 0)
 })
 
+t.test('a request that waits for windows is reset once its response is complete', async (t) => {
+  const wanted = new Set<number>()
+  const { port, peers } = await rawUpstream(t, (f, peer) => {
+    if (f.type === T.SETTINGS && f.flags === 0) peer.send(settings([SETTING.INITIAL_WINDOW_SIZE, 0]), settingsAck())
+    // All of the request is with the session by then.
+    if (f.type === T.HEADERS) wanted.add(f.streamId)
+  })
+  const { call, stat } = await lab(t, { port })
+  const answers: [string, Buffer[], boolean][] = [
+    ['a head', [headers(1, [[':status', '200']], true)], false],
+    ['a body', [headers(3, [[':status', '200']]), data(3, 'x', true)], false],
+    ['trailers', [headers(5, [[':status', '200']]), headers(5, [['x-t', '1']], true)], false],
+    ['a head, to a request with trailers', [headers(7, [[':status', '200']], true)], true],
+  ]
+  const warm = call()
+  await until(() => peers[0]?.frames.some((f) => f.flags === FLAG.ACK && f.type === T.SETTINGS), 'SETTINGS')
+  warm.stream?.cancel()
+  for (const [i, [name, frames, trailers]] of answers.entries()) {
+    const id = 3 + 2 * i
+    for (const f of frames) f.writeUInt32BE(id, 5)
+    const c = call({ method: 'POST', body: 'streamed' })
+    t.equal(c.stream?.write(Buffer.from('waits'), !trailers), true, 'there is room to wait in')
+    if (trailers) c.stream?.trailers(new Headers(['x-t', '1']))
+    await until(() => wanted.has(id), 'request')
+    t.equal(stat('http2.streams_active'), 1)
+    peers[0].send(...frames)
+    await until(() => c.over, 'answer')
+    t.equal(c.status, 200)
+    t.equal(stat('upstream_rq_active'), 0, name)
+    t.equal(stat('http2.streams_active'), 0, name)
+    t.equal(stat('http2.pending_send_bytes'), 0, name)
+    await until(() => peers[0].seen.includes(`RST_STREAM ${id} code 0`), `word of it after ${name}`)
+  }
+  t.equal(peers[0].frames.filter((f) => f.type === T.DATA).length, 0)
+  t.equal(stat('upstream_cx_total'), 1)
+})
+
 t.test('a reader that stalls holds back its own stream and no other', async (t) => {
   const { port, onStream } = await http2Upstream(t, { maxSessionMemory: 100 })
   const size = 4 * 1024 * 1024
@@ -406,6 +449,20 @@ t.test('request trailers arrive', async (t) => {
   late.stream?.trailers(new Headers(['x-t', 'late', 'connection', 'close']))
   await until(() => late.ended, 'answer')
   t.equal(late.headers.get('x-seen'), 'late')
+})
+
+t.test('HTTP_1_1_REQUIRED is the last word of a peer that may only be spoken to in HTTP/2', async (t) => {
+  const { port } = await rawUpstream(
+    t,
+    polite((type, id, peer) => {
+      if (type === T.HEADERS) peer.send(rstStream(id, 13))
+    }),
+  )
+  const { call } = await lab(t, { port })
+  const c = call()
+  await until(() => c.over, 'reset')
+  t.equal(c.failure, FAILURES.upstreamReset)
+  t.equal(c.detail, 'HTTP_1_1_REQUIRED')
 })
 
 t.test('GOAWAY: what the peer never looked at is safe to repeat, what it accepted goes on', async (t) => {

@@ -3,6 +3,7 @@ import { upstreamOptions } from '../end-to-end/bootstrap.ts'
 import { get, post, setup } from '../end-to-end/setup.ts'
 import { settle } from '../support/clock.ts'
 import type { OriginScript } from '../support/origin.ts'
+import { lab, until } from './http2-lab.ts'
 
 /** The connection pool of one host, seen from both of its sides. */
 
@@ -149,6 +150,21 @@ t.test('a body that begins before there is a connection waits, whole and in orde
     [10, 70, 77, 78, 79, 80, 5_000],
   )
   t.equal((await wire.readResponse()).text(), body)
+})
+
+t.test('what is written as soon as there is a connection goes out behind the head', async (t) => {
+  const { origin } = await setup(t)
+  const { call } = await lab(t, { port: origin.port, cluster: { protocol: 'http1' } })
+  const early = call({ method: 'POST', body: 'streamed', headers: ['content-length', '5'] })
+  early.whenConnected = () => {
+    early.stream?.write(Buffer.from('he'), false)
+    early.stream?.write(Buffer.from('llo'), true)
+  }
+  await until(() => early.over, 'the answer')
+  t.equal(early.status, 200)
+  t.equal(early.text, 'hello')
+  t.equal(origin.requests.length, 1)
+  t.same(origin.violations, [])
 })
 
 t.test('a response that is complete before its request costs the connection', async (t) => {

@@ -272,6 +272,19 @@ t.test('the name of a request is that of SNI where a cluster says so, and is ver
     'auto_sni_san_validation: needs a validation_context with trusted_ca or system_root_certs',
   ])
   t.same(ignored({ cluster: auto({ auto_sni: true }) }), ['upstream_http_protocol_options.auto_sni'])
+  const nameless = upstream({ ...trusting, auto_sni_san_validation: true })
+  t.same(mistakes(nameless), ['transport_socket: auto_sni_san_validation needs a name: sni, auto_host_sni or auto_sni'])
+  t.match(clientTls(upstream({ ...trusting, auto_sni_san_validation: true }, auto({ auto_sni: true }))), {
+    autoSni: 'authority',
+    autoSanValidation: true,
+  })
+  const match_typed_subject_alt_names = [{ san_type: 'DNS', matcher: { exact: 'a' } }]
+  const validation_context = { trusted_ca: { filename: '/tls/ca.crt' }, match_typed_subject_alt_names }
+  t.match(
+    clientTls(upstream({ auto_sni_san_validation: true, common_tls_context: { validation_context } })),
+    { autoSanValidation: true, validation: { sans: [{ type: 'dns' }] } },
+    'the names that are listed hold where none is sent',
+  )
 })
 
 t.test("Envoy's defaults hold for what TLS contexts do not say", async (t) => {
@@ -369,6 +382,20 @@ t.test('material that cannot be used is refused where it was named', async (t) =
     /^common_tls_context\.tls_certificates: a client presents one certificate/,
   ])
   t.match(mistakes(certificate(CERTIFICATE), { ...context, readFile: undefined }), [/files are not available/, /files/])
+})
+
+t.test('a secret that stands where it does not belong is not quoted', async (t) => {
+  for (const [fields, expected] of [
+    [{ private_key: 'hunter2' }, 'expected an object, got a text'],
+    [{ private_key: { inline_bytes: 'hunter2!' } }, 'is not base64: a text'],
+    [{ password: 'hunter2' }, 'expected an object, got a text'],
+    [{ pkcs12: ['hunter2'] }, 'expected an object, got a list'],
+    [{ certificate_chain: 'public' }, 'expected an object, got "public"'],
+  ] as [JsonObject, string][]) {
+    const found = mistakes(certificate({ ...CERTIFICATE, ...fields })).join()
+    t.match(found, expected)
+    t.notMatch(found, /hunter2/)
+  }
 })
 
 t.test('a mistake in TLS names file, line and column', async (t) => {

@@ -50,7 +50,7 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
   const metadata = translateMetadata(reader)
   const socket = translateUpstreamSocket(reader, context)
   const { http, serverName } = translateUpstreamProtocol(reader, socket !== undefined)
-  const tls = socket && completeTls(socket, serverName)
+  const tls = socket && completeTls(reader, socket, serverName)
   return {
     name,
     statName: reader.string('alt_stat_name') || name,
@@ -77,11 +77,18 @@ function refuseUnavailable(reader: FieldReader): void {
 }
 
 /** Adds what the protocol options say about TLS; SNI by request wins over all other kinds, as in Envoy. */
-function completeTls(tls: UpstreamTlsConfig, { autoSni, autoSanValidation }: ServerName): UpstreamTlsConfig {
+function completeTls(
+  reader: FieldReader,
+  tls: UpstreamTlsConfig,
+  { autoSni, autoSanValidation }: ServerName,
+): UpstreamTlsConfig {
   if (autoSanValidation !== undefined && !autoSni) {
     autoSanValidation.error('auto_san_validation', 'needs auto_sni')
   } else if (autoSanValidation !== undefined && !hasAuthorities(tls.validation)) {
     autoSanValidation.error('auto_san_validation', 'needs a validation_context with trusted_ca or system_root_certs')
+  }
+  if (tls.autoSanValidation && !autoSni && tls.sni === '' && tls.autoSni === 'none' && !tls.validation?.sans.length) {
+    reader.error('transport_socket', 'auto_sni_san_validation needs a name: sni, auto_host_sni or auto_sni')
   }
   return {
     ...tls,

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { ConfigError } from '../../core/errors.ts'
-import { describe } from '../../proto/describe.ts'
+import { describe, withoutSecret } from '../../proto/describe.ts'
 import { indexPath, namePath } from '../../proto/path.ts'
 import { didYouMean } from '../../proto/suggest.ts'
 import type { NativeConfig } from './config.ts'
@@ -42,7 +42,7 @@ export function pathOf(steps: readonly PropertyKey[]): string {
 
 function errorsOf(issue: Issue): ConfigError[] {
   const path = pathOf(issue.path)
-  if (issue.code !== 'unrecognized_keys') return [new ConfigError(path, messageOf(issue))]
+  if (issue.code !== 'unrecognized_keys') return [new ConfigError(path, withoutSecret(path, messageOf(issue)))]
   const known = issue.message.split(' ')
   return issue.keys.map(
     (key) => new ConfigError(namePath(path, key), `unknown field "${key}"${didYouMean(key, known)}`),

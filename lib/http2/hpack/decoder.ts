@@ -9,6 +9,8 @@ export const DECODED = 0
 export const COMPRESSION = 1
 /** The list exceeds a limit. The table is in step, the connection can go on; the sink holds what came before. */
 export const TOO_LARGE = 2
+/** The list exceeds `abandonBytes`: the rest has not been read, so the decoder is of no more use. */
+export const EXCESSIVE = 3
 
 /** Where decoded fields go: [name, value, ...] as they came, pseudo-headers included, duplicates kept. */
 export interface HeaderSink {
@@ -19,6 +21,11 @@ export interface HeaderListLimits {
   /** Sum of name, value and 32 per field (RFC 9113 §6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE). */
   readonly maxListBytes: number
   readonly maxFields: number
+  /**
+   * How far beyond `maxListBytes` a list is read, only for the sake of the table: a block of 16 KiB can stand for 64 MiB.
+   * Default: to its end.
+   */
+  readonly abandonBytes?: number
 }
 
 /** A larger scratch buffer is given back after the block that needed it. */
@@ -85,8 +92,8 @@ export class HpackDecoder {
   }
 
   /**
-   * Decodes the whole header block `block[from, to)` and appends its fields to `sink.raw`. Answers DECODED, COMPRESSION or
-   * TOO_LARGE; after COMPRESSION the decoder is of no more use. No view of `block` is kept.
+   * Decodes the whole header block `block[from, to)` and appends its fields to `sink.raw`. Answers DECODED, COMPRESSION,
+   * TOO_LARGE or EXCESSIVE; after COMPRESSION and EXCESSIVE the decoder is of no more use. No view of `block` is kept.
    */
   decode(block: Buffer, from: number, to: number, sink: HeaderSink, limits: HeaderListLimits): number {
     this.neverIndexed = NONE
@@ -103,6 +110,7 @@ export class HpackDecoder {
 
   #fields(block: Buffer, at: number, to: number, raw: string[], limits: HeaderListLimits): number {
     const table = this.#table
+    const abandoned = -(limits.abandonBytes ?? Number.MAX_SAFE_INTEGER)
     let room = limits.maxListBytes
     let fields = limits.maxFields
     while (at < to) {
@@ -138,6 +146,7 @@ export class HpackDecoder {
       }
       fields--
       if (room >= 0 && fields >= 0) raw.push(name, value)
+      else if (room < abandoned) return EXCESSIVE
     }
     return room >= 0 && fields >= 0 ? DECODED : TOO_LARGE
   }

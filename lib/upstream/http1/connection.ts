@@ -9,7 +9,8 @@ import { MessageWriter } from '../../http1/body-writer.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY, UNTIL_CLOSE } from '../../http1/framing.ts'
 import { HeadBuffer } from '../../http1/head-buffer.ts'
 import { CLOSE, type Head, HeadParser, KEEP_ALIVE } from '../../http1/head-parser.ts'
-import { describeFailure, type Transport } from '../connect.ts'
+import { describeFailure, resetTransport, type Transport } from '../connect.ts'
+import { closeBehind } from '../farewell.ts'
 import type { ReadTarget } from '../socket-reader.ts'
 import type { Http1Pool } from './pool.ts'
 import { requestHead } from './request-head.ts'
@@ -25,6 +26,7 @@ const MAX_INTERIM = 10
 export class Http1ClientConnection extends Timed implements BodyHandler, ReadTarget, UpstreamInfo {
   readonly protocol = 'HTTP/1.1'
   readonly connectionId: number
+  readonly #transport: Transport
   readonly #socket: Socket
   readonly #pool: Http1Pool
   readonly #heads: HeadBuffer
@@ -49,9 +51,10 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
   openedMs = 0
   idleSinceMs = 0
 
-  constructor(transport: Pick<Transport, 'socket' | 'reader'>, pool: Http1Pool, connectionId: number) {
+  constructor(transport: Transport, pool: Http1Pool, connectionId: number) {
     super()
     const { socket, reader } = transport
+    this.#transport = transport
     this.#socket = socket
     this.#pool = pool
     this.connectionId = connectionId
@@ -158,13 +161,14 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
   #tunnelDone(): void {
     const stream = this.#stream
     this.#stream = undefined
-    this.#socket.destroySoon()
+    closeBehind(this.#socket, this.#pool.wheel)
     stream?.tunnelDone()
   }
 
-  /** The exchange was cancelled: its connection cannot be used for another. */
+  /** The exchange was cancelled: its connection cannot be used for another. A tunnel that breaks off says so by RST. */
   abort(): void {
     this.#stream = undefined
+    if (this.#tunnel) resetTransport(this.#transport, this.#pool.host)
     this.destroy()
   }
 
@@ -352,7 +356,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
       this.#readEnded = true
       if (this.#writeEnded) this.#stream = undefined
       stream?.tunnelData(EMPTY, true, this.#writeEnded)
-      if (this.#writeEnded) this.#socket.destroySoon()
+      if (this.#writeEnded) closeBehind(this.#socket, this.#pool.wheel)
       return
     }
     if (stream !== undefined && this.#headSeen && this.#body.close()) {

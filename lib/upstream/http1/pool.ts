@@ -29,7 +29,9 @@ export class Http1Pool implements HostPool {
   readonly #accounts: HostAccounts
   readonly #idle: Http1ClientConnection[] = []
   readonly #all = new Map<Http1ClientConnection, ConnectionAccount>()
+  /** High priority first: its limits are its own, so that the others' must not hold it up. */
   #pending: Http1ClientStream[] = []
+  #pendingHigh = 0
   #connecting = 0
   #closing = false
   #destroyed = false
@@ -79,14 +81,21 @@ export class Http1Pool implements HostPool {
 
   #wait(stream: Http1ClientStream): void {
     stream.pending = true
-    this.#pending.push(stream)
+    if (stream.attempt.priority === 'high') this.#pending.splice(this.#pendingHigh++, 0, stream)
+    else this.#pending.push(stream)
     // A connection in the making serves one waiting request; more are opened only for those beyond.
     if (this.#connecting < this.#pending.length) this.#connectFor(stream.attempt.priority)
   }
 
-  #connectFor(priority: RoutingPriority): void {
+  #connectFor(priority: RoutingPriority): boolean {
     const limit = this.#accounts.admit(priority, this.#all.size === 0)
     if (limit !== undefined) this.#connect(limit)
+    return limit !== undefined
+  }
+
+  #connectForPending(): void {
+    if (this.#pendingHigh > this.#connecting && this.#connectFor('high')) return
+    if (this.#pendingHigh < this.#pending.length) this.#connectFor('default')
   }
 
   #connect(limit: BreakerLimit): void {
@@ -94,7 +103,7 @@ export class Http1Pool implements HostPool {
     this.#add(transport, this.#accounts.opened(transport.socket, limit))
   }
 
-  #add(transport: Pick<Transport, 'socket' | 'reader'>, account: ConnectionAccount): Http1ClientConnection {
+  #add(transport: Transport, account: ConnectionAccount): Http1ClientConnection {
     this.stats.cxHttp1Total.v++
     this.#connecting++
     const connection = new Http1ClientConnection(transport, this, this.#parts.nextConnectionId())
@@ -103,8 +112,8 @@ export class Http1Pool implements HostPool {
   }
 
   /** Takes over a connection that is ready, with its books. */
-  adopt(account: ConnectionAccount): void {
-    this.#add({ socket: account.socket, reader: undefined }, account).established()
+  adopt(transport: Transport, account: ConnectionAccount): void {
+    this.#add(transport, account).established()
   }
 
   connected(connection: Http1ClientConnection): void {
@@ -140,6 +149,7 @@ export class Http1Pool implements HostPool {
 
   #left(stream: Http1ClientStream): void {
     stream.pending = false
+    if (stream.attempt.priority === 'high') this.#pendingHigh--
     this.#accounts.waited(stream.attempt.priority)
   }
 
@@ -174,7 +184,7 @@ export class Http1Pool implements HostPool {
     if (at >= 0) this.#idle.splice(at, 1)
     if (!connection.connected) this.#connectFailed(account.socket, failure)
     else if (this.#destroyed) this.#failPending(FAILURES.connectFailed, undefined)
-    else if (this.#pending.length > this.#connecting) this.#connectFor(this.#pending[0].attempt.priority)
+    else if (this.#pending.length > this.#connecting) this.#connectForPending()
     if (this.#closing && this.#all.size === 0) this.#site.emptied()
   }
 

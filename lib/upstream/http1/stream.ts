@@ -15,6 +15,8 @@ export class Http1ClientStream implements UpstreamStream {
   #queuedEnd = false
   #queuedTrailers: Headers | undefined = undefined
   #done = false
+  /** The request's head is out: a body may follow. */
+  #begun = false
   /** Waiting for a connection. */
   pending = false
 
@@ -37,6 +39,7 @@ export class Http1ClientStream implements UpstreamStream {
     this.#connection = connection
     this.#events.onConnected(connection)
     if (this.#done) return
+    this.#begun = true
     connection.begin(this)
     const queue = this.#queue
     if (queue === undefined) return
@@ -51,7 +54,7 @@ export class Http1ClientStream implements UpstreamStream {
 
   write(chunk: Buffer, end: boolean): boolean {
     if (this.#done) return true
-    if (this.#connection !== undefined) return this.#connection.write(chunk, end)
+    if (this.#begun) return this.#connection!.write(chunk, end)
     this.#queue ??= []
     this.#queue.push(chunk)
     this.#queuedEnd = end
@@ -60,7 +63,7 @@ export class Http1ClientStream implements UpstreamStream {
 
   trailers(trailers: Headers): void {
     if (this.#done) return
-    if (this.#connection !== undefined) this.#connection.trailers(trailers)
+    if (this.#begun) this.#connection!.trailers(trailers)
     else {
       this.#queue ??= []
       this.#queuedEnd = true

@@ -24,6 +24,8 @@ const LINGER_MS = 1_000
  * one that permits fewer refuses the rest, which is always safe to repeat.
  */
 const OPTIMISTIC_STREAMS = 100
+/** Odd numbers of 31 bits: then a connection has no name for another stream (RFC 9113 §5.1.1). */
+const STREAM_IDS = 2 ** 30
 
 /**
  * The client side of one HTTP/2 connection: a session over its transport, with the deadlines of both.
@@ -66,7 +68,7 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
     this.account = account
     this.connectionId = connectionId
     this.#deadlines = new ConnectionDeadlines(pool.config, pool.random, account.openedMs)
-    this.#requestsLeft = pool.config.maxRequestsPerConnection ?? NEVER
+    this.#requestsLeft = Math.min(pool.config.maxRequestsPerConnection ?? STREAM_IDS, STREAM_IDS)
     const socket = transport.socket
     socket.on('data', (chunk: Buffer) => {
       this.#deadlines.receivedMs = pool.wheel.nowMs
@@ -93,7 +95,7 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
     const chosen = negotiatedProtocol(socket)
     if (chosen !== 'h2' && (chosen !== undefined || pool.wantsAlpn)) {
       this.failure = `TLS_error:the peer chose ${chosen ?? 'no protocol'}, not h2`
-      pool.otherProtocol()
+      pool.otherProtocol(undefined)
       socket.destroy()
       return
     }
@@ -257,11 +259,15 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
     stream.reset(Http2Code.REFUSED_STREAM)
   }
 
+  /** As `onRequest`. */
+  onRefused(): void {}
+
   onSettings(): void {
     if (!this.#closed) this.#pool.settingsChanged(this)
   }
 
-  onGoaway(): void {
+  onGoaway(code: number): void {
+    if (code === Http2Code.HTTP_1_1_REQUIRED) this.#pool.otherProtocol('HTTP/1.1')
     // A drain in two steps sends two.
     if (this.#draining) return
     this.#pool.stats.cxCloseNotify.v++

@@ -39,7 +39,9 @@ export class Http2Pool implements HostPool {
   readonly #all = new Set<Http2ClientConnection>()
   /** Connected and taking streams. */
   readonly #ready: Http2ClientConnection[] = []
+  /** High priority first: its limits are its own, so that the others' must not hold it up. */
   #pending: Http2ClientStream[] = []
+  #pendingHigh = 0
   #connecting = 0
   #peerStreams: number | undefined = undefined
   #closing = false
@@ -120,7 +122,8 @@ export class Http2Pool implements HostPool {
       return
     }
     stream.pending = true
-    this.#pending.push(stream)
+    if (stream.attempt.priority === 'high') this.#pending.splice(this.#pendingHigh++, 0, stream)
+    else this.#pending.push(stream)
     this.#openForPending()
   }
 
@@ -131,11 +134,19 @@ export class Http2Pool implements HostPool {
     let expected = this.#connecting * this.#perConnection
     for (const connection of this.#ready) expected += Math.max(0, connection.capacity - connection.openStreams)
     for (let i = 0; i < MAX_AT_ONCE && this.#pending.length > expected; i++) {
-      const limit = this.#accounts.admit(this.#pending[0].attempt.priority, this.#all.size === 0)
+      const limit = this.#admit(this.#pendingHigh > expected)
       if (limit === undefined) return
       this.#connect(limit)
       expected += this.#perConnection
     }
+  }
+
+  /** `high`: requests of high priority need it. Those of the other one get nothing out of their limits. */
+  #admit(high: boolean): BreakerLimit | undefined {
+    const first = this.#all.size === 0
+    const limit = high ? this.#accounts.admit('high', first) : undefined
+    if (limit !== undefined || this.#pendingHigh === this.#pending.length) return limit
+    return this.#accounts.admit('default', first)
   }
 
   get #perConnection(): number {
@@ -215,11 +226,16 @@ export class Http2Pool implements HostPool {
       else break
     }
     if (this.#pending.length > 0) this.#openForPending()
-    else if (this.#closing) for (const connection of [...this.#ready]) connection.drain()
+    else if (this.#closing) this.#drainAll()
+  }
+
+  #drainAll(): void {
+    for (const connection of [...this.#ready]) connection.drain()
   }
 
   #left(stream: Http2ClientStream): void {
     stream.pending = false
+    if (stream.attempt.priority === 'high') this.#pendingHigh--
     this.#accounts.waited(stream.attempt.priority)
   }
 
@@ -231,9 +247,16 @@ export class Http2Pool implements HostPool {
     if (this.#pending.length > 0) this.#openForPending()
   }
 
-  /** By ALPN the peer has chosen something else. */
-  otherProtocol(): void {
-    this.#site.otherProtocol?.()
+  /**
+   * The peer has chosen something else by ALPN, or demands HTTP/1: whoever waits begins anew. False: this pool's protocol
+   * is the only one that it may be spoken to in.
+   */
+  otherProtocol(demanded: 'HTTP/1.1' | undefined): boolean {
+    const tell = this.#site.otherProtocol
+    if (tell === undefined) return false
+    tell(demanded)
+    this.#failPending(FAILURES.upstreamUnsent, 'the peer speaks another protocol')
+    return true
   }
 
   closed(connection: Http2ClientConnection, busy: boolean): void {
@@ -270,6 +293,8 @@ export class Http2Pool implements HostPool {
     if (at < 0) return
     this.#pending.splice(at, 1)
     this.#left(stream)
+    // A connection that was kept for it alone.
+    if (this.#closing && this.#pending.length === 0) this.#drainAll()
   }
 
   /** A stream that counted has ended, however it did. */
@@ -282,7 +307,7 @@ export class Http2Pool implements HostPool {
   close(): void {
     if (this.#closing) return
     this.#closing = true
-    for (const connection of [...this.#ready]) connection.drain()
+    this.#drainAll()
     if (this.#all.size === 0) this.#site.emptied()
   }
 
@@ -293,7 +318,10 @@ export class Http2Pool implements HostPool {
   }
 }
 
-/** `otherProtocol`: told when a connection turned out to speak something else; where it is set, ALPN has to say h2. */
+/**
+ * `otherProtocol`: told when a connection turned out to speak something else (undefined: whatever it is) or the peer
+ * demands HTTP/1; where it is set, ALPN has to say h2.
+ */
 export interface Http2PoolSite extends PoolSite {
-  readonly otherProtocol?: () => void
+  readonly otherProtocol?: (demanded: 'HTTP/1.1' | undefined) => void
 }

@@ -35,14 +35,14 @@ export function wireHeaders(attempt: Attempt): Headers {
 }
 
 function cleaned(attempt: Attempt): Headers {
-  const { raw } = attempt.headers
+  const { raw, neverIndexed } = attempt.headers
   const out: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     if (isDropped(raw[i], attempt.upgrade)) continue
     // A request that ends with its head has no other length (RFC 9113 §8.1.1).
     out.push(raw[i], attempt.end && raw[i] === 'content-length' ? '0' : raw[i + 1])
   }
-  return new Headers(out)
+  return new Headers(out, undefined, neverIndexed)
 }
 
 function isDropped(name: string, upgrade: boolean): boolean {

@@ -26,7 +26,6 @@ export class Http2ClientStream implements UpstreamStream, StreamHandler {
   #done = false
   #sentEnd: boolean
   #receivedEnd = false
-  #blocked = false
   #paused = false
   /** Something of a response has come. */
   #answered = false
@@ -96,7 +95,6 @@ export class Http2ClientStream implements UpstreamStream, StreamHandler {
     }
     if (this.#owed >= 0 && !this.#pay(chunk.length, end)) return true
     const more = face.write(chunk, end)
-    this.#blocked = !more
     if (end) this.#endSent()
     return more || end
   }
@@ -206,7 +204,6 @@ export class Http2ClientStream implements UpstreamStream, StreamHandler {
   }
 
   onDrain(): void {
-    this.#blocked = false
     if (!this.#done) this.#events.onDrain()
   }
 
@@ -217,12 +214,15 @@ export class Http2ClientStream implements UpstreamStream, StreamHandler {
       case 'goaway':
       case 'peer':
         // Who has begun to answer has looked at the request, whatever it says afterwards.
-        if (!reset.processed && !this.#answered) {
+        if (!this.#answered && (!reset.processed || this.#goesOnWithHttp1(reset.code))) {
           this.fail(FAILURES.upstreamRefused)
           return
         }
         stats.rqRxReset.v++
-        this.fail(FAILURES.upstreamReset, codeName(reset.code))
+        this.fail(
+          reset.code === Http2Code.PROTOCOL_ERROR ? FAILURES.upstreamProtocol : FAILURES.upstreamReset,
+          codeName(reset.code),
+        )
         return
       case 'protocol':
         stats.rqTxReset.v++
@@ -231,6 +231,11 @@ export class Http2ClientStream implements UpstreamStream, StreamHandler {
       case 'connection':
         this.#connectionLost(reset)
     }
+  }
+
+  /** RFC 9113 §7, HTTP_1_1_REQUIRED: told before the request is looked at, which HTTP/1 may serve. */
+  #goesOnWithHttp1(code: number): boolean {
+    return code === Http2Code.HTTP_1_1_REQUIRED && this.#pool.otherProtocol('HTTP/1.1')
   }
 
   #connectionLost(reset: StreamReset): void {
@@ -268,7 +273,7 @@ export class Http2ClientStream implements UpstreamStream, StreamHandler {
   #complete(): void {
     const face = this.#face
     this.#finish()
-    if (!this.#sentEnd || this.#blocked) face?.reset(Http2Code.NO_ERROR)
+    if (face !== undefined && (!this.#sentEnd || face.pendingBytes > 0)) face.reset(Http2Code.NO_ERROR)
   }
 
   /** Releases what the attempt holds, before its last event: a retry from within that event finds the room free. */

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { connect, type SecureContext, TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
 import type { Address } from '../../core/address.ts'
+import { systemClock } from '../../core/clock.ts'
 import type { UpstreamTlsConfig } from '../../tls/config.ts'
 import { secureContext } from '../../tls/context.ts'
 import { rawSocket } from '../../tls/raw-socket.ts'
@@ -17,6 +18,13 @@ export interface TlsHost {
   readonly hostname: string
 }
 
+/** What is kept of a connection for later ones. */
+interface KeptSession {
+  readonly session: Buffer
+  /** End of the certificate that was checked when it began, ms since the epoch: resumption shows it to nobody again. */
+  readonly validToMs: number
+}
+
 function ignore(): void {}
 
 /**
@@ -29,7 +37,7 @@ export class UpstreamTls {
   readonly #alpn: string[] | undefined
   readonly #stats: TlsStats
   readonly #verifier: PeerVerifier
-  readonly #sessions: LRUCache<string, Buffer> | undefined
+  readonly #sessions: LRUCache<string, KeptSession> | undefined
   /** Made at the first connection. */
   #context: SecureContext | undefined = undefined
 
@@ -56,28 +64,36 @@ export class UpstreamTls {
     const identity = this.identity(host.hostname, authority)
     const key = sessionKey(identity)
     this.#context ??= secureContext(this.#config)
+    const kept = this.#kept(key)
     const socket = connect({
       socket: raw,
       secureContext: this.#context,
       servername: identity.serverName,
       ALPNProtocols: this.#alpn,
-      session: this.#sessions?.get(key),
+      session: kept?.session,
       // We judge ourselves: the runtime checks neither resumed sessions nor names other than the host's.
       rejectUnauthorized: false,
       checkServerIdentity: () => undefined,
     })
     raw.on('error', ignore)
     socket.on('error', ignore)
-    new Gate(socket, identity, key, this)
+    new Gate(socket, { identity, key, validToMs: kept?.validToMs ?? Number.POSITIVE_INFINITY }, this)
     return socket
+  }
+
+  #kept(key: string): KeptSession | undefined {
+    const kept = this.#sessions?.get(key)
+    if (kept === undefined || kept.validToMs >= systemClock.wall()) return kept
+    this.#sessions?.delete(key)
+    return undefined
   }
 
   /**
    * Keeps a session of a peer that has passed, until there is a newer one. TLS 1.3 advises to use a ticket once, so that
    * observers cannot link connections; those of a proxy are linked by their addresses, and not all servers renew tickets.
    */
-  keepSession(key: string, session: Buffer): void {
-    this.#sessions?.set(key, session)
+  keepSession(key: string, kept: KeptSession): void {
+    this.#sessions?.set(key, kept)
   }
 
   /** Undefined where the peer passes. */
@@ -100,8 +116,9 @@ export class UpstreamTls {
     if (refusal === 'no-certificate') stats.failVerifyNoCert.v++
     else if (refusal === 'untrusted') stats.failVerifyError.v++
     else stats.failVerifySan.v++
-    // Node's types say Error, what it holds is the name of OpenSSL's result.
-    return new Error(refusalText(refusal, socket.authorizationError as unknown as string | undefined))
+    // Node's types say Error, what it holds is the name of OpenSSL's result; nothing where only our clock says so.
+    const result = socket.authorizationError as unknown as string | null
+    return new Error(refusalText(refusal, result ?? 'CERT_HAS_EXPIRED'))
   }
 
   failed(): void {
@@ -129,22 +146,29 @@ function sessionKey({ serverName, expectedHost }: ServerIdentity): string {
   return `${serverName ?? ''} ${expectedHost ?? ''}`
 }
 
+/** What a connection was opened for, and the end of what the session it offered is good for. */
+interface Opening {
+  readonly identity: ServerIdentity
+  readonly key: string
+  readonly validToMs: number
+}
+
 /**
  * Stands before `secureConnect` until the peer has been judged. An event cannot be taken back by a listener, however
  * early it runs, and Node judges in its own way between handshake and event: so the event itself is held.
  */
 class Gate {
   readonly #socket: TLSSocket
-  readonly #identity: ServerIdentity
-  readonly #key: string
+  readonly #opening: Opening
   readonly #tls: UpstreamTls
+  #validToMs: number
   #passed = false
   #refused = false
 
-  constructor(socket: TLSSocket, identity: ServerIdentity, key: string, tls: UpstreamTls) {
+  constructor(socket: TLSSocket, opening: Opening, tls: UpstreamTls) {
     this.#socket = socket
-    this.#identity = identity
-    this.#key = key
+    this.#opening = opening
+    this.#validToMs = opening.validToMs
     this.#tls = tls
     socket.emit = this.#emit as TLSSocket['emit']
     socket.on('session', this.#onSession)
@@ -162,15 +186,18 @@ class Gate {
 
   #pass(): boolean {
     if (this.#socket.destroyed) return false
-    const error = this.#tls.judge(this.#socket, this.#identity)
+    const error = this.#tls.judge(this.#socket, this.#opening.identity)
     this.#passed = error === undefined
     this.#refused = error !== undefined
     if (error !== undefined) this.#socket.destroy(error)
+    else if (!this.#socket.isSessionReused()) {
+      this.#validToMs = this.#socket.getPeerX509Certificate()?.validToDate.getTime() ?? Number.POSITIVE_INFINITY
+    }
     return this.#passed
   }
 
   readonly #onSession = (session: Buffer): void => {
-    if (this.#passed) this.#tls.keepSession(this.#key, session)
+    if (this.#passed) this.#tls.keepSession(this.#opening.key, { session, validToMs: this.#validToMs })
   }
 
   readonly #onClose = (): void => {

@@ -6,7 +6,7 @@ import type { UpstreamTlsConfig } from '../../tls/config.ts'
 export interface ServerIdentity {
   /** Sent as SNI; undefined: none. Never an IP address (RFC 6066 §3). */
   readonly serverName: string | undefined
-  /** The certificate must name it; undefined: no such demand. May be an IP address. */
+  /** The certificate must name it, in lower case; undefined: no such demand. May be an IP address; '' is in none. */
   readonly expectedHost: string | undefined
 }
 
@@ -20,7 +20,16 @@ export function serverIdentity(config: UpstreamTlsConfig, hostname: string, auth
   // A final dot is part of neither SNI nor certificates.
   const host = wanted.endsWith('.') ? wanted.slice(0, -1) : wanted
   const serverName = host === '' || isIP(host) !== 0 ? undefined : plainServerName(host)
-  return { serverName, expectedHost: config.autoSanValidation && host !== '' ? host : undefined }
+  return { serverName, expectedHost: demandsName(config, host) ? host.toLowerCase() : undefined }
+}
+
+/**
+ * A request without a host finds no certificate good enough, as in Envoy. An endpoint without a name is held to the
+ * configured names, where there are any.
+ */
+function demandsName({ autoSanValidation, autoSni, validation }: UpstreamTlsConfig, host: string): boolean {
+  if (!autoSanValidation) return false
+  return host !== '' || autoSni === 'authority' || validation === undefined || validation.sans.length === 0
 }
 
 function wantedHost({ sni, autoSni }: UpstreamTlsConfig, hostname: string, authority: string): string {

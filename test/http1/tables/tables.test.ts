@@ -308,3 +308,21 @@ t.test('whatever strict llhttp refuses, and every lenient case, is refused or ne
     [],
   )
 })
+
+t.test('heads of any size follow each other on one connection, and none holds bytes of another', (t) => {
+  const head = (size: number, letter: string): string => `GET / HTTP/1.1\r\nx-a: ${letter.repeat(size)}\r\n\r\n`
+  // Below and above what is looked at without gathering: whole, and in two pieces.
+  const sizes = [10, 5_000, 5_000, 10, 20_000, 4_070, 4_080, 10]
+  for (const pieces of [1, 2]) {
+    const heads = new HeadBuffer({ headerBytes: 61_440, lineBytes: 8_192 })
+    for (const [i, size] of sizes.entries()) {
+      const bytes = Buffer.from(head(size, 'abcdefgh'[i]))
+      const at = pieces === 1 ? 0 : bytes.length >> 1
+      if (at > 0) t.equal(heads.take(bytes.subarray(0, at), 0), undefined)
+      t.equal(heads.take(bytes.subarray(at), 0) === head(size, 'abcdefgh'[i]), true, `head ${i} in ${pieces}`)
+      t.equal(heads.next, bytes.length - at)
+      t.equal(heads.started, false)
+    }
+  }
+  t.end()
+})
