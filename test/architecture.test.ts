@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join, posix } from 'node:path'
 import t from 'tap'
 import { blank, functionsOf, importsOf, lineAt, topLevel, withoutBodies } from './support/source-scan.ts'
@@ -377,7 +378,10 @@ t.test('files keep to their size and their names', async (t) => {
 
 t.test('nothing names the place where it was written', async (t) => {
   const others = ['test', 'benchmarks', 'examples'].flatMap((folder) => walk(folder))
-  const named = others.filter((path) => readFileSync(join(ROOT, path), 'utf8').includes(`${dirname(ROOT)}/`))
+  // Everybody may name /tmp: a checkout that lies there is looked for by its own path.
+  const parent = dirname(ROOT)
+  const place = ['/', '/tmp', '/home', '/root', tmpdir()].includes(parent) ? ROOT : parent
+  const named = others.filter((path) => readFileSync(join(ROOT, path), 'utf8').includes(`${place}/`))
   t.same([...sources.filter((s) => FORBIDDEN_PATHS.test(s.text)).map((s) => s.path), ...named], [])
 })
 
