@@ -1,4 +1,5 @@
 import type { Headers } from '../core/headers.ts'
+import { isConnectionField } from './tokens.ts'
 
 /** How names are spelled on the wire (Envoy's `header_key_format`). */
 export type HeaderCase = 'lower' | 'proper' | 'preserve'
@@ -17,7 +18,7 @@ export function fieldLines(headers: Headers, spelling: HeaderCase, skipLength: b
   const cased = headers.cased
   for (let i = 0; i < raw.length; i += 2) {
     let name = raw[i]
-    if (isConnectionField(name) || (skipLength && name === 'content-length')) continue
+    if (isUnwritten(name) || (skipLength && name === 'content-length')) continue
     if (spelling === 'proper') name = properCase(name)
     else if (cased !== undefined) name = cased[i >> 1] ?? name
     out += name + ': ' + raw[i + 1] + '\r\n'
@@ -25,21 +26,9 @@ export function fieldLines(headers: Headers, spelling: HeaderCase, skipLength: b
   return out
 }
 
-function isConnectionField(name: string): boolean {
-  switch (name.length) {
-    case 4:
-      return name === 'host'
-    case 7:
-      return name === 'upgrade'
-    case 10:
-      return name === 'connection' || name === 'keep-alive'
-    case 16:
-      return name === 'proxy-connection'
-    case 17:
-      return name === 'transfer-encoding'
-    default:
-      return false
-  }
+/** Host has its own place, and the fields of the connection are the writer's business. */
+function isUnwritten(name: string): boolean {
+  return isConnectionField(name) || name === 'host'
 }
 
 /** `content-type` → `Content-Type`: letters at the start and after every non-letter, as Envoy's proper_case_words. */

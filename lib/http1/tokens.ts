@@ -91,3 +91,19 @@ function isPort(value: string, from: number): boolean {
   }
   return port <= 65535
 }
+
+/** Fields that concern one connection and have no place in HTTP/2 (RFC 9110 §7.6.1, RFC 9113 §8.2.2). `te` has rules of its own. */
+export function isConnectionField(name: string): boolean {
+  switch (name.length) {
+    case 7:
+      return name === 'upgrade'
+    case 10:
+      return name === 'connection' || name === 'keep-alive'
+    case 16:
+      return name === 'proxy-connection'
+    case 17:
+      return name === 'transfer-encoding'
+    default:
+      return false
+  }
+}

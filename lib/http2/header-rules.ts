@@ -1,6 +1,6 @@
 import type { RequestHead } from '../core/head.ts'
 import { parseContentLength } from '../http1/framing.ts'
-import { isAuthority, isToken, TOKEN } from '../http1/tokens.ts'
+import { isAuthority, isConnectionField, isToken, TOKEN } from '../http1/tokens.ts'
 
 /*
  * RFC 9113 §8: what makes a message malformed. Strict, so that nothing that passes here can become two messages, or
@@ -26,22 +26,6 @@ const TRAILER = 'http2.forbidden_trailer'
 const REQUEST = 0
 const RESPONSE = 1
 const TRAILERS = 2
-
-/** Fields that concern one connection and have no place in HTTP/2 (§8.2.2). `te` has a rule of its own. */
-export function isConnectionField(name: string): boolean {
-  switch (name.length) {
-    case 7:
-      return name === 'upgrade'
-    case 10:
-      return name === 'connection' || name === 'keep-alive'
-    case 16:
-      return name === 'proxy-connection'
-    case 17:
-      return name === 'transfer-encoding'
-    default:
-      return false
-  }
-}
 
 /** Texts from this length on are remembered while their block is read. */
 const LONG_TEXT = 128

@@ -1,5 +1,6 @@
 import type { Headers } from '../core/headers.ts'
 import type { TurnQueue, TurnWork } from '../core/turn.ts'
+import { isConnectionField } from '../http1/tokens.ts'
 import type { Http2Transport } from './contract.ts'
 import {
   CONTINUATION,
@@ -13,7 +14,6 @@ import {
   putFrameHeader,
   putUint32,
 } from './frames.ts'
-import { isConnectionField } from './header-rules.ts'
 import { type HpackEncoder, MAX_BEGIN_BYTES, MAX_STATUS_BYTES, maxEncodedBytes } from './hpack/encoder.ts'
 
 /** DATA of at least this size is lent to the transport as it is, smaller is copied behind the other frames. */

@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import type { Headers } from '../../lib/core/headers.ts'
+import { websocketKey } from '../../lib/core/websocket.ts'
 import { parseContentLength } from '../../lib/http1/framing.ts'
 import { EXPECT_CONTINUE, EXPECT_OTHER, UNDERSCORE } from '../../lib/http1/head-parser.ts'
 import {
@@ -91,7 +91,7 @@ export class Http2ServerStream implements Codec, StreamHandler {
     head.protocol = head.protocol.toLowerCase()
     // HTTP/2 needs no key (RFC 8441 §5), but an HTTP/1 upstream refuses to switch without one.
     if (head.protocol === 'websocket' && !headers.has('sec-websocket-key')) {
-      headers.add('sec-websocket-key', randomBytes(16).toString('base64'))
+      headers.add('sec-websocket-key', websocketKey())
     }
   }
 
