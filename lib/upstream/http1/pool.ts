@@ -1,14 +1,14 @@
-import type { Socket } from 'node:net'
 import type { Attempt, RoutingPriority, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
-import { FAILURES, type Failure } from '../../core/failure.ts'
+import { FAILURES } from '../../core/failure.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
 import { type ConnectionAccount, HostAccounts } from '../accounts.ts'
 import type { BreakerLimit } from '../breaker.ts'
 import type { ClusterConfig } from '../config.ts'
-import { type Connector, describeFailure, type ReadyEvent, type Transport } from '../connect.ts'
+import type { Connector, ReadyEvent, Transport } from '../connect.ts'
 import type { Host, HostPool } from '../host.ts'
 import type { PoolParts, PoolSite } from '../pool.ts'
 import type { ClusterStats } from '../stats.ts'
+import { WaitingLine } from '../waiting-line.ts'
 import { Http1ClientConnection } from './connection.ts'
 import { Http1ClientStream } from './stream.ts'
 
@@ -29,9 +29,7 @@ export class Http1Pool implements HostPool {
   readonly #accounts: HostAccounts
   readonly #idle: Http1ClientConnection[] = []
   readonly #all = new Map<Http1ClientConnection, ConnectionAccount>()
-  /** High priority first: its limits are its own, so that the others' must not hold it up. */
-  #pending: Http1ClientStream[] = []
-  #pendingHigh = 0
+  readonly #line: WaitingLine<Http1ClientStream>
   #connecting = 0
   #closing = false
   #destroyed = false
@@ -46,6 +44,7 @@ export class Http1Pool implements HostPool {
     this.#parts = parts
     this.#connector = connector
     this.#accounts = new HostAccounts(site.host, parts)
+    this.#line = new WaitingLine(this.#accounts, parts.stats.rqPendingFailureEject)
   }
 
   /** True where it has no connection, not even one in the making. */
@@ -80,11 +79,9 @@ export class Http1Pool implements HostPool {
   }
 
   #wait(stream: Http1ClientStream): void {
-    stream.pending = true
-    if (stream.attempt.priority === 'high') this.#pending.splice(this.#pendingHigh++, 0, stream)
-    else this.#pending.push(stream)
+    this.#line.add(stream)
     // A connection in the making serves one waiting request; more are opened only for those beyond.
-    if (this.#connecting < this.#pending.length) this.#connectFor(stream.attempt.priority)
+    if (this.#connecting < this.#line.length) this.#connectFor(stream.attempt.priority)
   }
 
   #connectFor(priority: RoutingPriority): boolean {
@@ -94,8 +91,8 @@ export class Http1Pool implements HostPool {
   }
 
   #connectForPending(): void {
-    if (this.#pendingHigh > this.#connecting && this.#connectFor('high')) return
-    if (this.#pendingHigh < this.#pending.length) this.#connectFor('default')
+    if (this.#line.high > this.#connecting && this.#connectFor('high')) return
+    if (this.#line.high < this.#line.length) this.#connectFor('default')
   }
 
   #connect(limit: BreakerLimit): void {
@@ -125,7 +122,7 @@ export class Http1Pool implements HostPool {
 
   /** A connection is free: it serves the request that waits longest, or rests. */
   idle(connection: Http1ClientConnection): void {
-    const stream = this.#nextPending()
+    const stream = this.#line.take(0)
     if (stream !== undefined) {
       stream.attach(connection)
       return
@@ -139,18 +136,6 @@ export class Http1Pool implements HostPool {
     // Armed once and looked at again when it fires: reuse costs no timer work.
     if (connection.after === undefined && this.config.idleTimeoutMs > 0)
       this.wheel.arm(connection, this.config.idleTimeoutMs)
-  }
-
-  #nextPending(): Http1ClientStream | undefined {
-    const stream = this.#pending.shift()
-    if (stream !== undefined) this.#left(stream)
-    return stream
-  }
-
-  #left(stream: Http1ClientStream): void {
-    stream.pending = false
-    if (stream.attempt.priority === 'high') this.#pendingHigh--
-    this.#accounts.waited(stream.attempt.priority)
   }
 
   #tooOld(connection: Http1ClientConnection): boolean {
@@ -182,37 +167,18 @@ export class Http1Pool implements HostPool {
     this.#accounts.closed(account, connection.busy)
     const at = this.#idle.indexOf(connection)
     if (at >= 0) this.#idle.splice(at, 1)
-    if (!connection.connected) this.#connectFailed(account.socket, failure)
-    else if (this.#destroyed) this.#failPending(FAILURES.connectFailed, undefined)
-    else if (this.#pending.length > this.#connecting) this.#connectForPending()
+    if (!connection.connected) {
+      this.#connecting--
+      this.#accounts.connectFailed()
+      this.#line.connectFailed(failure)
+    } else if (this.#destroyed) this.#line.failAll(FAILURES.connectFailed, undefined)
+    else if (this.#line.length > this.#connecting) this.#connectForPending()
     if (this.#closing && this.#all.size === 0) this.#site.emptied()
-  }
-
-  /** As Envoy: nobody waits on for a host that refuses connections. */
-  #connectFailed(socket: Socket, failure: string | undefined): void {
-    this.#connecting--
-    this.#accounts.connectFailed()
-    const late = failure === 'connection timeout'
-    const { errored } = socket
-    // A timeout says all there is to say: the transport itself reported nothing.
-    if (late) this.#failPending(FAILURES.connectTimeout, undefined)
-    else this.#failPending(FAILURES.connectFailed, errored === null ? failure : describeFailure(errored))
-  }
-
-  #failPending(why: Failure, detail: string | undefined): void {
-    const waiting = this.#pending
-    this.#pending = []
-    this.stats.rqPendingFailureEject.v += waiting.length
-    for (const stream of waiting) this.#left(stream)
-    for (const stream of waiting) stream.fail(why, detail)
   }
 
   /** A stream that still waited was cancelled. */
   abandon(stream: Http1ClientStream): void {
-    const at = this.#pending.indexOf(stream)
-    if (at < 0) return
-    this.#pending.splice(at, 1)
-    this.#left(stream)
+    this.#line.remove(stream)
   }
 
   /** A stream has ended, however it did. */

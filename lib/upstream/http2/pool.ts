@@ -1,5 +1,5 @@
 import type { Attempt, RoutingPriority, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
-import { FAILURES, type Failure } from '../../core/failure.ts'
+import { FAILURES } from '../../core/failure.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
 import type { Http2Stats } from '../../http2/contract.ts'
 import { type ConnectionAccount, HostAccounts } from '../accounts.ts'
@@ -9,6 +9,7 @@ import type { Connector, Transport } from '../connect.ts'
 import type { Host, HostPool } from '../host.ts'
 import type { PoolParts, PoolSite } from '../pool.ts'
 import type { ClusterStats } from '../stats.ts'
+import { WaitingLine } from '../waiting-line.ts'
 import { Http2ClientConnection } from './connection.ts'
 import { Http2ClientStream } from './stream.ts'
 
@@ -39,9 +40,7 @@ export class Http2Pool implements HostPool {
   readonly #all = new Set<Http2ClientConnection>()
   /** Connected and taking streams. */
   readonly #ready: Http2ClientConnection[] = []
-  /** High priority first: its limits are its own, so that the others' must not hold it up. */
-  #pending: Http2ClientStream[] = []
-  #pendingHigh = 0
+  readonly #line: WaitingLine<Http2ClientStream>
   #connecting = 0
   #peerStreams: number | undefined = undefined
   #closing = false
@@ -60,6 +59,7 @@ export class Http2Pool implements HostPool {
     this.#parts = parts
     this.#connector = connector
     this.#accounts = new HostAccounts(site.host, parts)
+    this.#line = new WaitingLine(this.#accounts, parts.stats.rqPendingFailureEject)
   }
 
   /** True where it has no connection, not even one in the making. */
@@ -121,9 +121,7 @@ export class Http2Pool implements HostPool {
       stream.fail(FAILURES.overflow)
       return
     }
-    stream.pending = true
-    if (stream.attempt.priority === 'high') this.#pending.splice(this.#pendingHigh++, 0, stream)
-    else this.#pending.push(stream)
+    this.#line.add(stream)
     this.#openForPending()
   }
 
@@ -133,8 +131,8 @@ export class Http2Pool implements HostPool {
   #openForPending(): void {
     let expected = this.#connecting * this.#perConnection
     for (const connection of this.#ready) expected += Math.max(0, connection.capacity - connection.openStreams)
-    for (let i = 0; i < MAX_AT_ONCE && this.#pending.length > expected; i++) {
-      const limit = this.#admit(this.#pendingHigh > expected)
+    for (let i = 0; i < MAX_AT_ONCE && this.#line.length > expected; i++) {
+      const limit = this.#admit(this.#line.high > expected)
       if (limit === undefined) return
       this.#connect(limit)
       expected += this.#perConnection
@@ -145,7 +143,7 @@ export class Http2Pool implements HostPool {
   #admit(high: boolean): BreakerLimit | undefined {
     const first = this.#all.size === 0
     const limit = high ? this.#accounts.admit('high', first) : undefined
-    if (limit !== undefined || this.#pendingHigh === this.#pending.length) return limit
+    if (limit !== undefined || this.#line.high === this.#line.length) return limit
     return this.#accounts.admit('default', first)
   }
 
@@ -210,22 +208,21 @@ export class Http2Pool implements HostPool {
 
   /** A stream has ended: there may be room. */
   freed(): void {
-    if (this.#pending.length > 0) this.#serve()
+    if (this.#line.length > 0) this.#serve()
   }
 
   /** Gives what waits to the connections that have room, oldest first; opens more where that is not enough. */
   #serve(): void {
-    for (let i = 0; i < this.#pending.length; ) {
-      const stream = this.#pending[i]
+    for (let i = 0; i < this.#line.length; ) {
+      const stream = this.#line.at(i)
       const connection = this.#choose(stream)
       if (connection !== undefined) {
-        this.#pending.splice(i, 1)
-        this.#left(stream)
+        this.#line.take(i)
         this.#start(stream, connection)
       } else if (stream.needsSettings) i++
       else break
     }
-    if (this.#pending.length > 0) this.#openForPending()
+    if (this.#line.length > 0) this.#openForPending()
     else if (this.#closing) this.#drainAll()
   }
 
@@ -233,18 +230,12 @@ export class Http2Pool implements HostPool {
     for (const connection of [...this.#ready]) connection.drain()
   }
 
-  #left(stream: Http2ClientStream): void {
-    stream.pending = false
-    if (stream.attempt.priority === 'high') this.#pendingHigh--
-    this.#accounts.waited(stream.attempt.priority)
-  }
-
   /** It takes no new streams. */
   retired(connection: Http2ClientConnection): void {
     const at = this.#ready.indexOf(connection)
     if (at < 0) return
     this.#ready.splice(at, 1)
-    if (this.#pending.length > 0) this.#openForPending()
+    if (this.#line.length > 0) this.#openForPending()
   }
 
   /**
@@ -255,46 +246,30 @@ export class Http2Pool implements HostPool {
     const tell = this.#site.otherProtocol
     if (tell === undefined) return false
     tell(demanded)
-    this.#failPending(FAILURES.upstreamUnsent, 'the peer speaks another protocol')
+    this.#line.failAll(FAILURES.upstreamUnsent, 'the peer speaks another protocol')
     return true
   }
 
   closed(connection: Http2ClientConnection, busy: boolean): void {
     if (!this.#all.delete(connection)) return
     this.#accounts.closed(connection.account, busy)
-    if (!connection.connected) this.#connectFailed(connection.failure)
-    else this.retired(connection)
-    if (this.#destroyed) this.#failPending(FAILURES.connectFailed, undefined)
-    else if (this.#pending.length > 0) this.#openForPending()
+    if (!connection.connected) {
+      this.#connecting--
+      this.#accounts.connectFailed()
+      this.#line.connectFailed(connection.failure)
+    } else this.retired(connection)
+    if (this.#destroyed) this.#line.failAll(FAILURES.connectFailed, undefined)
+    else if (this.#line.length > 0) this.#openForPending()
     if (this.#closing && this.#all.size === 0) this.#site.emptied()
-  }
-
-  /** As Envoy: nobody waits on for a host that refuses connections. */
-  #connectFailed(failure: string | undefined): void {
-    this.#connecting--
-    this.#accounts.connectFailed()
-    if (failure === 'connection timeout') this.#failPending(FAILURES.connectTimeout, undefined)
-    else this.#failPending(FAILURES.connectFailed, failure)
-  }
-
-  #failPending(why: Failure, detail: string | undefined): void {
-    const waiting = this.#pending
-    this.#pending = []
-    this.stats.rqPendingFailureEject.v += waiting.length
-    for (const stream of waiting) this.#left(stream)
-    for (const stream of waiting) stream.fail(why, detail)
   }
 
   // --- from streams -------------------------------------------------------------------------------------------------
 
   /** A stream that still waited was cancelled. */
   abandon(stream: Http2ClientStream): void {
-    const at = this.#pending.indexOf(stream)
-    if (at < 0) return
-    this.#pending.splice(at, 1)
-    this.#left(stream)
+    if (!this.#line.remove(stream)) return
     // A connection that was kept for it alone.
-    if (this.#closing && this.#pending.length === 0) this.#drainAll()
+    if (this.#closing && this.#line.length === 0) this.#drainAll()
   }
 
   /** A stream that counted has ended, however it did. */
