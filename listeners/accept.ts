@@ -1,23 +1,22 @@
 import type { Socket } from 'node:net'
 import type { ListenerConfig } from '../lib/config/listener.ts'
 import { type Address, canonicalIp, formatAddress } from '../lib/core/address.ts'
-import type { ConnectionInfo } from '../lib/core/connection.ts'
+import type { Cancel } from '../lib/core/clock.ts'
+import { type ConnectionInfo, plainConnection } from '../lib/core/connection.ts'
 import type { Counter, Gauge, Metrics } from '../lib/core/metrics.ts'
+import type { TimerWheel } from '../lib/core/timer-wheel.ts'
 import type { Http2Stats } from '../lib/http2/contract.ts'
 import { http2Stats } from '../lib/http2/stats.ts'
-import type { DownstreamTlsConfig } from '../lib/tls/config.ts'
 import { type TlsStats, tlsStats } from '../lib/tls/stats.ts'
-import { OpeningConnection, type OpeningHost } from './detect/opening.ts'
-import type { ConnectionManager } from './http/connection-manager.ts'
-import { Http1ServerConnection } from './http1/connection.ts'
+import { type ChainHost, FilterChain } from './chain.ts'
+import type { CompiledChain, CompiledListener } from './compile.ts'
 import type { ServerConnection } from './http1/host.ts'
 import { resetSocket } from './http1/reset.ts'
-import { Http2ServerConnection } from './http2/connection.ts'
-import { TlsAcceptor } from './tls/acceptor.ts'
 
 /** What the connections of a listener are made with. */
 export interface ReceptionDeps {
   readonly metrics: Metrics
+  readonly wheel: TimerWheel
   readonly nextConnectionId: () => number
   /** As in `AcceptorParts`. */
   readonly ticketSecret?: Uint8Array
@@ -28,70 +27,91 @@ interface Cells {
   readonly active: Gauge
   readonly overflow: Counter
   readonly destroyed: Counter
-  readonly handshakeTimeouts: Counter
+  readonly noChain: Counter
 }
 
+/** Of chains that have no HTTP in them, ms; a connection manager brings its own. */
+const DRAIN_MS = 600_000
+
 /**
- * The connections of one listener from accept to end: TLS, then the protocol, then what speaks it. All of them ask it for
- * the manager of the moment, so an update is one assignment; those that are still opening count like the others.
+ * The connections of one listener from accept to end: limits, listener filters, the choice of a filter chain. An update
+ * keeps the chains that are still there and drains the others.
  */
-export class Reception implements OpeningHost {
+export class Reception implements ChainHost {
+  readonly wheel: TimerWheel
   readonly http2Stats: Http2Stats
+  readonly handshakeTimeouts: Counter
+  readonly ticketSecret: Uint8Array | undefined
   readonly #deps: ReceptionDeps
   readonly #cells: Cells
   #tlsStats: TlsStats | undefined = undefined
-  readonly #connections = new Set<ServerConnection>()
-  #config: ListenerConfig
-  #manager: ConnectionManager
-  #acceptor: TlsAcceptor | undefined = undefined
+  #compiled: CompiledListener
+  /** In the order of `CompiledListener.chains`. */
+  #chains: FilterChain[]
+  /** Dropped by an update, with connections, each with what cancels the sweep of its idle ones. */
+  readonly #retired = new Map<FilterChain, Cancel>()
+  #size = 0
   #draining = false
   #idle: (() => void) | undefined = undefined
 
-  constructor(config: ListenerConfig, manager: ConnectionManager, deps: ReceptionDeps) {
+  constructor(compiled: CompiledListener, deps: ReceptionDeps) {
     const { metrics } = deps
-    const prefix = `listener.${config.statPrefix}.`
-    this.#config = config
-    this.#manager = manager
+    const prefix = `listener.${compiled.config.statPrefix}.`
+    this.#compiled = compiled
     this.#deps = deps
+    this.wheel = deps.wheel
+    this.ticketSecret = deps.ticketSecret
     // Envoy keeps those of the codec for the whole process.
     this.http2Stats = http2Stats(metrics, '')
+    this.handshakeTimeouts = metrics.counter(`${prefix}downstream_cx_transport_socket_connect_timeout`)
     this.#cells = {
       total: metrics.counter(`${prefix}downstream_cx_total`),
       active: metrics.gauge(`${prefix}downstream_cx_active`),
       overflow: metrics.counter(`${prefix}downstream_cx_overflow`),
       destroyed: metrics.counter(`${prefix}downstream_cx_destroy`),
-      handshakeTimeouts: metrics.counter(`${prefix}downstream_cx_transport_socket_connect_timeout`),
+      noChain: metrics.counter(`${prefix}no_filter_chain_match`),
     }
-    this.#acceptor = this.#makeAcceptor(config.filterChain.tls)
+    this.#chains = compiled.chains.map((chain) => new FilterChain(chain, this))
   }
 
-  #makeAcceptor(tls: DownstreamTlsConfig | undefined): TlsAcceptor | undefined {
-    if (tls === undefined) return undefined
-    const { metrics, ticketSecret } = this.#deps
-    const stats = (this.#tlsStats ??= tlsStats(metrics, `listener.${this.#config.statPrefix}.`))
-    return new TlsAcceptor(tls, { wheel: this.#manager.wheel, stats, ticketSecret })
+  get tlsStats(): TlsStats {
+    this.#tlsStats ??= tlsStats(this.#deps.metrics, `listener.${this.config.statPrefix}.`)
+    return this.#tlsStats
   }
 
   get config(): ListenerConfig {
-    return this.#config
-  }
-
-  get manager(): ConnectionManager {
-    return this.#manager
+    return this.#compiled.config
   }
 
   get draining(): boolean {
     return this.#draining
   }
 
-  /** From now on. Handshakes in progress end as they began. */
-  update(config: ListenerConfig, manager: ConnectionManager): void {
-    const before = this.#config.filterChain.tls
-    const { tls } = config.filterChain
-    this.#config = config
-    this.#manager = manager
-    // Tickets and lazily made contexts stay where nothing has changed.
-    if (JSON.stringify(before) !== JSON.stringify(tls)) this.#acceptor = this.#makeAcceptor(tls)
+  /** How long connections of a dropped listener may stay idle; the longest of its chains. */
+  get drainTimeoutMs(): number {
+    return Math.max(...this.#chains.map(drainTimeOf))
+  }
+
+  /** From now on. */
+  update(compiled: CompiledListener): void {
+    this.#compiled = compiled
+    const before = new Map(this.#chains.map((chain) => [chainKey(chain.config), chain]))
+    this.#chains = compiled.chains.map((next) => {
+      const key = chainKey(next.config)
+      const known = before.get(key)
+      if (known === undefined || !sameBelow(known.config, next.config)) return new FilterChain(next, this)
+      before.delete(key)
+      known.update(next)
+      return known
+    })
+    for (const chain of before.values()) this.#retire(chain)
+  }
+
+  #retire(chain: FilterChain): void {
+    if (chain.size === 0) return
+    const sweep = this.wheel.clock.schedule(drainTimeOf(chain), () => chain.closeIdle())
+    this.#retired.set(chain, sweep)
+    chain.retire()
   }
 
   /** A connection that the listener could not take. */
@@ -101,101 +121,74 @@ export class Reception implements OpeningHost {
 
   /** Takes a socket that came in on `address`. */
   accept(socket: Socket, address: Address): void {
-    const { maxConnections } = this.#config
-    if (maxConnections !== undefined && this.#connections.size >= maxConnections) {
+    const { maxConnections } = this.config
+    if (maxConnections !== undefined && this.#size >= maxConnections) {
       this.#cells.overflow.v++
       resetSocket(socket)
       return
     }
-    const info = this.#describe(socket, address)
-    if (info === undefined) {
+    const facts = this.#describe(socket, address)
+    if (facts === undefined) {
       // The client was gone before we looked.
       socket.destroy()
       return
     }
+    this.#size++
     this.#cells.total.v++
     this.#cells.active.v++
-    const { stats } = this.#manager
-    stats.connections.v++
-    stats.activeConnections.v++
-    const opening = new OpeningConnection(socket, info, this)
-    this.#connections.add(opening)
-    const acceptor = this.#acceptor
-    if (acceptor === undefined) opening.ready(socket, undefined)
-    else this.#secure(acceptor, socket, opening)
+    this.#choose(socket, facts)
   }
 
-  #secure(acceptor: TlsAcceptor, raw: Socket, opening: OpeningConnection): void {
-    const { stats } = opening
-    stats.tlsConnections.v++
-    stats.activeTlsConnections.v++
-    opening.handshake(this.#config.filterChain.transportConnectTimeoutMs ?? 0)
-    acceptor.accept(
-      raw,
-      (socket, tls) => opening.ready(socket, tls),
-      () => opening.failed(),
-    )
+  #choose(socket: Socket, facts: ConnectionInfo): void {
+    const at = this.#compiled.choose(facts)
+    const chain = at < 0 ? undefined : this.#chains[at]
+    if (chain?.hasManager) {
+      chain.take(socket, facts)
+      return
+    }
+    if (chain === undefined) this.#cells.noChain.v++
+    socket.destroy()
+    this.#closed()
   }
 
   #describe(socket: Socket, address: Address): ConnectionInfo | undefined {
     const pipe = address.kind === 'pipe'
     const remote = pipe ? '' : socket.remoteAddress
     if (remote === undefined) return undefined
-    const remoteAddress = canonicalIp(remote)
-    const remotePort = socket.remotePort ?? 0
-    return {
+    return plainConnection({
       id: this.#deps.nextConnectionId(),
-      directRemoteAddress: remoteAddress,
-      directRemotePort: remotePort,
-      remoteAddress,
-      remotePort,
+      remoteAddress: canonicalIp(remote),
+      remotePort: socket.remotePort ?? 0,
       localAddress: pipe ? formatAddress(address) : canonicalIp(socket.localAddress ?? ''),
       localPort: socket.localPort ?? 0,
       kind: address.kind,
-      listenerName: this.#config.name,
-      filterChainName: this.#config.filterChain.name,
-      tls: undefined,
+      listenerName: this.config.name,
+    })
+  }
+
+  chainClosed(chain: FilterChain, _connection: ServerConnection, last: boolean): void {
+    if (last) {
+      this.#retired.get(chain)?.()
+      this.#retired.delete(chain)
     }
+    this.#closed()
   }
 
-  opened(opening: OpeningConnection, connection: Http1ServerConnection | Http2ServerConnection): void {
-    const { stats } = opening
-    if (connection instanceof Http2ServerConnection) {
-      stats.http2Connections.v++
-      stats.activeHttp2Connections.v++
-    } else {
-      stats.http1Connections.v++
-      stats.activeHttp1Connections.v++
-    }
-    this.#connections.delete(opening)
-    this.#connections.add(connection)
-  }
-
-  handshakeExpired(): void {
-    this.#cells.handshakeTimeouts.v++
-  }
-
-  connectionClosed(connection: ServerConnection): void {
-    if (!this.#connections.delete(connection)) return
+  /** One accepted connection is gone. */
+  #closed(): void {
+    this.#size--
     this.#cells.active.v--
     this.#cells.destroyed.v++
-    const { stats } = connection
-    stats.activeConnections.v--
-    stats.destroyed.v++
-    if (connection instanceof Http2ServerConnection) stats.activeHttp2Connections.v--
-    else if (connection instanceof Http1ServerConnection) stats.activeHttp1Connections.v--
-    if (connection.info.tls !== undefined || connection.securing === true) stats.activeTlsConnections.v--
-    stats.connectionLengthMs.record(this.#manager.wheel.clock.now() - connection.openedMs)
-    if (this.#connections.size === 0) this.#idle?.()
+    if (this.#size === 0) this.#idle?.()
   }
 
   /** Resolves when all connections are gone; `Listener.drain` says how. */
   drain(): Promise<void> {
     if (!this.#draining) {
       this.#draining = true
-      for (const connection of this.#connections) connection.drain?.()
+      for (const chain of this.#all()) chain.drain()
     }
-    if (this.#connections.size === 0) return Promise.resolve()
+    if (this.#size === 0) return Promise.resolve()
     return new Promise((resolve) => {
       const before = this.#idle
       this.#idle = () => {
@@ -208,10 +201,31 @@ export class Reception implements OpeningHost {
   /** Ends everything at once. */
   close(): void {
     this.#draining = true
-    for (const connection of this.#connections) connection.destroy()
+    for (const cancel of this.#retired.values()) cancel()
+    for (const chain of this.#all()) chain.destroy()
   }
 
   closeIdle(): void {
-    for (const connection of this.#connections) connection.closeIdle()
+    for (const chain of this.#all()) chain.closeIdle()
   }
+
+  #all(): FilterChain[] {
+    return [...this.#chains, ...this.#retired.keys()]
+  }
+}
+
+/** Chains are told apart by what chooses them. */
+function chainKey({ name, match }: CompiledChain['config']): string {
+  return JSON.stringify([name, match])
+}
+
+/** Connections go on with the next snapshot's HTTP where everything below it stays as it was. */
+function sameBelow(before: CompiledChain['config'], next: CompiledChain['config']): boolean {
+  const below = ({ tls, networkFilters, http }: CompiledChain['config']): string =>
+    JSON.stringify([tls !== undefined, networkFilters, http !== undefined])
+  return below(before) === below(next)
+}
+
+function drainTimeOf(chain: FilterChain): number {
+  return chain.hasManager ? chain.manager.config.drainTimeoutMs : DRAIN_MS
 }

@@ -6,7 +6,7 @@ import { bindRefusal } from '../lib/runtime/bind-refusal.ts'
 import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
 import { applySocketMode } from '../lib/runtime/local-binder.ts'
 import { Reception, type ReceptionDeps } from './accept.ts'
-import type { ConnectionManager } from './http/connection-manager.ts'
+import type { CompiledListener } from './compile.ts'
 
 /** What listeners share within a gateway. */
 export interface ListenerDeps extends ReceptionDeps {
@@ -21,8 +21,8 @@ interface ListeningSocket {
 }
 
 /**
- * One listener: its sockets, and the connections that its reception looks after. An update swaps the connection manager
- * by one assignment; sockets and connections stay.
+ * One listener: its sockets, and the connections that its reception looks after. An update swaps what was
+ * compiled by one assignment; sockets and the connections of chains that are still there stay.
  */
 export class Listener {
   readonly #deps: ListenerDeps
@@ -30,9 +30,9 @@ export class Listener {
   readonly #sockets: ListeningSocket[] = []
   #adopted = 0
 
-  constructor(config: ListenerConfig, manager: ConnectionManager, deps: ListenerDeps) {
+  constructor(compiled: CompiledListener, deps: ListenerDeps) {
     this.#deps = deps
-    this.#reception = new Reception(config, manager, deps)
+    this.#reception = new Reception(compiled, deps)
   }
 
   get name(): string {
@@ -43,8 +43,9 @@ export class Listener {
     return this.#reception.config
   }
 
-  get manager(): ConnectionManager {
-    return this.#reception.manager
+  /** How long connections may stay idle when it is dropped, ms. */
+  get drainTimeoutMs(): number {
+    return this.#reception.drainTimeoutMs
   }
 
   /**
@@ -115,8 +116,8 @@ export class Listener {
   }
 
   /** The next snapshot's configuration for the same addresses; requests from now on use it. */
-  update(config: ListenerConfig, manager: ConnectionManager): void {
-    this.#reception.update(config, manager)
+  update(compiled: CompiledListener): void {
+    this.#reception.update(compiled)
   }
 
   /**

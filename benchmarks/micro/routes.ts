@@ -7,7 +7,7 @@
  * hashed nor in the cache by luck; what that alone costs is measured and taken off.
  */
 import type { Metadata } from '../../lib/chain/filter.ts'
-import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import { type ConnectionInfo, plainConnection } from '../../lib/core/connection.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import { noRuntime } from '../../lib/core/metrics.ts'
 import type { RouteConfig, RouteMatchConfig, RouteTableConfig } from '../../lib/router/config.ts'
@@ -80,19 +80,15 @@ function compile(config: RouteTableConfig): RouteTable<undefined> {
   })
 }
 
-const CONNECTION: ConnectionInfo = {
+const CONNECTION: ConnectionInfo = plainConnection({
   id: 1,
-  directRemoteAddress: '192.0.2.1',
-  directRemotePort: 40_000,
   remoteAddress: '192.0.2.1',
   remotePort: 40_000,
   localAddress: '192.0.2.2',
   localPort: 80,
   kind: 'ip',
   listenerName: '',
-  filterChainName: '',
-  tls: undefined,
-}
+})
 const METADATA: Metadata = { get: () => undefined, merge: () => undefined }
 
 /** One set of samples ready to be asked for in random order. */

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { managerSteps } from '../../listeners/http/compile.ts'
+import { type CompiledListener, listenerSteps } from '../../listeners/compile.ts'
 import type { ConnectionManager } from '../../listeners/http/connection-manager.ts'
 import { Listener } from '../../listeners/listener.ts'
+import type { LowerFilters } from '../chain/factories.ts'
 import type { Scope } from '../chain/filter.ts'
 import type { FilterRegistry } from '../chain/registry.ts'
 import type { ListenerConfig } from '../config/listener.ts'
@@ -23,6 +24,7 @@ import { Handover } from './handover.ts'
 /** What an engine is made of; tests inject clock, random and binder. */
 export interface EngineOptions {
   readonly registry: FilterRegistry
+  readonly filters: LowerFilters
   readonly binder: Binder
   readonly clock: Clock
   readonly log: Log & { setLevel(level: string): void }
@@ -44,7 +46,7 @@ const DRAIN_SWEEP_MS = 1_000
 interface Snapshot {
   readonly config: GatewayConfig
   readonly clusters: ClusterSet
-  readonly managers: ReadonlyMap<string, ConnectionManager>
+  readonly listeners: ReadonlyMap<string, CompiledListener>
   readonly owned: (Disposable | AsyncDisposable)[]
 }
 
@@ -97,11 +99,11 @@ class GatewayEngine implements Engine {
     const clusters = (before?.clusters ?? ClusterSet.empty).next(config.clusters, this.#clusterDeps())
     const owned: Snapshot['owned'] = []
     try {
-      const managers = await this.#compile(config, clusters, owned)
+      const listeners = await this.#compile(config, clusters, owned)
       await this.#warm(clusters)
       const handover = new Handover(this.#leaving(config))
-      const opened = await this.#open(config, managers, handover)
-      this.#swap({ config, clusters, managers, owned }, opened, handover)
+      const opened = await this.#open(config, listeners, handover)
+      this.#swap({ config, clusters, listeners, owned }, opened, handover)
     } catch (error) {
       clusters.retire(before?.clusters ?? ClusterSet.empty)
       await this.#dispose(owned)
@@ -126,10 +128,10 @@ class GatewayEngine implements Engine {
     config: GatewayConfig,
     clusters: ClusterSet,
     owned: Snapshot['owned'],
-  ): Promise<Map<string, ConnectionManager>> {
-    const managers = new Map<string, ConnectionManager>()
+  ): Promise<Map<string, CompiledListener>> {
+    const compiled = new Map<string, CompiledListener>()
     const runtime = runtimeOf(config.runtime)
-    const { clock, log, random, registry } = this.#options
+    const { clock, log, random, registry, filters } = this.#options
     const own = <T extends Disposable | AsyncDisposable>(resource: T): T => {
       owned.push(resource)
       return resource
@@ -147,10 +149,11 @@ class GatewayEngine implements Engine {
       own,
     }
     for (const listener of config.listeners) {
-      const steps = managerSteps(listener.filterChain.http, {
+      const steps = listenerSteps(listener, {
         registry,
+        filters,
         node: config.node,
-        scopeFor: (filterName, statPrefix) => ({ ...scope, filterName, statPrefix: `http.${statPrefix}.` }),
+        scopeFor: (filterName, statPrefix) => ({ ...scope, filterName, statPrefix }),
         own,
         runtime,
         metrics: this.#metrics,
@@ -159,11 +162,10 @@ class GatewayEngine implements Engine {
         random,
         sinks: this.#sinks,
         date: (nowMs) => this.#dateOf(nowMs),
-        bufferLimitBytes: listener.bufferLimitBytes,
       })
-      managers.set(listener.name, await this.#inSlices(steps))
+      compiled.set(listener.name, await this.#inSlices(steps))
     }
-    return managers
+    return compiled
   }
 
   async #inSlices<T>(steps: Generator<undefined, T>): Promise<T> {
@@ -195,7 +197,7 @@ class GatewayEngine implements Engine {
    */
   async #open(
     config: GatewayConfig,
-    managers: ReadonlyMap<string, ConnectionManager>,
+    compiled: ReadonlyMap<string, CompiledListener>,
     handover: Handover,
   ): Promise<Listener[]> {
     const opened: Listener[] = []
@@ -203,7 +205,8 @@ class GatewayEngine implements Engine {
       for (const listener of config.listeners) {
         const known = this.#listeners.get(listener.name)
         if (known !== undefined && sameSockets(known.config, listener)) continue
-        const created = new Listener(listener, managers.get(listener.name) as ConnectionManager, {
+        const created = new Listener(compiled.get(listener.name) as CompiledListener, {
+          wheel: this.#wheel,
           binder: this.#options.binder,
           metrics: this.#metrics,
           nextConnectionId: () => ++this.#connectionId,
@@ -242,7 +245,7 @@ class GatewayEngine implements Engine {
     }
     for (const listener of opened) this.#listeners.set(listener.name, listener)
     for (const config of snapshot.config.listeners) {
-      this.#listeners.get(config.name)?.update(config, snapshot.managers.get(config.name) as ConnectionManager)
+      this.#listeners.get(config.name)?.update(snapshot.listeners.get(config.name) as CompiledListener)
     }
     if (before === undefined) return
     before.clusters.retire(snapshot.clusters)
@@ -251,7 +254,7 @@ class GatewayEngine implements Engine {
 
   /** Its connections close with their next answer, or when they have been idle for the manager's drain time. */
   #retire(listener: Listener): Promise<void> {
-    const sweep = this.#options.clock.schedule(listener.manager.config.drainTimeoutMs, () => listener.closeIdle())
+    const sweep = this.#options.clock.schedule(listener.drainTimeoutMs, () => listener.closeIdle())
     this.#retired.set(listener, sweep)
     return listener.drain().then(() => {
       sweep()
@@ -266,7 +269,7 @@ class GatewayEngine implements Engine {
   async #disposeWhenIdle(snapshot: Snapshot, drained: readonly Promise<void>[]): Promise<void> {
     this.#replaced.add(snapshot)
     await Promise.all(drained)
-    await Promise.all([...snapshot.managers.values()].map((manager) => manager.whenIdle()))
+    await Promise.all(managersOf(snapshot).map((manager) => manager.whenIdle()))
     await this.#dispose(snapshot.owned)
     await snapshot.clusters.drained()
     this.#replaced.delete(snapshot)
@@ -352,6 +355,11 @@ class GatewayEngine implements Engine {
     }
     return this.#date
   }
+}
+
+function managersOf(snapshot: Snapshot): ConnectionManager[] {
+  const chains = [...snapshot.listeners.values()].flatMap((listener) => listener.chains)
+  return chains.map(({ manager }) => manager).filter((manager) => manager !== undefined)
 }
 
 function runtimeOf(values: JsonObject): Runtime {

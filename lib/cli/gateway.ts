@@ -2,6 +2,8 @@ import { fileURLToPath } from 'node:url'
 import { loadBootstrap } from '../../xds-client/envoy/load.ts'
 import type { AdminServer } from '../admin/server.ts'
 import { startAdmin } from '../admin/server.ts'
+import type { LowerFilters } from '../chain/factories.ts'
+import type { AnyListenerFilterFactory, AnyNetworkFilterFactory } from '../chain/network.ts'
 import { type AnyFilterFactory, createFilterRegistry, type FilterRegistry } from '../chain/registry.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { NativeConfig } from '../config/native/config.ts'
@@ -17,7 +19,7 @@ import { localBinder } from '../runtime/local-binder.ts'
 import { createLog, type LevelLog } from '../telemetry/log.ts'
 import { createEngine } from './engine.ts'
 import { envoyContext, loadConfigFile } from './load-config.ts'
-import { standardFilters } from './standard-filters.ts'
+import { lowerFilters, standardFilters } from './standard-filters.ts'
 import { versionLine } from './version.ts'
 
 /** Idle connections close at once, and exchanges get this long to end. */
@@ -26,7 +28,7 @@ const CLOSE_DRAIN_MS = 1_000
 const ADMIN_DRAIN_MS = 25_000
 
 /** What a gateway is made with; each has a default. */
-export interface GatewayOptions {
+export interface GatewayOptions extends LowerFactories {
   /** Filters that the configuration may name, beside the standard ones. They are the same for all its configurations. */
   readonly filters?: readonly AnyFilterFactory[]
   /** The application log. Default: JSON lines of warnings and errors on standard error. */
@@ -83,15 +85,17 @@ export interface Gateway extends AsyncDisposable, Disposable {
 export class EnvoyConfig {
   readonly #config: GatewayConfig
   readonly #filters: readonly AnyFilterFactory[]
+  readonly #lower: LowerFactories
 
-  private constructor(config: GatewayConfig, filters: readonly AnyFilterFactory[]) {
+  private constructor(config: GatewayConfig, filters: readonly AnyFilterFactory[], lower: LowerFactories) {
     this.#config = config
     this.#filters = filters
+    this.#lower = lower
   }
 
   /** Of the gateway's own making. @internal */
-  static of(config: GatewayConfig, filters: readonly AnyFilterFactory[]): EnvoyConfig {
-    return new EnvoyConfig(config, filters)
+  static of(config: GatewayConfig, filters: readonly AnyFilterFactory[], lower: LowerFactories): EnvoyConfig {
+    return new EnvoyConfig(config, filters, lower)
   }
 
   /** Paths of fields that are set and have no effect. */
@@ -108,6 +112,11 @@ export class EnvoyConfig {
   get filters(): readonly AnyFilterFactory[] {
     return this.#filters
   }
+
+  /** @internal */
+  get lower(): LowerFactories {
+    return this.#lower
+  }
 }
 
 /**
@@ -115,7 +124,8 @@ export class EnvoyConfig {
  * of native configurations. Takes about 100 ms, since Envoy's API definitions are loaded first.
  *
  * @param source the path or file URL of a file, or a bootstrap as an object
- * @param options.filters filters that the bootstrap may name, beside the standard ones
+ * @param options.filters filters that the bootstrap may name, beside the standard ones; `networkFilters` and
+ *   `listenerFilters` likewise
  * @throws ConfigRefused with every mistake, each with its file, line and column
  *
  * @example
@@ -123,15 +133,19 @@ export class EnvoyConfig {
  */
 export function loadEnvoyConfig(
   source: string | URL | JsonObject,
-  options: { readonly filters?: readonly AnyFilterFactory[] } = {},
+  options: LowerFactories & { readonly filters?: readonly AnyFilterFactory[] } = {},
 ): EnvoyConfig {
   const filters = options.filters ?? []
-  const context = envoyContext(registryOf(filters).factories)
+  const context = envoyContext(registryOf(filters).factories, lowerOf(options))
   if (typeof source === 'string' || source instanceof URL) {
     const path = typeof source === 'string' ? source : fileURLToPath(source)
-    return EnvoyConfig.of(loadConfigFile(path, context).config, filters)
+    return EnvoyConfig.of(loadConfigFile(path, context).config, filters, options)
   }
-  return EnvoyConfig.of(loadBootstrap({ value: structuredClone(source), place: () => undefined }, context), filters)
+  return EnvoyConfig.of(
+    loadBootstrap({ value: structuredClone(source), place: () => undefined }, context),
+    filters,
+    options,
+  )
 }
 
 /**
@@ -155,8 +169,35 @@ export function loadEnvoyConfig(
  */
 export function createGateway(config: NativeConfig | EnvoyConfig, options: GatewayOptions = {}): Gateway {
   const own = config instanceof EnvoyConfig ? config.filters : factoriesIn(config)
-  const registry = registryOf([...(options.filters ?? []), ...own])
-  return new EmbeddedGateway(readConfig(config, registry), registry, options)
+  const lower = config instanceof EnvoyConfig ? config.lower : {}
+  const known: KnownFilters = {
+    registry: registryOf([...(options.filters ?? []), ...own]),
+    filters: lowerOf({
+      networkFilters: [...(options.networkFilters ?? []), ...(lower.networkFilters ?? [])],
+      listenerFilters: [...(options.listenerFilters ?? []), ...(lower.listenerFilters ?? [])],
+    }),
+  }
+  return new EmbeddedGateway(readConfig(config, known), known, options)
+}
+
+/** Every filter that a gateway knows. */
+interface KnownFilters {
+  readonly registry: FilterRegistry
+  readonly filters: LowerFilters
+}
+
+/** Filters of one's own below HTTP, beside the standard ones. */
+export interface LowerFactories {
+  readonly networkFilters?: readonly AnyNetworkFilterFactory[]
+  readonly listenerFilters?: readonly AnyListenerFilterFactory[]
+}
+
+function lowerOf({ networkFilters, listenerFilters }: LowerFactories): LowerFilters {
+  try {
+    return lowerFilters(networkFilters, listenerFilters)
+  } catch (error) {
+    throw new ConfigRefused([new ConfigError('filters', error instanceof Error ? error.message : String(error))])
+  }
 }
 
 /** The standard filters and these; one that is named twice counts once. */
@@ -168,8 +209,8 @@ function registryOf(filters: readonly AnyFilterFactory[]): FilterRegistry {
   }
 }
 
-function readConfig(config: NativeConfig | EnvoyConfig, registry: FilterRegistry): GatewayConfig {
-  if (!(config instanceof EnvoyConfig)) return readNativeConfig(config, { registry })
+function readConfig(config: NativeConfig | EnvoyConfig, { registry, filters }: KnownFilters): GatewayConfig {
+  if (!(config instanceof EnvoyConfig)) return readNativeConfig(config, { registry, filters })
   const unknown = config.filters.filter((factory) => registry.byType.get(factory.typeUrls[0]) !== factory)
   if (unknown.length === 0) return config.config
   throw new ConfigRefused(
@@ -181,7 +222,7 @@ function readConfig(config: NativeConfig | EnvoyConfig, registry: FilterRegistry
 
 class EmbeddedGateway implements Gateway {
   readonly closed: Promise<void>
-  readonly #registry: FilterRegistry
+  readonly #known: KnownFilters
   readonly #clock: Clock
   readonly #log: LevelLog | (Log & { setLevel(level: string): void })
   readonly #engine: Engine
@@ -194,13 +235,15 @@ class EmbeddedGateway implements Gateway {
   /** Starting, applying and closing happen one after the other. */
   #turn: Promise<void> = Promise.resolve()
 
-  constructor(config: GatewayConfig, registry: FilterRegistry, options: GatewayOptions) {
+  constructor(config: GatewayConfig, known: KnownFilters, options: GatewayOptions) {
+    const { registry, filters } = known
     this.#initial = config
-    this.#registry = registry
+    this.#known = known
     this.#clock = options.clock ?? systemClock
     this.#log = options.log === undefined ? createLog({ level: 'warn' }) : withLevel(options.log)
     this.#engine = createEngine({
       registry,
+      filters,
       binder: localBinder,
       clock: this.#clock,
       log: this.#log,
@@ -228,7 +271,7 @@ class EmbeddedGateway implements Gateway {
 
   async apply(config: NativeConfig | EnvoyConfig): Promise<void> {
     // Read now: the caller may change its objects as soon as this returns.
-    const next = readConfig(config, this.#registry)
+    const next = readConfig(config, this.#known)
     return this.#inTurn(async () => {
       if (this.#running === undefined) throw new Error('start() the gateway before apply()')
       await this.#use(next)

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { FilterParser } from '../../xds-client/envoy/context.ts'
 import type { EnvoyLoadContext } from '../../xds-client/envoy/load.ts'
 import { loadBootstrap } from '../../xds-client/envoy/load.ts'
+import type { LowerFilters } from '../chain/factories.ts'
 import type { AnyFilterFactory } from '../chain/registry.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { ParsedConfig } from '../config/parse.ts'
@@ -11,9 +12,13 @@ import { createProtoRegistry } from '../proto/registry.ts'
 import { RuleChecker } from '../proto/rules.ts'
 import { checkFormat } from '../telemetry/format.ts'
 import { checkTls } from '../tls/check.ts'
+import { lowerFilters } from './standard-filters.ts'
 
 /** Everything that reading Envoy's resources needs, for the filters that this gateway has. About 100 ms of work. */
-export function envoyContext(factories: readonly AnyFilterFactory[]): EnvoyLoadContext {
+export function envoyContext(
+  factories: readonly AnyFilterFactory[],
+  lower: LowerFilters = lowerFilters(),
+): EnvoyLoadContext {
   const registry = createProtoRegistry()
   const filters = new Map<string, FilterParser>()
   for (const factory of factories) for (const typeUrl of factory.typeUrls) filters.set(typeUrl, factory)
@@ -21,6 +26,8 @@ export function envoyContext(factories: readonly AnyFilterFactory[]): EnvoyLoadC
     registry,
     rules: new RuleChecker(registry),
     filters,
+    networkFilters: lower.network.byType,
+    listenerFilters: lower.listener.byType,
     checks: {
       format: (text) => checkFormat({ kind: 'text', text }).errors[0],
       pathTemplate: (pattern) => complaint(() => templateToRegex(pattern)),

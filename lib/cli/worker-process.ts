@@ -6,7 +6,7 @@ import { runWorker } from '../runtime/worker.ts'
 import { createLog } from '../telemetry/log.ts'
 import { createEngine } from './engine.ts'
 import { fromSettings } from './settings.ts'
-import { standardFilters } from './standard-filters.ts'
+import { lowerFilters, standardFilters } from './standard-filters.ts'
 
 /** V8's, under `--expose-gc`. */
 declare const gc: Collect | undefined
@@ -24,7 +24,7 @@ runWorker({
     const log = createLog({ level: fromSettings(settings).logLevel })
     process.on('exit', () => log.flush())
     const registry = createFilterRegistry(standardFilters())
-    const parts = { registry, binder, serving, ticketSecret, log }
+    const parts = { registry, filters: lowerFilters(), binder, serving, ticketSecret, log }
     return { engine: createEngine({ ...parts, clock: systemClock, random: Math.random }), log }
   },
 })

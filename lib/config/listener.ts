@@ -2,7 +2,7 @@ import type { HttpFilter } from '../chain/filter.ts'
 import type { Address } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
 import type { Http2Config } from '../http2/config.ts'
-import type { CidrConfig, StringMatchConfig } from '../match/config.ts'
+import type { CidrConfig, MatcherTreeConfig, StringMatchConfig } from '../match/config.ts'
 import type { HeaderValueConfig, RouteTableConfig, UpgradeConfig } from '../router/config.ts'
 import type { AccessLogConfig, AccessLogFilterConfig, FormatConfig } from '../telemetry/config.ts'
 import type { DownstreamTlsConfig } from '../tls/config.ts'
@@ -117,30 +117,88 @@ export interface NetworkFilterConfig {
   readonly config: Json
 }
 
+/** Envoy's `FilterChainMatch`: empty lists and what is undefined match everything. */
+export interface FilterChainMatchConfig {
+  readonly destinationPort?: number
+  readonly destinations: readonly CidrConfig[]
+  /** Exact names and `*.suffix`, lower case. */
+  readonly serverNames: readonly string[]
+  readonly transportProtocol?: 'raw_buffer' | 'tls'
+  readonly applicationProtocols: readonly string[]
+  readonly directSources: readonly CidrConfig[]
+  readonly sourceType: 'any' | 'same-ip-or-loopback' | 'external'
+  readonly sources: readonly CidrConfig[]
+  readonly sourcePorts: readonly number[]
+}
+
 export interface FilterChainConfig {
+  /** May be ''; unique where the listener has a `chainMatcher`. */
   readonly name: string
-  /** Run before the terminal one, in order. */
+  /** Undefined: every connection. */
+  readonly match?: FilterChainMatchConfig
+  /** In order. Without `http` the last one is terminal; without either, connections are closed. */
   readonly networkFilters: readonly NetworkFilterConfig[]
-  readonly http: HttpConnectionManagerConfig
+  /** Ends the chain. */
+  readonly http?: HttpConnectionManagerConfig
   /** Undefined: plaintext. */
   readonly tls?: DownstreamTlsConfig
   /** Layer-7 deadline for the transport handshake. */
   readonly transportConnectTimeoutMs?: number
 }
 
-/** One listener. In this version each has a single filter chain, without match. */
+/** Which connections a listener filter leaves alone (Envoy's `filter_disabled`). */
+export type ListenerFilterConditionConfig =
+  | { readonly kind: 'any' }
+  | { readonly kind: 'destination-ports'; readonly start: number; readonly end: number }
+  | { readonly kind: 'not'; readonly of: ListenerFilterConditionConfig }
+  | { readonly kind: 'and' | 'or'; readonly of: readonly ListenerFilterConditionConfig[] }
+
+export interface ListenerFilterConfig {
+  readonly name: string
+  readonly typeUrl: string
+  readonly config: Json
+  readonly disabledFor?: ListenerFilterConditionConfig
+}
+
+/** TCP keep-alive; what is undefined is the system's. */
+export interface KeepaliveConfig {
+  readonly idleS?: number
+  readonly intervalS?: number
+  readonly probes?: number
+}
+
+/** One listener. */
 export interface ListenerConfig {
   readonly name: string
   readonly statPrefix: string
-  /** The first is the main one. */
+  /** The first is the main one. None: an internal listener, or one without a port of its own. */
   readonly addresses: readonly Address[]
+  /** Reached by other parts of this gateway alone. */
+  readonly internal: boolean
+  /** Per connection and direction; soft. */
   readonly bufferLimitBytes: number
-  readonly filterChain: FilterChainConfig
-  readonly listenerFilters: readonly NetworkFilterConfig[]
+  /** At least one, or `defaultFilterChain`. */
+  readonly filterChains: readonly FilterChainConfig[]
+  /** For connections that match none. */
+  readonly defaultFilterChain?: FilterChainConfig
+  /** Chooses by name instead of the chains' own matches. */
+  readonly chainMatcher?: MatcherTreeConfig<string>
+  readonly listenerFilters: readonly ListenerFilterConfig[]
+  /** For all listener filters together; 0: none. */
   readonly listenerFiltersTimeoutMs: number
+  /** Connections whose listener filters take too long go on with what is known, instead of being closed. */
+  readonly continueOnListenerFiltersTimeout: boolean
   readonly backlog: number
+  readonly keepalive?: KeepaliveConfig
+  /** `modify-only`: connections are not drained when the gateway fails its health checks. */
+  readonly drainType: 'default' | 'modify-only'
   /** Accepted connections of this listener per worker; undefined: no limit of its own. */
   readonly maxConnections?: number
+  /** The same per address of direct peers; undefined: none. */
+  readonly maxConnectionsPerSource?: number
+  /** The gateway's own limit of connections does not count here. */
+  readonly ignoreGlobalLimit: boolean
+  /** One line per connection. */
   readonly accessLogs: readonly AccessLogConfig[]
   readonly metadata?: JsonObject
 }

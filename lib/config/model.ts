@@ -24,6 +24,8 @@ export interface GatewayConfig {
   readonly admin?: AdminConfig
   readonly listeners: readonly ListenerConfig[]
   readonly clusters: readonly ClusterConfig[]
+  /** Downstream connections of all listeners together, per worker; undefined: no limit. */
+  readonly maxConnections?: number
   /** Flattened static runtime layers; later layers have won. */
   readonly runtime: JsonObject
   /** Fields that were set and have no effect, by path: for the config dump. */

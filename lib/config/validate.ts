@@ -4,7 +4,7 @@ import { checkAddress, checkCluster } from './checks/clusters.ts'
 import { checkHttp } from './checks/http.ts'
 import { type CheckContext, type OriginFinder, Spot } from './checks/spot.ts'
 import { checkTls } from './checks/tls.ts'
-import type { ListenerConfig } from './listener.ts'
+import type { FilterChainConfig, ListenerConfig } from './listener.ts'
 import type { GatewayConfig } from './model.ts'
 
 export type { OriginFinder }
@@ -54,7 +54,7 @@ function checkListeners(listeners: readonly ListenerConfig[], root: Spot, owners
   root.each('listeners', listeners, (listener, at) => {
     checkName(listener.name, 'listener', { spot: at, names })
     const addresses = at.field('addresses', listener.addresses)
-    if (listener.addresses.length === 0) addresses.error('must not be empty')
+    if (listener.addresses.length === 0 && !listener.internal) addresses.error('must not be empty')
     listener.addresses.forEach((address, i) => {
       const where = addresses.item(i, address)
       checkAddress(address, where)
@@ -63,14 +63,18 @@ function checkListeners(listeners: readonly ListenerConfig[], root: Spot, owners
     at.each('listenerFilters', listener.listenerFilters, ({ name }, where) =>
       where.error(`listener filter "${name}" is not available yet`),
     )
-    const chain = at.field('filterChain', listener.filterChain)
-    chain.each('networkFilters', listener.filterChain.networkFilters, ({ name }, where) =>
-      where.error(`network filter "${name}" is not available yet`),
-    )
-    const { tls } = listener.filterChain
-    if (tls !== undefined) checkTls(tls, chain.field('tls', tls))
-    checkHttp(listener.filterChain.http, chain.field('http', listener.filterChain.http))
+    at.each('filterChains', listener.filterChains, checkChain)
+    const { defaultFilterChain: standard } = listener
+    if (standard !== undefined) checkChain(standard, at.field('defaultFilterChain', standard))
   })
+}
+
+function checkChain(chain: FilterChainConfig, at: Spot): void {
+  at.each('networkFilters', chain.networkFilters, ({ name }, where) =>
+    where.error(`network filter "${name}" is not available yet`),
+  )
+  if (chain.tls !== undefined) checkTls(chain.tls, at.field('tls', chain.tls))
+  if (chain.http !== undefined) checkHttp(chain.http, at.field('http', chain.http))
 }
 
 function checkName(

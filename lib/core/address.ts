@@ -1,13 +1,33 @@
 import { isIPv4, isIPv6 } from 'node:net'
 
-/** Where something listens or connects to. */
+/** Where something listens or connects to: a socket. */
 export type Address =
   | { readonly kind: 'ip'; readonly host: string; readonly port: number }
   | { readonly kind: 'pipe'; readonly path: string; readonly mode?: number }
 
-/** `10.0.0.1:80`, `[::1]:80`, or the path of a Unix socket: how Envoy prints addresses in logs and admin. */
-export function formatAddress(address: Address): string {
-  return address.kind === 'pipe' ? address.path : formatHostPort(address.host, address.port)
+/** An internal listener of this process: reached through memory. `endpointId` tells endpoints of one listener apart. */
+export interface InternalAddress {
+  readonly kind: 'internal'
+  readonly listener: string
+  readonly endpointId?: string
+}
+
+/** What an endpoint of a cluster may be. */
+export type EndpointAddress = Address | InternalAddress
+
+/**
+ * `10.0.0.1:80`, `[::1]:80`, the path of a Unix socket, or `envoy://listener/id`: how Envoy prints addresses in logs and
+ * admin.
+ */
+export function formatAddress(address: EndpointAddress): string {
+  switch (address.kind) {
+    case 'ip':
+      return formatHostPort(address.host, address.port)
+    case 'pipe':
+      return address.path
+    case 'internal':
+      return `envoy://${address.listener}/${address.endpointId ?? ''}`
+  }
 }
 
 export function formatHostPort(host: string, port: number): string {

@@ -1,3 +1,4 @@
+import type { ConnectionInfo } from './connection.ts'
 import type { Failure } from './failure.ts'
 import type { Protocol, RequestHead } from './head.ts'
 import type { Headers } from './headers.ts'
@@ -20,6 +21,11 @@ export interface Attempt {
    * `onUpgraded`.
    */
   readonly upgrade: boolean
+  /**
+   * The connection that the request came in on, for what upstream connections take from it (PROXY header, source address,
+   * server name); undefined for requests of the gateway's own.
+   */
+  readonly downstream: ConnectionInfo | undefined
   /** What the client speaks, for clusters that answer in kind. */
   readonly downstreamProtocol: Protocol
   /** Interim 100s are passed on instead of dropped (`proxy_100_continue`). */
@@ -64,6 +70,39 @@ export interface UpstreamStream {
   cancel(): void
 }
 
+/** What a raw connection to a host is wanted for. */
+export interface ByteAttempt {
+  readonly priority: RoutingPriority
+  /** As in `Attempt`. */
+  readonly downstream: ConnectionInfo | undefined
+}
+
+/** What a raw upstream connection reports. Nothing follows `onClosed`. */
+export interface ByteEvents {
+  /** Connected, TLS and headers of the transport included: `write` is welcome from here on. */
+  onConnected(info: UpstreamInfo): void
+  /** False: nothing more until `resume`. */
+  onData(chunk: Buffer): boolean
+  /** The upstream's FIN: it sends no more and may still read. */
+  onEnd(): void
+  /** After a `write` that answered false: more may be written. */
+  onDrain(): void
+  /** Gone. Undefined: both directions had ended, or it was `reset` by its owner. */
+  onClosed(why: Failure | undefined, detail?: string): void
+}
+
+/** A raw connection to one host: bytes both ways, no pooling. */
+export interface ByteStream {
+  /** False: wait for `onDrain`. What was written is taken in any case, before `onConnected` too. */
+  write(chunk: Buffer): boolean
+  /** Half-close: FIN once everything written has left. */
+  end(): void
+  pause(): void
+  resume(): void
+  /** Ends at once, with RST where the transport can. Idempotent. */
+  reset(): void
+}
+
 /** One endpoint, as whoever chose it may see it. */
 export interface UpstreamHost {
   /** `ip:port` or the pipe's path. */
@@ -91,6 +130,11 @@ export interface Cluster {
   pick(context: PickContext): UpstreamHost | Failure
   /** Starts one attempt on a host that `pick` answered. Undefined where it failed at once (`onReset` has told why). */
   open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined
+  /**
+   * Opens a connection of its own to a host that `pick` answered and hands over its bytes, through the cluster's transport
+   * (TLS, PROXY header). Undefined where it failed at once (`onClosed` has told why).
+   */
+  connect(host: UpstreamHost, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined
   health(): { readonly healthy: number; readonly degraded: number; readonly total: number }
   /** Counts one final response and its time. */
   completed(status: number, elapsedMs: number): void

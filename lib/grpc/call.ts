@@ -130,6 +130,7 @@ export class Call<I, O> extends Timed implements GrpcCall<I>, UpstreamEvents, In
       end: false,
       priority: defaults.priority,
       upgrade: false,
+      downstream: undefined,
       downstreamProtocol: 'HTTP/2',
       forwardContinue: false,
     }

@@ -143,6 +143,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
         end: this.#bodyless,
         priority: this.#action.priority,
         upgrade: exchange.head.protocol !== undefined || exchange.head.method === 'CONNECT',
+        downstream: exchange.connection,
         downstreamProtocol: info.protocol,
         forwardContinue: exchange.request.has('expect'),
       },

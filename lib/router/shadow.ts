@@ -88,6 +88,7 @@ export class Shadow extends Timed implements UpstreamEvents {
         end: bodyless,
         priority: 'default',
         upgrade: false,
+        downstream: undefined,
         downstreamProtocol: this.#protocol,
         forwardContinue: false,
       },

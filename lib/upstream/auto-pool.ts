@@ -63,7 +63,7 @@ export class AutoPool implements HostPool {
     const { connectors, config, wheel } = this.#parts
     const limit = this.#parts.breakers.of(attempt.priority).connections
     limit.acquire()
-    const transport = connectors.auto.open(this.#site.host, this.#site.authority)
+    const transport = connectors.auto.open(this.#site.host, this.#site.wish)
     const probe = new Probe(transport, this.#accounts.opened(transport.socket, limit), this)
     wheel.arm(probe, config.connectTimeoutMs)
     return probe

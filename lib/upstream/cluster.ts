@@ -1,5 +1,16 @@
-import type { Attempt, Cluster, PickContext, UpstreamEvents, UpstreamHost, UpstreamStream } from '../core/attempt.ts'
+import type {
+  Attempt,
+  ByteAttempt,
+  ByteEvents,
+  ByteStream,
+  Cluster,
+  PickContext,
+  UpstreamEvents,
+  UpstreamHost,
+  UpstreamStream,
+} from '../core/attempt.ts'
 import { FAILURES, type Failure } from '../core/failure.ts'
+import type { InternalListeners } from '../core/internal-listeners.ts'
 import type { Log, Metrics } from '../core/metrics.ts'
 import type { ClusterStatus } from '../core/status.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
@@ -9,7 +20,7 @@ import { tlsStats } from '../tls/stats.ts'
 import { type Balancer, createBalancer } from './balance/balancer.ts'
 import { CircuitBreakers } from './breaker.ts'
 import type { ClusterConfig } from './config.ts'
-import { Connectors } from './connect.ts'
+import { Connectors, type ConnectWish } from './connect.ts'
 import { createDiscovery } from './discovery/create-discovery.ts'
 import type { Discovery } from './discovery/discovery.ts'
 import type { DnsResolvers } from './discovery/dns/resolver.ts'
@@ -18,6 +29,7 @@ import { HostSet } from './host-set.ts'
 import { createHostPool, type PoolParts } from './pool.ts'
 import type { ReadBuffer } from './socket-reader.ts'
 import { type ClusterStats, clusterStats } from './stats.ts'
+import { ByteConnections } from './tcp/byte-connections.ts'
 import { TrafficMeter } from './traffic.ts'
 
 /** What clusters share within a gateway. */
@@ -30,7 +42,11 @@ export interface ClusterDeps {
   readonly nextConnectionId: () => number
   /** For the reads of HTTP/1 sockets; undefined: they read as Node does by itself. */
   readonly readBuffer?: ReadBuffer
+  /** Undefined: endpoints that are internal listeners cannot be reached. */
+  readonly internal?: InternalListeners
 }
+
+const NO_WISH: ConnectWish = Object.freeze({ authority: '', downstream: undefined })
 
 /**
  * One upstream cluster: membership from its discovery, a balancer over it, a pool per host. Lives as long as its
@@ -46,6 +62,7 @@ export class UpstreamCluster implements Cluster {
   readonly #balancer: Balancer
   readonly #discovery: Discovery
   readonly #poolParts: PoolParts
+  readonly #bytes: ByteConnections
   /** All that have connections or may get some, those of removed hosts included. */
   readonly #pools = new Set<HostPool>()
   #started: Promise<void> | undefined = undefined
@@ -77,6 +94,7 @@ export class UpstreamCluster implements Cluster {
       connectors: new Connectors(config, {
         stats: config.tls && tlsStats(deps.metrics, `cluster.${config.statName}.`),
         readBuffer: deps.readBuffer,
+        internal: deps.internal,
       }),
       random: deps.random,
       get http2Stats(): Http2Stats {
@@ -86,6 +104,7 @@ export class UpstreamCluster implements Cluster {
       },
       nextConnectionId: deps.nextConnectionId,
     }
+    this.#bytes = new ByteConnections(this.#poolParts)
     this.counters = {
       timeout: stats.rqTimeout,
       retry: stats.rqRetry,
@@ -146,13 +165,21 @@ export class UpstreamCluster implements Cluster {
     const target = host as Host
     if (target.pool !== undefined) return target.pool.open(attempt, events)
     const emptied = (): void => this.#emptied(target, pool)
-    const pool = createHostPool({ host: target, authority: '', emptied }, this.#poolParts)
+    const pool = createHostPool({ host: target, wish: NO_WISH, emptied }, this.#poolParts)
     target.pool = pool
     this.#pools.add(pool)
     const stream = pool.open(attempt, events)
     // A choice made just before the host or the cluster went away: it is served, and nothing is kept for later.
     if (this.#retired || !this.hosts.all.includes(target)) pool.close()
     return stream
+  }
+
+  connect(host: UpstreamHost, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined {
+    if (this.#destroyed) {
+      events.onClosed(FAILURES.noHealthyHost)
+      return undefined
+    }
+    return this.#bytes.open(host as Host, attempt, events)
   }
 
   #emptied(host: Host, pool: HostPool): void {
@@ -164,8 +191,9 @@ export class UpstreamCluster implements Cluster {
   readonly #drained: (() => void)[] = []
 
   /** Resolves when no connection is left; only a retired cluster gets there. */
-  drained(): Promise<void> {
-    return this.#pools.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#drained.push(resolve))
+  async drained(): Promise<void> {
+    if (this.#pools.size > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
+    await this.#bytes.drained()
   }
 
   health(): { healthy: number; degraded: number; total: number } {
@@ -198,6 +226,7 @@ export class UpstreamCluster implements Cluster {
     this.retire()
     this.#balancer[Symbol.dispose]()
     for (const pool of this.#pools) pool.destroy()
+    this.#bytes.destroy()
   }
 
   status(): ClusterStatus {

@@ -1,4 +1,4 @@
-import type { Address } from '../core/address.ts'
+import type { EndpointAddress } from '../core/address.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { Http2Config } from '../http2/config.ts'
 import type { UpstreamTlsConfig } from '../tls/config.ts'
@@ -11,7 +11,7 @@ export interface LocalityConfig {
 
 /** One endpoint as configured; `address.host` is an IP address for static and EDS clusters, a name for DNS clusters. */
 export interface EndpointConfig {
-  readonly address: Address
+  readonly address: EndpointAddress
   /** Used for `auto_host_rewrite` and as the Host of health checks. */
   readonly hostname?: string
   /** At least 1. */

@@ -1,4 +1,8 @@
 import { connect, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import type { Address } from '../core/address.ts'
+import type { ConnectionInfo } from '../core/connection.ts'
+import type { InternalListeners } from '../core/internal-listeners.ts'
 import type { TlsStats } from '../tls/stats.ts'
 import type { ClusterConfig } from './config.ts'
 import type { Host } from './host.ts'
@@ -16,8 +20,17 @@ export interface Transport {
 /** Tells that a transport may be used: the socket is connected, or the handshake done and the peer verified. */
 export type ReadyEvent = 'connect' | 'secureConnect'
 
+/** What a connection is wanted for, as far as it matters to how it is made. */
+export interface ConnectWish {
+  /** Of the requests that it is meant for, where TLS depends on it; otherwise ''. */
+  readonly authority: string
+  /** Where the connection must be this client's alone (PROXY header, internal listeners); otherwise undefined. */
+  readonly downstream: ConnectionInfo | undefined
+}
+
 /** What connectors of one cluster share. */
 export interface ConnectorParts {
+  readonly internal: InternalListeners | undefined
   /** Wanted where the cluster speaks TLS. */
   readonly stats: TlsStats | undefined
   /** Undefined: sockets read as Node does by itself. */
@@ -30,9 +43,11 @@ export class Connector {
   readonly #config: ClusterConfig
   readonly #tls: UpstreamTls | undefined
   readonly #readBuffer: ReadBuffer | undefined
+  readonly #internal: InternalListeners | undefined
 
   constructor(config: ClusterConfig, protocols: readonly string[], shared: ConnectorParts) {
-    const { stats, readBuffer } = shared
+    const { stats, readBuffer, internal } = shared
+    this.#internal = internal
     this.#config = config
     this.#readBuffer = readBuffer
     const { tls } = config
@@ -41,17 +56,34 @@ export class Connector {
     this.#tls = secure ? new UpstreamTls(tls, protocols, stats) : undefined
   }
 
-  /**
-   * Begins to connect; success, failure and end arrive as events of `socket`. `authority`: of the requests that it is
-   * meant for, where TLS depends on it.
-   */
-  open(host: Host, authority: string): Transport {
-    const plain = this.#tls === undefined && this.#readBuffer !== undefined
+  /** Begins to connect; success, failure and end arrive as events of `socket`. */
+  open(host: Host, wish: ConnectWish): Transport {
+    const plain = this.#tls === undefined && this.#readBuffer !== undefined && host.address.kind !== 'internal'
     const reader = plain ? new SocketReader(this.#readBuffer as ReadBuffer) : undefined
-    const raw = connectHost(host, this.#config, reader)
+    const raw = this.#dial(host, wish, reader)
     if (this.#tls === undefined) return { socket: raw, raw, reader }
-    return { socket: this.#tls.connect(host, authority, raw), raw, reader }
+    return { socket: this.#tls.connect(host, wish.authority, raw), raw, reader }
   }
+
+  #dial(host: Host, wish: ConnectWish, reader: SocketReader | undefined): Socket {
+    const { address } = host
+    if (address.kind !== 'internal') return connectSocket(address, this.#config, reader)
+    const arrival = { downstream: wish.downstream }
+    const stream = this.#internal?.connect(address.listener, arrival)
+    return internalSocket(stream, address.listener)
+  }
+}
+
+/**
+ * Streams from within take the place of sockets: they have their methods and events. Where there is none, one that
+ * reports it as a refused connection.
+ */
+function internalSocket(stream: Duplex | undefined, listener: string): Socket {
+  const end = stream ?? new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
+  if (stream === undefined) {
+    end.destroy(Object.assign(new Error(`no internal listener "${listener}"`), { code: 'ECONNREFUSED' }))
+  }
+  return end as unknown as Socket
 }
 
 /**
@@ -65,6 +97,7 @@ export class Connectors {
   #http1: Connector | undefined = undefined
   #http2: Connector | undefined = undefined
   #auto: Connector | undefined = undefined
+  #bytes: Connector | undefined = undefined
 
   constructor(config: ClusterConfig, parts: ConnectorParts) {
     this.#config = config
@@ -81,21 +114,26 @@ export class Connectors {
     return this.#http2
   }
 
+  /** For bytes that are not ours to understand: offers by ALPN what the configuration names. */
+  get bytes(): Connector {
+    this.#bytes ??= new Connector(this.#config, this.#config.tls?.alpn ?? [], { ...this.#parts, readBuffer: undefined })
+    return this.#bytes
+  }
+
   /** Lets the peer choose (Envoy's `auto_config`). */
   get auto(): Connector {
-    this.#auto ??= new Connector(this.#config, ['h2', 'http/1.1'], { stats: this.#parts.stats, readBuffer: undefined })
+    this.#auto ??= new Connector(this.#config, ['h2', 'http/1.1'], { ...this.#parts, readBuffer: undefined })
     return this.#auto
   }
 
   #make(protocol: ClusterConfig['protocol'], alpn: string, readBuffer: ReadBuffer | undefined): Connector {
     const configured = this.#config.tls?.alpn ?? []
     const named = this.#config.protocol === protocol && configured.length > 0
-    return new Connector(this.#config, named ? configured : [alpn], { stats: this.#parts.stats, readBuffer })
+    return new Connector(this.#config, named ? configured : [alpn], { ...this.#parts, readBuffer })
   }
 }
 
-function connectHost(host: Host, config: ClusterConfig, reader: SocketReader | undefined): Socket {
-  const { address } = host
+function connectSocket(address: Address, config: ClusterConfig, reader: SocketReader | undefined): Socket {
   // allowHalfOpen: the pool decides what an upstream's FIN means; Node must not answer it by itself.
   const onread = reader === undefined ? {} : { onread: reader.onread }
   if (address.kind === 'pipe') return connect({ path: address.path, allowHalfOpen: true, ...onread })

@@ -1,4 +1,4 @@
-import type { Address } from '../core/address.ts'
+import type { EndpointAddress } from '../core/address.ts'
 import { formatAddress } from '../core/address.ts'
 import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import type { JsonObject } from '../core/errors.ts'
@@ -52,7 +52,7 @@ export class Host {
   /** Address (or logical name) and priority: unique within a cluster. */
   readonly key: string
   readonly priority: number
-  address: Address
+  address: EndpointAddress
   /** `ip:port` or the pipe's path: what logs print. */
   addressText: string
   /** '' where neither the configuration nor DNS gave a name. */

@@ -3,7 +3,7 @@ import type { Http2Stats } from '../http2/contract.ts'
 import { AutoPool } from './auto-pool.ts'
 import type { CircuitBreakers } from './breaker.ts'
 import type { ClusterConfig } from './config.ts'
-import type { Connectors } from './connect.ts'
+import type { Connectors, ConnectWish } from './connect.ts'
 import type { Host, HostPool } from './host.ts'
 import { Http1Pool } from './http1/pool.ts'
 import { Http2Pool } from './http2/pool.ts'
@@ -28,8 +28,8 @@ export interface PoolParts {
 /** One pool's place. */
 export interface PoolSite {
   readonly host: Host
-  /** Of the requests it serves, where TLS depends on it. */
-  readonly authority: string
+  /** What its connections are wanted for. */
+  readonly wish: ConnectWish
   /** The pool is closing and its last connection has gone. May be called again after a request that came late. */
   readonly emptied: () => void
 }

@@ -110,7 +110,7 @@ export class IdentityPools implements HostPool {
 
   #create(authority: string): HostPool {
     const emptied = (): void => this.#emptied(pool)
-    const pool = this.#make({ host: this.#site.host, authority, emptied }, this.#parts)
+    const pool = this.#make({ host: this.#site.host, wish: { ...this.#site.wish, authority }, emptied }, this.#parts)
     this.#alive.add(pool)
     return pool
   }

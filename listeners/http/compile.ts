@@ -23,7 +23,7 @@ export interface ManagerDeps {
   readonly registry: FilterRegistry
   /** Who this proxy is: what `add_user_agent` tells upstreams. */
   readonly node: Scope['node']
-  /** The scope of one filter of this manager. */
+  /** The scope of one filter; `statPrefix` with its dot. */
   readonly scopeFor: (filterName: string, statPrefix: string) => Scope
   readonly own: <T extends Disposable>(resource: T) => T
   readonly runtime: Runtime
@@ -92,7 +92,7 @@ class Plans {
   constructor(config: HttpConnectionManagerConfig, deps: ManagerDeps) {
     this.#config = config
     this.#deps = deps
-    this.#scopes = config.filters.map((filter) => deps.scopeFor(filter.name, config.statPrefix))
+    this.#scopes = config.filters.map((filter) => deps.scopeFor(filter.name, `http.${config.statPrefix}.`))
   }
 
   planFor(levels: readonly FilterConfigs[]): ChainPlan {

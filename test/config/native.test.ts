@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { FilterFactory, HttpFilter } from '../../lib/chain/filter.ts'
 import { type AnyFilterFactory, createFilterRegistry } from '../../lib/chain/registry.ts'
-import type { HttpFilterConfig, ListenerConfig } from '../../lib/config/listener.ts'
+import type { HttpConnectionManagerConfig, HttpFilterConfig } from '../../lib/config/listener.ts'
 import type { GatewayConfig } from '../../lib/config/model.ts'
 import type { NativeCluster } from '../../lib/config/native/clusters.ts'
 import type { NativeConfig } from '../../lib/config/native/config.ts'
@@ -16,6 +16,7 @@ import { EDGE_HTTP2 } from '../../lib/http2/config.ts'
 import type { RouteConfig, RouteTableConfig } from '../../lib/router/config.ts'
 import { routerFactory } from '../../lib/router/router.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
+import { httpOf, managerOf } from '../support/chains.ts'
 
 /** A filter that takes a text, and another one per route. */
 const tag: FilterFactory<{ text: string }> = {
@@ -62,8 +63,8 @@ function withRoute(route: unknown): unknown {
   return withHttp({ routes: [route] })
 }
 
-function readHttp(http: NativeHttp): ListenerConfig['filterChain']['http'] {
-  return read(withHttp(http)).listeners[0].filterChain.http
+function readHttp(http: NativeHttp): HttpConnectionManagerConfig {
+  return managerOf(read(withHttp(http)).listeners[0])
 }
 
 function readRoute(route: NativeRoute): RouteConfig {
@@ -86,19 +87,23 @@ t.test('what is left out gets a default that is safe at the edge', async (t) => 
   }
   const { listeners, clusters, ...rest } = read(config)
   t.same(rest, { node: { id: '', cluster: '' }, runtime: {}, ignored: [] })
-  const { filterChain, ...listener } = listeners[0]
+  const { filterChains, ...listener } = listeners[0]
   t.same(listener, {
     name: '0.0.0.0:80',
     statPrefix: '0.0.0.0_80',
     addresses: [{ kind: 'ip', host: '0.0.0.0', port: 80 }],
+    internal: false,
     bufferLimitBytes: 32_768,
     listenerFilters: [],
     listenerFiltersTimeoutMs: 5_000,
+    continueOnListenerFiltersTimeout: false,
+    drainType: 'default',
+    ignoreGlobalLimit: false,
     backlog: 65_535,
     maxConnections: 10_000,
     accessLogs: [],
   })
-  const { routes, filters, ...http } = filterChain.http
+  const { routes, filters, ...http } = httpOf(filterChains[0])
   t.same(http, {
     statPrefix: '0.0.0.0:80',
     codec: 'auto',
@@ -761,7 +766,7 @@ t.test('a matcher tree holds routes of the short form', async (t) => {
   })
   const withMatcher = (tree: unknown): unknown =>
     withHttp({ virtualHosts: [{ name: 'x', domains: ['*'], matcher: tree }] })
-  const table: RouteTableConfig = read(withMatcher(matcher('a', 'web'))).listeners[0].filterChain.http.routes
+  const table: RouteTableConfig = managerOf(read(withMatcher(matcher('a', 'web'))).listeners[0]).routes
   t.match(table.virtualHosts[0], {
     routes: [],
     matcher: {
@@ -791,7 +796,7 @@ t.test('the result shares nothing with what was given', async (t) => {
   text.text = 'two'
   json.a = 'changed'
   runtime.key = 2
-  const { http } = result.listeners[0].filterChain
+  const http = managerOf(result.listeners[0])
   t.same(http.filters[0].config, { text: 'one' })
   t.same(http.accessLogs, [{ sink: { kind: 'stdout' }, format: { kind: 'json', json: { a: '%PROTOCOL%' } } }])
   t.same(result.runtime, { key: 1 })
@@ -830,8 +835,8 @@ t.test('without origins the paths are those of the IR', async (t) => {
   const broken = JSON.parse(JSON.stringify(config).replace('"value":"a"', '"value":"("')) as GatewayConfig
   const errors = validateConfig({ ...broken, clusters: [] }, { isTerminal: (typeUrl) => typeUrl.endsWith('.Router') })
   t.same(errors.map(String), [
-    'listeners[0].filterChain.http.routes.virtualHosts[0].routes[0].match.path.value: invalid regex "(": missing closing ): `(`',
-    'listeners[0].filterChain.http.routes.virtualHosts[0].routes[0].action.cluster.name: unknown cluster "web" in virtual host "all"',
+    'listeners[0].filterChains[0].http.routes.virtualHosts[0].routes[0].match.path.value: invalid regex "(": missing closing ): `(`',
+    'listeners[0].filterChains[0].http.routes.virtualHosts[0].routes[0].action.cluster.name: unknown cluster "web" in virtual host "all"',
   ])
   t.match(String(validateConfig({ ...config }, { isTerminal: () => false })[0]), /must be one that ends the chain/)
 })
@@ -842,7 +847,7 @@ t.test('ten thousand routes are read in one go', async (t) => {
     action: { kind: 'route', cluster: 'web' },
     requestHeaders: { set: { a: '%PROTOCOL%' } },
   }))
-  const table = read(withHttp({ routes })).listeners[0].filterChain.http.routes
+  const table = managerOf(read(withHttp({ routes })).listeners[0]).routes
   t.equal(table.virtualHosts[0].routes.length, 10_000)
   t.match(table.virtualHosts[0].routes[9_999].match.path, { value: '/9999/' })
 })

@@ -13,6 +13,7 @@ import { EDGE_HTTP2, type Http2Config } from '../../lib/http2/config.ts'
 import { routerFactory } from '../../lib/router/router.ts'
 import type { DownstreamTlsConfig, UpstreamTlsConfig } from '../../lib/tls/config.ts'
 import { Authority, encryptedKey } from '../support/certificates.ts'
+import { managerOf } from '../support/chains.ts'
 
 const registry = createFilterRegistry([routerFactory])
 const authority = await Authority.create()
@@ -44,7 +45,7 @@ function withCluster(cluster: unknown): unknown {
 }
 
 function listenerTls(tls: NativeDownstreamTls, codec: 'auto' | 'http1' | 'http2' = 'auto'): DownstreamTlsConfig {
-  const found = read(withListener({ tls, http: { codec, routes: [] } })).listeners[0].filterChain.tls
+  const found = read(withListener({ tls, http: { codec, routes: [] } })).listeners[0].filterChains[0].tls
   if (found === undefined) throw new Error('no TLS')
   return found
 }
@@ -84,8 +85,8 @@ t.test('HTTP/2 is safe at the edge where nothing is said, and as told where it i
     ],
   }
   const { listeners, clusters } = read(config)
-  t.equal(listeners[0].filterChain.http.codec, 'http2')
-  t.same(listeners[0].filterChain.http.http2, expected)
+  t.equal(managerOf(listeners[0]).codec, 'http2')
+  t.same(managerOf(listeners[0]).http2, expected)
   t.match(clusters[0], { protocol: 'http2', preconnectRatio: 1.5 })
   t.same(clusters[0].http2, expected)
   t.match(clusters[1], { protocol: 'http1', preconnectRatio: 1, tls: undefined })
@@ -186,7 +187,7 @@ t.test('every setting of TLS holds', async (t) => {
     },
   })
   t.equal(listenerTls({ ...tls, requireClientCertificate: undefined }).requireClientCertificate, true)
-  t.equal(read(withListener({ tls })).listeners[0].filterChain.transportConnectTimeoutMs, 500)
+  t.equal(read(withListener({ tls })).listeners[0].filterChains[0].transportConnectTimeoutMs, 500)
   t.match(clusterTls({ certificate: CERTIFICATE, autoSni: 'authority', autoSanValidation: false, maxSessionKeys: 5 }), {
     certificates: [CERTIFICATE],
     autoSni: 'authority',
@@ -217,7 +218,9 @@ t.test('PEM is read from files whenever the configuration is', async (t) => {
     tls: { certificates: [{ certificateChain: { file: 'a' }, privateKey: { file: 'b' } }] },
   })
   const readFile = (path: string): Buffer => Buffer.from(path === 'a' ? server.chain : server.key)
-  t.match(readNativeConfig(config, { registry, readFile }).listeners[0].filterChain.tls?.certificates, [CERTIFICATE])
+  t.match(readNativeConfig(config, { registry, readFile }).listeners[0].filterChains[0].tls?.certificates, [
+    CERTIFICATE,
+  ])
 })
 
 t.test('TLS that cannot be used is refused with the path of what is wrong, and no secret in the message', async (t) => {

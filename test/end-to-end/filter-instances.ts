@@ -1,5 +1,6 @@
 import type { HttpFilter } from '../../lib/chain/filter.ts'
 import type { GatewayConfig } from '../../lib/config/model.ts'
+import { httpOf, withChains } from '../support/chains.ts'
 
 /** For `GatewayOptions.adjust`: puts these filter objects in front of every chain, as an embedded gateway may. */
 export function withFilters(...filters: readonly HttpFilter<unknown>[]): (config: GatewayConfig) => GatewayConfig {
@@ -10,12 +11,9 @@ export function withFilters(...filters: readonly HttpFilter<unknown>[]): (config
     disabled: false,
     instance,
   }))
-  return (config) => ({
-    ...config,
-    listeners: config.listeners.map((listener) => {
-      const { filterChain } = listener
-      const http = { ...filterChain.http, filters: [...entries, ...filterChain.http.filters] }
-      return { ...listener, filterChain: { ...filterChain, http } }
-    }),
-  })
+  return (config) =>
+    withChains(config, (chain) => {
+      const http = httpOf(chain)
+      return { ...chain, http: { ...http, filters: [...entries, ...http.filters] } }
+    })
 }

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { type Accepted, type Forwarded, LIMITS, type RequestCase, type RequestSettings } from '../http1/tables/case.ts'
 import { requestCases } from '../http1/tables/requests.ts'
+import { httpOf, withChains } from '../support/chains.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import { TestGateway } from '../support/gateway.ts'
 import { type Field, fieldValues } from '../support/http1-message.ts'
@@ -46,16 +47,11 @@ function start(settings: RequestSettings, clock?: TestClock): Promise<TestGatewa
     {
       clock,
       // The request line has a limit of its own in the native configuration only.
-      adjust: (config) => ({
-        ...config,
-        listeners: config.listeners.map((l) => ({
-          ...l,
-          filterChain: {
-            ...l.filterChain,
-            http: { ...l.filterChain.http, maxRequestLineBytes: LIMITS.lineBytes },
-          },
+      adjust: (config) =>
+        withChains(config, (chain) => ({
+          ...chain,
+          http: { ...httpOf(chain), maxRequestLineBytes: LIMITS.lineBytes },
         })),
-      }),
     },
   )
 }

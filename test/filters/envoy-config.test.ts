@@ -8,6 +8,7 @@ import { standardFilters } from '../../lib/cli/standard-filters.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import { ConfigRefused } from '../../lib/core/errors.ts'
 import { drive, lines, testScope } from '../support/chain-driver.ts'
+import { managerOf } from '../support/chains.ts'
 import { settle } from '../support/clock.ts'
 
 const FACTORIES = [...standardFilters(), requestTag]
@@ -124,7 +125,7 @@ t.test('Envoy configurations of every filter are read, merged and compiled', asy
   )
   const { config } = loadConfigText(text, 'test.json', envoyContext(FACTORIES))
   t.same(config.ignored ?? [], [])
-  const filters = filtersOf(config.listeners[0].filterChain.http, createFilterRegistry(FACTORIES))
+  const filters = filtersOf(managerOf(config.listeners[0]), createFilterRegistry(FACTORIES))
   const request = ['origin', 'https://x.test', 'drop-this', '1']
   const driven = drive({ filters, request, head: { path: '/p?a=1', method: 'PUT' }, end: false })
   driven.send('12345678', true)
@@ -151,7 +152,7 @@ t.test(
       [name]: { ...type, mutations: { request_mutations: [{ append: { header: { key: 'x', value: '1' } } }] } },
     })
     const { config } = loadConfigText(text, 'test.json', envoyContext(FACTORIES))
-    const filters = filtersOf(config.listeners[0].filterChain.http, createFilterRegistry(FACTORIES))
+    const filters = filtersOf(managerOf(config.listeners[0]), createFilterRegistry(FACTORIES))
     t.same(lines(drive({ filters }).upstream.headers), ['x: 1'])
   },
 )
@@ -187,7 +188,7 @@ t.test('mistakes in filter configurations are refused with their path', async (t
 t.test('the example: a filter of a stranger is used by its type, and routes switch and configure it', async (t) => {
   const file = join(import.meta.dirname, '../../examples/custom-filter/config.yaml')
   const { config } = loadConfigFile(file, envoyContext(FACTORIES))
-  const http = config.listeners[0].filterChain.http
+  const http = managerOf(config.listeners[0])
   const registry = createFilterRegistry(FACTORIES)
   const tags = [0, 1, 2].map((route) => {
     const driven = drive({ filters: filtersOf(http, registry, route) })

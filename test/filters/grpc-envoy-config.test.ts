@@ -5,6 +5,7 @@ import { envoyContext, loadConfigText } from '../../lib/cli/load-config.ts'
 import { standardFilters } from '../../lib/cli/standard-filters.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import { drive, lines, type TestScope, testScope } from '../support/chain-driver.ts'
+import { managerOf } from '../support/chains.ts'
 
 const HTTP = 'type.googleapis.com/envoy.extensions.filters.http'
 const MANAGER = 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
@@ -49,9 +50,8 @@ function filters(scope: TestScope): (HttpFilter<unknown> | undefined)[] {
   const { config } = loadConfigText(text, 'test.json', envoyContext(standardFilters()))
   if ((config.ignored ?? []).length > 0) throw new Error(`ignored: ${JSON.stringify(config.ignored)}`)
   const registry = createFilterRegistry(standardFilters())
-  const [{ filterChain }] = config.listeners
-  return filterChain.http.filters
-    .slice(0, -1)
+  return managerOf(config.listeners[0])
+    .filters.slice(0, -1)
     .map((filter) => registry.compile(filter, [], { ...scope }) as HttpFilter<unknown> | undefined)
 }
 

@@ -146,6 +146,10 @@ export class FakeCluster implements Cluster {
     return this.hosts.find((host) => context.excluded?.includes(host) !== true) ?? this.hosts[0]
   }
 
+  connect(): undefined {
+    throw new Error('nobody asks for raw connections here')
+  }
+
   open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
     const failure = this.openFailures.shift()
     if (failure !== undefined) {

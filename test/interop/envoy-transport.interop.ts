@@ -211,6 +211,8 @@ const context = {
   registry,
   rules: new RuleChecker(registry),
   filters: FAKE_FILTERS,
+  networkFilters: new Map(),
+  listenerFilters: new Map(),
   checks: {
     format: () => undefined,
     pathTemplate: () => undefined,

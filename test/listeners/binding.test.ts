@@ -1,8 +1,10 @@
 import t from 'tap'
 import type { ListenerConfig } from '../../lib/config/listener.ts'
+import { systemClock } from '../../lib/core/clock.ts'
 import { ConfigRefused } from '../../lib/core/errors.ts'
+import { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
-import type { ConnectionManager } from '../../listeners/http/connection-manager.ts'
+import type { CompiledListener } from '../../listeners/compile.ts'
 import { Listener } from '../../listeners/listener.ts'
 import { socketPath } from '../support/socket-path.ts'
 
@@ -20,10 +22,10 @@ t.test('a socket whose mode cannot be set is closed, and let go of once', async 
     statPrefix: 'main',
     addresses: [address],
     backlog: 5,
-    filterChain: { name: '' },
   } as unknown as ListenerConfig
-  const deps = { binder, metrics: new MetricsStore(), nextConnectionId: () => 1 }
-  const listener = new Listener(config, {} as ConnectionManager, deps)
+  const deps = { binder, metrics: new MetricsStore(), nextConnectionId: () => 1, wheel: new TimerWheel(systemClock) }
+  const compiled = { config, chains: [] } as unknown as CompiledListener
+  const listener = new Listener(compiled, deps)
   await t.rejects(listener.open(), ConfigRefused)
   t.equal(bound, 1)
   t.equal(released, 1)

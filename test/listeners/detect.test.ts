@@ -8,6 +8,7 @@ import { matchPreface } from '../../listeners/detect/preface.ts'
 import { bootstrap, cluster } from '../end-to-end/bootstrap.ts'
 import { get, type SetupSpec, setup } from '../end-to-end/setup.ts'
 import { Authority, type Issued } from '../support/certificates.ts'
+import { withChains } from '../support/chains.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import { describe, FrameReader, headers, PREFACE, request, settings, T } from '../support/http2-wire.ts'
 import { downstream } from '../tls/rig.ts'
@@ -162,13 +163,8 @@ interface TlsSetup extends Awaited<ReturnType<typeof setup>> {
 }
 
 function withTls(tls: DownstreamTlsConfig, connectMs?: number): (config: GatewayConfig) => GatewayConfig {
-  return (config) => ({
-    ...config,
-    listeners: config.listeners.map((l) => ({
-      ...l,
-      filterChain: { ...l.filterChain, tls, ...(connectMs && { transportConnectTimeoutMs: connectMs }) },
-    })),
-  })
+  return (config) =>
+    withChains(config, (chain) => ({ ...chain, tls, ...(connectMs && { transportConnectTimeoutMs: connectMs }) }))
 }
 
 async function setupTls(t: Test, spec: SetupSpec & { alpn?: string[]; connectMs?: number } = {}): Promise<TlsSetup> {

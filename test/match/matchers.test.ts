@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { BlockList, isIPv4 } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import { type ConnectionInfo, plainConnection } from '../../lib/core/connection.ts'
 import type { Json } from '../../lib/core/errors.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import { Headers } from '../../lib/core/headers.ts'
@@ -263,17 +263,18 @@ t.test('a path matcher sees neither query nor fragment', async (t) => {
 })
 
 const CONNECTION: ConnectionInfo = {
-  id: 1,
+  ...plainConnection({
+    id: 1,
+    remoteAddress: '192.0.2.1',
+    remotePort: 2,
+    localAddress: '192.0.2.2',
+    localPort: 8443,
+    kind: 'ip',
+    listenerName: 'l',
+  }),
   directRemoteAddress: '192.0.2.9',
   directRemotePort: 1,
-  remoteAddress: '192.0.2.1',
-  remotePort: 2,
-  localAddress: '192.0.2.2',
-  localPort: 8443,
-  kind: 'ip',
-  listenerName: 'l',
   filterChainName: 'c',
-  tls: undefined,
 }
 
 function data(raw: string[], path = '/p?v=2'): MatchData {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import type { Metadata } from '../../lib/chain/filter.ts'
-import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import { type ConnectionInfo, plainConnection } from '../../lib/core/connection.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import { noRuntime } from '../../lib/core/metrics.ts'
 import type { HeaderMatchConfig } from '../../lib/match/config.ts'
@@ -15,17 +15,16 @@ import { PathTable } from '../../lib/router/path-table.ts'
 import type { RouteRequest } from '../../lib/router/request.ts'
 
 const CONNECTION: ConnectionInfo = {
-  id: 1,
-  directRemoteAddress: '192.0.2.1',
+  ...plainConnection({
+    id: 1,
+    remoteAddress: '192.0.2.1',
+    remotePort: 2,
+    localAddress: '192.0.2.2',
+    localPort: 80,
+    kind: 'ip',
+    listenerName: '',
+  }),
   directRemotePort: 1,
-  remoteAddress: '192.0.2.1',
-  remotePort: 2,
-  localAddress: '192.0.2.2',
-  localPort: 80,
-  kind: 'ip',
-  listenerName: '',
-  filterChainName: '',
-  tls: undefined,
 }
 const METADATA: Metadata = { get: () => undefined, merge: () => undefined }
 

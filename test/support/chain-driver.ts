@@ -12,7 +12,7 @@ import type {
   TerminalStream,
 } from '../../lib/chain/filter.ts'
 import type { Cluster, Clusters } from '../../lib/core/attempt.ts'
-import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import { type ConnectionInfo, plainConnection } from '../../lib/core/connection.ts'
 import { Findings, type JsonObject } from '../../lib/core/errors.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
@@ -187,17 +187,16 @@ export interface DriveOptions {
 export const ROUTE: Route = Object.freeze({ name: 'r', virtualHost: 'v', cluster: 'c', metadata: undefined })
 
 const CONNECTION: ConnectionInfo = Object.freeze({
-  id: 1,
-  directRemoteAddress: '192.0.2.1',
-  directRemotePort: 1234,
-  remoteAddress: '192.0.2.1',
-  remotePort: 1234,
-  localAddress: '192.0.2.2',
-  localPort: 80,
-  kind: 'ip',
-  listenerName: 'listener',
+  ...plainConnection({
+    id: 1,
+    remoteAddress: '192.0.2.1',
+    remotePort: 1234,
+    localAddress: '192.0.2.2',
+    localPort: 80,
+    kind: 'ip',
+    listenerName: 'listener',
+  }),
   filterChainName: 'chain',
-  tls: undefined,
 })
 
 /** One exchange under test: the real engine between a fake codec and a fake upstream. */

@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs'
+import type { LowerFilters } from '../../lib/chain/factories.ts'
 import type { Scope } from '../../lib/chain/filter.ts'
+import type { AnyListenerFilterFactory, AnyNetworkFilterFactory } from '../../lib/chain/network.ts'
 import { type AnyFilterFactory, FilterRegistry } from '../../lib/chain/registry.ts'
 import { createEngine } from '../../lib/cli/engine.ts'
 import { envoyContext, loadConfigText } from '../../lib/cli/load-config.ts'
-import { standardFilters } from '../../lib/cli/standard-filters.ts'
+import { lowerFilters, standardFilters } from '../../lib/cli/standard-filters.ts'
 import type { GatewayConfig } from '../../lib/config/model.ts'
 import { type Clock, systemClock } from '../../lib/core/clock.ts'
 import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
@@ -23,6 +25,8 @@ export interface GatewayOptions {
   readonly random?: () => number
   /** Beside the standard filters. */
   readonly filters?: readonly AnyFilterFactory[]
+  readonly networkFilters?: readonly AnyNetworkFilterFactory[]
+  readonly listenerFilters?: readonly AnyListenerFilterFactory[]
   /** Last touch on what was loaded: settings that the Envoy dialect has no field for. */
   readonly adjust?: (config: GatewayConfig) => GatewayConfig
   /** An access log of that bootstrap, read by `lines` and `line`. */
@@ -37,10 +41,10 @@ const contexts = new WeakMap<readonly AnyFilterFactory[], EnvoyLoadContext>()
 const STANDARD = standardFilters()
 
 /** Loading the descriptors costs 100 ms: one context per set of filters and test file. */
-function contextOf(filters: readonly AnyFilterFactory[]): EnvoyLoadContext {
+function contextOf(filters: readonly AnyFilterFactory[], lower: LowerFilters): EnvoyLoadContext {
   let context = contexts.get(filters)
   if (context === undefined) {
-    context = envoyContext(filters)
+    context = envoyContext(filters, lower)
     contexts.set(filters, context)
   }
   return context
@@ -64,16 +68,19 @@ export class TestGateway {
   readonly #options: GatewayOptions
   readonly #filters: readonly AnyFilterFactory[]
   readonly #registry: WatchedRegistry
+  readonly #lower: LowerFilters
   #closed = false
 
   private constructor(options: GatewayOptions) {
     this.#options = options
     this.#filters = options.filters === undefined ? STANDARD : [...STANDARD, ...options.filters]
     this.#registry = new WatchedRegistry(this.#filters)
+    this.#lower = lowerFilters(options.networkFilters, options.listenerFilters)
     const complain = (message: string, fields?: Record<string, unknown>): void =>
       void this.complaints.push(fields === undefined ? message : `${message} ${JSON.stringify(fields)}`)
     this.engine = createEngine({
       registry: this.#registry,
+      filters: this.#lower,
       binder: localBinder,
       clock: options.clock ?? systemClock,
       log: { debug() {}, info() {}, warn: complain, error: complain, setLevel() {} },
@@ -95,7 +102,7 @@ export class TestGateway {
   /** The next configuration. @throws ConfigRefused */
   async apply(source: BootstrapSource): Promise<void> {
     const text = typeof source === 'string' ? source : JSON.stringify(source)
-    const { config } = loadConfigText(text, 'test.yaml', contextOf(this.#filters))
+    const { config } = loadConfigText(text, 'test.yaml', contextOf(this.#filters, this.#lower))
     await this.engine.apply(this.#options.adjust?.(config) ?? config)
   }
 

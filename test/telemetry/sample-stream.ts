@@ -1,4 +1,4 @@
-import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import { type ConnectionInfo, plainConnection } from '../../lib/core/connection.ts'
 import type { Json } from '../../lib/core/errors.ts'
 import { flagBit } from '../../lib/core/failure.ts'
 import { Headers } from '../../lib/core/headers.ts'
@@ -94,15 +94,17 @@ function refuse(): never {
 
 function connection(changes: Partial<ConnectionInfo> = {}): ConnectionInfo {
   return {
-    id: 17,
+    ...plainConnection({
+      id: 17,
+      remoteAddress: '198.51.100.7',
+      remotePort: 50_000,
+      localAddress: '2001:db8::1:2',
+      localPort: 8443,
+      kind: 'ip',
+      listenerName: 'ingress',
+    }),
     directRemoteAddress: '10.1.10.23',
     directRemotePort: 40_000,
-    remoteAddress: '198.51.100.7',
-    remotePort: 50_000,
-    localAddress: '2001:db8::1:2',
-    localPort: 8443,
-    kind: 'ip',
-    listenerName: 'ingress',
     filterChainName: 'tls-chain',
     tls: {
       version: 'TLSv1.3',

@@ -246,6 +246,7 @@ function attemptOf(options: CallOptions): Attempt {
     end: options.body === undefined,
     priority: options.priority ?? 'default',
     upgrade: options.upgrade ?? false,
+    downstream: undefined,
     downstreamProtocol: options.downstream ?? 'HTTP/1.1',
     forwardContinue: options.forwardContinue ?? false,
   }

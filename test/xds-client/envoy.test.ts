@@ -8,6 +8,7 @@ import { createProtoRegistry } from '../../lib/proto/registry.ts'
 import { RuleChecker } from '../../lib/proto/rules.ts'
 import { checkTls } from '../../lib/tls/check.ts'
 import { type EnvoyLoadContext, loadBootstrap, loadResourceLine } from '../../xds-client/envoy/load.ts'
+import { managerOf } from '../support/chains.ts'
 import { FAKE_FILTERS } from './fake-filters.ts'
 
 /*
@@ -24,6 +25,8 @@ const context: EnvoyLoadContext = {
   registry,
   rules: new RuleChecker(registry),
   filters: FAKE_FILTERS,
+  networkFilters: new Map(),
+  listenerFilters: new Map(),
   checks: {
     format: (text) => (text.includes('%BAD%') ? 'there is no command %BAD%' : undefined),
     pathTemplate: (pattern) => problemOf(() => templateToRegex(pattern)),
@@ -128,7 +131,7 @@ t.test(
       parseConfigText(readFileSync(pathOf('accepted/minimal.yaml'), 'utf8'), 'x'),
       context,
     )
-    const { http } = listeners[0].filterChain
+    const http = managerOf(listeners[0])
     t.match(http, {
       codec: 'auto',
       streamIdleTimeoutMs: 5 * 60_000,
@@ -228,7 +231,7 @@ t.test('data sources read files and environment variables where the context lets
   const direct = (body: Json): string => withRoute({ match: { prefix: '/' }, direct_response: { status: 200, body } })
   const bodyOf = (body: Json): unknown => {
     const { listeners } = loadBootstrap(parseConfigText(direct(body), 'x'), using)
-    return (listeners[0].filterChain.http.routes.virtualHosts[0].routes[0].action as { body?: string }).body
+    return (managerOf(listeners[0]).routes.virtualHosts[0].routes[0].action as { body?: string }).body
   }
   t.equal(bodyOf({ filename: '/body' }), 'from a file')
   t.equal(bodyOf({ environment_variable: 'BODY' }), 'from the environment')
@@ -254,7 +257,7 @@ t.test('static runtime keys override the settings that name them', async (t) => 
   }
   const text = withRoute({ match: { prefix: '/' }, route: { weighted_clusters: weighted } }, { layered_runtime })
   const { listeners } = loadBootstrap(parseConfigText(text, 'x'), context)
-  const { http } = listeners[0].filterChain
+  const http = managerOf(listeners[0])
   t.equal(http.normalizePath, true)
   t.match(http.routes.virtualHosts[0].routes[0].action, { cluster: { clusters: [{ weight: 90 }, { weight: 10 }] } })
 })
@@ -272,7 +275,7 @@ t.test('a filter that only its name configures gets the defaults of its type', a
       '{"@type":"type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"}},',
   )
   const { listeners } = loadBootstrap(parseConfigText(text, 'x'), context)
-  const { filters } = listeners[0].filterChain.http
+  const { filters } = managerOf(listeners[0])
   t.match(filters, [
     { name: 'envoy.filters.http.header_mutation', config: { removed: [] }, disabled: false },
     { name: 'x', typeUrl: /HeaderMutation$/, config: { removed: [] }, disabled: true },

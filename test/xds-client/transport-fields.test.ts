@@ -29,6 +29,8 @@ const context: EnvoyLoadContext = {
   registry,
   rules: new RuleChecker(registry),
   filters: FAKE_FILTERS,
+  networkFilters: new Map(),
+  listenerFilters: new Map(),
   checks: {
     format: () => undefined,
     pathTemplate: () => undefined,

@@ -7,6 +7,7 @@ import { checkTls } from '../../lib/tls/check.ts'
 import type { DownstreamTlsConfig, UpstreamTlsConfig } from '../../lib/tls/config.ts'
 import { type EnvoyLoadContext, loadBootstrap } from '../../xds-client/envoy/load.ts'
 import { Authority, encryptedKey } from '../support/certificates.ts'
+import { managerOf } from '../support/chains.ts'
 import { FAKE_FILTERS } from './fake-filters.ts'
 
 const TYPE = 'type.googleapis.com/'
@@ -35,6 +36,8 @@ const context: EnvoyLoadContext = {
   registry,
   rules: new RuleChecker(registry),
   filters: FAKE_FILTERS,
+  networkFilters: new Map(),
+  listenerFilters: new Map(),
   checks: {
     format: () => undefined,
     pathTemplate: () => undefined,
@@ -110,7 +113,7 @@ function certificate(fields: JsonObject): Parts {
 }
 
 function serverTls(parts: Parts): DownstreamTlsConfig {
-  const { tls } = load(parts).listeners[0].filterChain
+  const { tls } = load(parts).listeners[0].filterChains[0]
   if (tls === undefined) throw new Error('no TLS')
   return tls
 }
@@ -178,14 +181,13 @@ t.test('custom settings follow the rules of Envoy', async (t) => {
     custom_settings_parameters: [{ identifier: 3, value: 5 }],
   })
   t.same(mistakes(both), [`${at}[0].identifier: setting 3 is set by max_concurrent_streams already`])
-  const { http2: read } = load(settings([1, 0], [3, 9], [4, 70_000], [2, 0], [77, 8])).listeners[0].filterChain.http
+  const { http2: read } = managerOf(load(settings([1, 0], [3, 9], [4, 70_000], [2, 0], [77, 8])).listeners[0])
   t.match(read, { hpackTableBytes: 0, maxConcurrentStreams: 9, initialStreamWindowBytes: 70_000 })
   t.same(read.customSettings, [{ id: 77, value: 8 }])
 })
 
 t.test('which invalid messages end a stream alone is decided in the order of Envoy', async (t) => {
-  const read = (http: JsonObject): boolean =>
-    load({ http }).listeners[0].filterChain.http.http2.streamErrorOnInvalidMessage
+  const read = (http: JsonObject): boolean => managerOf(load({ http }).listeners[0]).http2.streamErrorOnInvalidMessage
   const override = 'override_stream_error_on_invalid_http_message'
   const deprecated = 'stream_error_on_invalid_http_messaging'
   const manager = 'stream_error_on_invalid_http_message'
@@ -309,7 +311,7 @@ t.test("Envoy's defaults hold for what TLS contexts do not say", async (t) => {
     autoSanValidation: false,
     maxSessionKeys: 1,
   })
-  t.equal(load({}).listeners[0].filterChain.tls, undefined)
+  t.equal(load({}).listeners[0].filterChains[0].tls, undefined)
   t.equal(load({}).clusters[0].tls, undefined)
 })
 
@@ -606,12 +608,12 @@ t.test(
     t.match(mistakes(upstream({ sni: 'a\0b' })), [/^sni: must not contain NUL$/])
     t.match(mistakes(upstream({ sni: 'a'.repeat(256) })), [/^sni: /])
     const chain = { ...downstream(rest).chain, transport_socket_connect_timeout: '3s' }
-    t.match(load({ chain }).listeners[0].filterChain, {
+    t.match(load({ chain }).listeners[0].filterChains[0], {
       tls: { handshakeTimeoutMs: 3000 },
       transportConnectTimeoutMs: 3000,
     })
     const never = { ...chain, transport_socket_connect_timeout: '0s' }
-    t.match(load({ chain: never }).listeners[0].filterChain, { tls: { handshakeTimeoutMs: 10_000 } })
+    t.match(load({ chain: never }).listeners[0].filterChains[0], { tls: { handshakeTimeoutMs: 10_000 } })
   },
 )
 

@@ -13,10 +13,30 @@ export interface FilterParser {
   parseRoute?(fields: FieldReader): unknown
 }
 
+/** What translation needs of a `NetworkFilterFactory`. */
+export interface NetworkFilterParser {
+  readonly name: string
+  readonly typeUrls: readonly string[]
+  readonly terminal?: boolean
+  parse(fields: FieldReader): unknown
+  clusters?(config: unknown): readonly string[]
+}
+
+/** What translation needs of a `ListenerFilterFactory`. */
+export interface ListenerFilterParser {
+  readonly name: string
+  readonly typeUrls: readonly string[]
+  readonly inspector?: boolean
+  parse(fields: FieldReader): unknown
+}
+
 /** What a translation may know besides the message itself. Shared by all resources of one configuration; never changed. */
 export interface EnvoyContext {
   /** By type URL without `type.googleapis.com/`; a factory stands under each of its `typeUrls`. */
   readonly filters: ReadonlyMap<string, FilterParser>
+  /** The same for filters of layer 4 and for listener filters. */
+  readonly networkFilters: ReadonlyMap<string, NetworkFilterParser>
+  readonly listenerFilters: ReadonlyMap<string, ListenerFilterParser>
   readonly checks: EnvoyChecks
   /** Content of a file that a DataSource names; throws where it cannot be read. Undefined: files are refused. */
   readonly readFile?: (path: string) => Buffer

@@ -62,9 +62,13 @@ export function translateListener(reader: FieldReader, context: EnvoyContext): L
     statPrefix,
     addresses,
     bufferLimitBytes,
-    filterChain,
+    internal: false,
+    filterChains: [filterChain],
     listenerFilters: [],
     listenerFiltersTimeoutMs,
+    continueOnListenerFiltersTimeout: false,
+    drainType: 'default',
+    ignoreGlobalLimit: false,
     backlog,
     ...(maxConnections !== undefined && { maxConnections }),
     accessLogs,
@@ -102,7 +106,10 @@ function translateAddresses(reader: FieldReader): Address[] {
 }
 
 /** One filter chain, from `filter_chains` or as the default: this version cannot choose between several. */
-function translateOnlyChain(reader: FieldReader, context: EnvoyContext): ListenerConfig['filterChain'] | undefined {
+function translateOnlyChain(
+  reader: FieldReader,
+  context: EnvoyContext,
+): ListenerConfig['filterChains'][number] | undefined {
   const chains = reader.messages('filter_chains')
   const standard = reader.message('default_filter_chain')
   const all = standard === undefined ? chains : [...chains, standard]

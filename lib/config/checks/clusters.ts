@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import type { Address } from '../../core/address.ts'
+import type { Address, EndpointAddress } from '../../core/address.ts'
 import type { UpstreamTlsConfig } from '../../tls/config.ts'
 import type { ClusterConfig, LocalityEndpointsConfig } from '../../upstream/config.ts'
 import type { Spot } from './spot.ts'
@@ -88,7 +88,11 @@ function checkLocality(group: LocalityEndpointsConfig, spot: Spot, type: Cluster
     spot.field('endpoints').error(`the weights add up to ${sum}, the limit is ${MAX_WEIGHT_SUM}`)
 }
 
-function checkEndpointAddress(address: Address, spot: Spot, type: ClusterConfig['type']): void {
+function checkEndpointAddress(address: EndpointAddress, spot: Spot, type: ClusterConfig['type']): void {
+  if (address.kind === 'internal') {
+    if (type !== 'static') spot.error('a DNS cluster cannot have internal listeners')
+    return
+  }
   if (type === 'static') {
     checkAddress(address, spot)
   } else if (address.kind === 'pipe') {

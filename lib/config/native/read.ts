@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { createLowerFilters, type LowerFilters } from '../../chain/factories.ts'
 import type { FilterRegistry } from '../../chain/registry.ts'
 import { type ConfigError, ConfigRefused, Findings, type JsonObject } from '../../core/errors.ts'
 import { indexPath } from '../../proto/path.ts'
@@ -16,6 +17,8 @@ import { checkShape } from './shape.ts'
 export interface NativeReadOptions {
   /** The filters that may be named. */
   readonly registry: FilterRegistry
+  /** Those below HTTP; default: none. */
+  readonly filters?: LowerFilters
   /** Reads the files that a configuration names, of certificates for example. Default: those of the machine. */
   readonly readFile?: (path: string) => Buffer
 }
@@ -34,8 +37,8 @@ export function readNativeConfig(config: unknown, options: NativeReadOptions): G
   let result: GatewayConfig | undefined
   if (shape.readable !== undefined) {
     const findings = new Findings()
-    const { registry, readFile = readFileSync } = options
-    const reading: Reading = { findings, origins: new Origins(), registry, readFile: (path) => readFile(path) }
+    const { registry, filters = createLowerFilters([], []), readFile = readFileSync } = options
+    const reading: Reading = { findings, origins: new Origins(), registry, filters, readFile: (path) => readFile(path) }
     result = { ...readConfig(shape.readable, reading), ignored: findings.ignored }
     const isTerminal = (typeUrl: string): boolean => registry.byType.get(typeUrl)?.terminal === true
     const checks = validateConfig(result, { origins: reading.origins, isTerminal })

@@ -24,13 +24,13 @@ function strictEndpoints(endpoint: EndpointConfig, addresses: readonly string[])
 
 /** LOGICAL_DNS: one host with its name as identity; the first address serves new connections, old ones live on. */
 function logicalEndpoints(endpoint: EndpointConfig, addresses: readonly string[]): readonly ResolvedEndpoint[] {
-  if (endpoint.address.kind === 'pipe') return [endpoint]
+  if (endpoint.address.kind !== 'ip') return [endpoint]
   const key = formatHostPort(endpoint.address.host, endpoint.address.port)
   return [{ ...withAddress(endpoint, addresses[0]), key }]
 }
 
 function withAddress(endpoint: EndpointConfig, host: string): EndpointConfig {
-  if (endpoint.address.kind === 'pipe') return endpoint
+  if (endpoint.address.kind !== 'ip') return endpoint
   const { host: name, port } = endpoint.address
   return { ...endpoint, hostname: endpoint.hostname ?? name, address: { kind: 'ip', host, port } }
 }

@@ -1,4 +1,4 @@
-import { isIp } from '../../core/address.ts'
+import { formatAddress, isIp } from '../../core/address.ts'
 import type { ClusterConfig, EndpointConfig } from '../config.ts'
 import type { ResolvedEndpoint, ResolvedLocality } from '../host.ts'
 import type { Discovery, DiscoveryOptions, OnMembership } from './discovery.ts'
@@ -56,7 +56,7 @@ export class DnsDiscovery implements Discovery {
 
   #target(endpoint: EndpointConfig): Target {
     const target: Target = { endpoint, endpoints: [], failing: false, refresh: undefined }
-    const name = endpoint.address.kind === 'pipe' ? '' : endpoint.address.host
+    const name = endpoint.address.kind === 'ip' ? endpoint.address.host : ''
     if (name === '' || isIp(name)) {
       target.endpoints = this.#endpointsOf(endpoint, [name])
       return target
@@ -114,5 +114,5 @@ function sameAddresses(a: readonly ResolvedEndpoint[], b: readonly ResolvedEndpo
 }
 
 function hostOf(endpoint: ResolvedEndpoint): string {
-  return endpoint.address.kind === 'ip' ? endpoint.address.host : endpoint.address.path
+  return endpoint.address.kind === 'ip' ? endpoint.address.host : formatAddress(endpoint.address)
 }

@@ -96,7 +96,7 @@ export class Http1Pool implements HostPool {
   }
 
   #connect(limit: BreakerLimit): void {
-    const transport = this.#connector.open(this.host, this.#site.authority)
+    const transport = this.#connector.open(this.host, this.#site.wish)
     this.#add(transport, this.#accounts.opened(transport.socket, limit))
   }
 

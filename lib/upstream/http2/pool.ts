@@ -175,7 +175,7 @@ export class Http2Pool implements HostPool {
   }
 
   #connect(limit: BreakerLimit): void {
-    const transport = this.#connector.open(this.host, this.#site.authority)
+    const transport = this.#connector.open(this.host, this.#site.wish)
     this.#add(transport, this.#accounts.opened(transport.socket, limit)).connect(this.#connector.ready)
   }
 

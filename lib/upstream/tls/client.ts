@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { connect, type SecureContext, TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
-import type { Address } from '../../core/address.ts'
+import type { EndpointAddress } from '../../core/address.ts'
 import { systemClock } from '../../core/clock.ts'
 import type { UpstreamTlsConfig } from '../../tls/config.ts'
 import { secureContext } from '../../tls/context.ts'
@@ -13,7 +13,7 @@ import { type ServerIdentity, serverIdentity } from './sni.ts'
 
 /** What is needed of the host that a connection goes to. */
 export interface TlsHost {
-  readonly address: Address
+  readonly address: EndpointAddress
   /** '' where it has none. */
   readonly hostname: string
 }

@@ -1,3 +1,4 @@
+import type { LowerFilters } from '../../../chain/factories.ts'
 import type { FilterRegistry } from '../../../chain/registry.ts'
 import type { Findings } from '../../../core/errors.ts'
 import type { Origins } from '../origins.ts'
@@ -7,6 +8,7 @@ export interface Reading {
   readonly findings: Findings
   readonly origins: Origins
   readonly registry: FilterRegistry
+  readonly filters: LowerFilters
   readonly readFile: (path: string) => Buffer
 }
 
