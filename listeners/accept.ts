@@ -10,6 +10,7 @@ import { http2Stats } from '../lib/http2/stats.ts'
 import { type TlsStats, tlsStats } from '../lib/tls/stats.ts'
 import { type ChainHost, FilterChain } from './chain.ts'
 import type { CompiledChain, CompiledListener } from './compile.ts'
+import type { AcceptedReads } from './detect/accepted-reads.ts'
 import type { ServerConnection } from './http1/host.ts'
 import { resetSocket } from './http1/reset.ts'
 
@@ -20,6 +21,7 @@ export interface ReceptionDeps {
   readonly nextConnectionId: () => number
   /** As in `AcceptorParts`. */
   readonly ticketSecret?: Uint8Array
+  readonly reads?: AcceptedReads
 }
 
 interface Cells {
@@ -42,6 +44,7 @@ export class Reception implements ChainHost {
   readonly http2Stats: Http2Stats
   readonly handshakeTimeouts: Counter
   readonly ticketSecret: Uint8Array | undefined
+  readonly reads: AcceptedReads | undefined
   readonly #deps: ReceptionDeps
   readonly #cells: Cells
   #tlsStats: TlsStats | undefined = undefined
@@ -61,6 +64,7 @@ export class Reception implements ChainHost {
     this.#deps = deps
     this.wheel = deps.wheel
     this.ticketSecret = deps.ticketSecret
+    this.reads = deps.reads
     // Envoy keeps those of the codec for the whole process.
     this.http2Stats = http2Stats(metrics, '')
     this.handshakeTimeouts = metrics.counter(`${prefix}downstream_cx_transport_socket_connect_timeout`)

@@ -8,6 +8,7 @@ import type { TlsStats } from '../lib/tls/stats.ts'
 import type { CompiledChain } from './compile.ts'
 import { OpeningConnection, type OpeningHost } from './detect/opening.ts'
 import type { ConnectionManager } from './http/connection-manager.ts'
+import type { AcceptedReads } from './detect/accepted-reads.ts'
 import { Http1ServerConnection } from './http1/connection.ts'
 import type { ServerConnection } from './http1/host.ts'
 import { Http2ServerConnection } from './http2/connection.ts'
@@ -20,6 +21,7 @@ export interface ChainHost {
   readonly tlsStats: TlsStats
   readonly ticketSecret: Uint8Array | undefined
   readonly handshakeTimeouts: Counter
+  readonly reads: AcceptedReads | undefined
   /** The listener drains. */
   readonly draining: boolean
   /** One of the chain's connections is gone; `last`: it has none any more. */
@@ -70,6 +72,10 @@ export class FilterChain implements OpeningHost {
 
   get http2Stats(): Http2Stats {
     return this.#host.http2Stats
+  }
+
+  get reads(): AcceptedReads | undefined {
+    return this.#host.reads
   }
 
   get draining(): boolean {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { type CompiledListener, listenerSteps } from '../../listeners/compile.ts'
 import type { ConnectionManager } from '../../listeners/http/connection-manager.ts'
+import { AcceptedReads } from '../../listeners/detect/accepted-reads.ts'
 import { Listener } from '../../listeners/listener.ts'
 import type { LowerFilters } from '../chain/factories.ts'
 import type { Scope } from '../chain/filter.ts'
@@ -69,6 +70,7 @@ class GatewayEngine implements Engine {
   readonly #replaced = new Set<Snapshot>()
   #snapshot: Snapshot | undefined = undefined
   readonly #readBuffer = new ReadBuffer()
+  readonly #reads = new AcceptedReads(this.#readBuffer)
   readonly #ticketSecret: Uint8Array
   #connectionId = 0
   #draining = false
@@ -211,6 +213,7 @@ class GatewayEngine implements Engine {
           metrics: this.#metrics,
           nextConnectionId: () => ++this.#connectionId,
           ticketSecret: this.#ticketSecret,
+          reads: this.#reads,
         })
         await created.open((address) => handover.claim(created, address))
         opened.push(created)

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { Headers } from '../core/headers.ts'
 import type { TurnQueue, TurnWork } from '../core/turn.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY } from './framing.ts'
-import { fieldLines, type HeaderCase } from './head-writer.ts'
+import { fieldLines, type HeaderCase, LineMemo } from './head-writer.ts'
 
 /** Body chunks up to this size are copied into the text that goes out at the end of the turn: one write, one system call. */
 const JOIN_BYTES = 8192
@@ -19,6 +19,8 @@ const HOLD_BYTES = 32768
 export class MessageWriter implements TurnWork {
   readonly #socket: Duplex
   readonly #turn: TurnQueue
+  /** Of the heads that `start` is given. */
+  readonly memo: LineMemo = new LineMemo()
   #text = ''
   #queued = false
   #framing: Framing = NO_BODY
@@ -59,7 +61,8 @@ export class MessageWriter implements TurnWork {
     const text = this.#text
     if (text === '') return
     this.#text = ''
-    if (!this.#socket.destroyed) this.#socket.write(text, 'latin1')
+    // Into a destroyed socket as well: it ignores what it gets, and asking it costs more.
+    this.#socket.write(text, 'latin1')
   }
 
   /**

@@ -12,11 +12,16 @@ export type HeaderCase = 'lower' | 'proper' | 'preserve'
  * Values are safe by construction: the parser and `Headers` let nothing pass that could end a line.
  */
 export function fieldLines(headers: Headers, spelling: HeaderCase, skipLength: boolean): string {
+  return linesFrom(headers, 0, spelling, skipLength)
+}
+
+/** Of the fields from index `from` of `raw` on. */
+function linesFrom(headers: Headers, from: number, spelling: HeaderCase, skipLength: boolean): string {
   const raw = headers.raw
   let out = ''
   // Names keep the spelling that one side was told to preserve, unless this side was told to change it.
   const cased = headers.cased
-  for (let i = 0; i < raw.length; i += 2) {
+  for (let i = from; i < raw.length; i += 2) {
     let name = raw[i]
     if (isUnwritten(name) || (skipLength && name === 'content-length')) continue
     if (spelling === 'proper') name = properCase(name)
@@ -25,6 +30,50 @@ export function fieldLines(headers: Headers, spelling: HeaderCase, skipLength: b
   }
   return out
 }
+
+/** Text up to this length is remembered: it is kept per connection. */
+const REMEMBERED = 1024
+
+/**
+ * Field lines of one connection's messages, as `fieldLines`. Most of one message's fields are those of the message before
+ * it, in the same order: what both begin with is kept as one text.
+ */
+export class LineMemo {
+  /** Names and values that `#text` stands for. */
+  #raw: readonly string[] = NONE
+  #text = ''
+  #skipLength = false
+
+  lines(headers: Headers, spelling: HeaderCase, skipLength: boolean): string {
+    if (spelling !== 'lower' || headers.cased !== undefined) return linesFrom(headers, 0, spelling, skipLength)
+    const raw = headers.raw
+    const known = this.#raw
+    const length = known.length
+    let i = 0
+    if (skipLength === this.#skipLength && raw.length >= length) while (i < length && raw[i] === known[i]) i++
+    if (i === length && length > 0) {
+      return raw.length === length ? this.#text : this.#text + linesFrom(headers, length, spelling, skipLength)
+    }
+    return this.#learn(headers, i & ~1, skipLength)
+  }
+
+  /** The last two messages have begun alike up to `common`; where that is not much, the whole of this one is tried. */
+  #learn(headers: Headers, common: number, skipLength: boolean): string {
+    const { raw } = headers
+    const text = linesFrom(headers, 0, 'lower', skipLength)
+    const upTo = common * 2 >= raw.length ? common : raw.length
+    if (text.length > REMEMBERED) return text
+    this.#raw = raw.slice(0, upTo)
+    this.#skipLength = skipLength
+    const rest = linesFrom(headers, upTo, 'lower', skipLength).length
+    const kept = rest === 0 ? text : text.slice(0, text.length - rest)
+    // Reading a character makes one flat piece of the many.
+    this.#text = kept.charCodeAt(0) > 0 ? kept : ''
+    return text
+  }
+}
+
+const NONE: readonly string[] = Object.freeze([])
 
 /** Host has its own place, and the fields of the connection are the writer's business. */
 function isUnwritten(name: string): boolean {

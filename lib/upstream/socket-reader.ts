@@ -13,7 +13,7 @@ export interface ReadTarget {
   readonly expectsBody: boolean
 }
 
-/** Memory that all plaintext upstream sockets of a gateway read into: one read is looked at before the next happens. */
+/** Memory that all plaintext HTTP/1 sockets of a gateway read into, on both sides: one read is looked at before the next happens. */
 export class ReadBuffer {
   #bytes: Buffer | undefined = undefined
   #spare: Buffer | undefined = undefined
@@ -21,6 +21,11 @@ export class ReadBuffer {
   get bytes(): Buffer {
     this.#bytes ??= Buffer.allocUnsafeSlow(READ_BYTES)
     return this.#bytes
+  }
+
+  /** What makes one socket read here. */
+  reader(): SocketReader {
+    return new SocketReader(this)
   }
 
   /** Memory for the caller alone. */

@@ -8,6 +8,7 @@ import { headDeadlineMs } from '../http1/deadlines.ts'
 import type { ConnectionHost, Opening, ServerConnection } from '../http1/host.ts'
 import { resetSocket } from '../http1/reset.ts'
 import { Http2ServerConnection } from '../http2/connection.ts'
+import { type Borrower, CopyingBorrower, type Loan } from './accepted-reads.ts'
 import { matchPreface, PREFACE } from './preface.ts'
 
 /** What an opening connection needs from its listener. */
@@ -31,7 +32,7 @@ const OVER = 2
  *                           └── any other byte ─▶ HTTP/1
  * ```
  */
-export class OpeningConnection extends Timed implements ServerConnection, Opening {
+export class OpeningConnection extends Timed implements Borrower, ServerConnection, Opening {
   info: ConnectionInfo
   readonly stats: HttpStats
   readonly openedMs: number
@@ -44,6 +45,10 @@ export class OpeningConnection extends Timed implements ServerConnection, Openin
   #sniffing = false
   /** Bytes of the preface that have come. */
   #seen = 0
+  /** Where its bytes come from, if not as 'data'. */
+  #loan: Loan | undefined = undefined
+  lent = true
+  readonly expectsBody = false
 
   constructor(socket: Socket, info: ConnectionInfo, host: OpeningHost) {
     super()
@@ -71,6 +76,7 @@ export class OpeningConnection extends Timed implements ServerConnection, Openin
     this.securing = false
     if (tls !== undefined) this.info = { ...this.info, tls }
     this.#phase = SNIFF
+    if (tls === undefined) this.#loan = this.#host.reads?.adopt(socket, this)
     const known = knownProtocol(this.#host.manager.config.codec, tls)
     if (known === undefined) this.#listen()
     else this.#hand(known, undefined)
@@ -86,7 +92,9 @@ export class OpeningConnection extends Timed implements ServerConnection, Openin
     this.#armIdle()
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  readonly #onData = (chunk: Buffer): void => this.receive(chunk)
+
+  receive(chunk: Buffer): void {
     const before = this.#seen
     const seen = matchPreface(chunk, before)
     if (seen < 0) this.#hand('http1', chunk)
@@ -127,7 +135,19 @@ export class OpeningConnection extends Timed implements ServerConnection, Openin
     this.#host.opened(this, connection)
     // It is known what has been seen of the preface: it need not be kept.
     if (this.#seen > 0) connection.receive(PREFACE.subarray(0, this.#seen))
-    if (chunk !== undefined) connection.receive(chunk)
+    this.#pass(connection, chunk)
+  }
+
+  #pass(connection: Http1ServerConnection | Http2ServerConnection, chunk: Buffer | undefined): void {
+    const loan = this.#loan
+    if (loan === undefined) {
+      if (chunk !== undefined) connection.receive(chunk)
+      return
+    }
+    const borrower = connection instanceof Http2ServerConnection ? new CopyingBorrower(connection) : connection
+    loan.pass(borrower)
+    if (chunk !== undefined) borrower.receive(chunk)
+    borrower.lent = true
   }
 
   /** The handshake failed, or the socket is gone. */

@@ -1,6 +1,6 @@
 import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
-import type { Head } from '../../lib/http1/head-parser.ts'
+import type { Head, HeadLimits } from '../../lib/http1/head-parser.ts'
 import { isAuthority } from '../../lib/http1/tokens.ts'
 import { resolveTarget } from '../http/authority.ts'
 import type { Refusal } from '../http/local-reply.ts'
@@ -37,3 +37,12 @@ const LOW_VERSION: Refusal = Object.freeze({ status: 426, details: 'low_version'
 const NO_HOST: Refusal = Object.freeze({ status: 400, details: 'missing_host_header' })
 const BAD_HOST: Refusal = Object.freeze({ status: 400, details: 'http1.invalid_host' })
 const HTTPS_OVER_PLAINTEXT: Refusal = Object.freeze({ status: 400, details: 'http1.https_over_plaintext' })
+
+/** What a head may be, as configured. */
+export function headLimits(config: HttpConnectionManagerConfig): HeadLimits {
+  return {
+    lineBytes: config.maxRequestLineBytes,
+    headerBytes: config.maxRequestHeaderBytes,
+    headers: config.maxRequestHeaders,
+  }
+}

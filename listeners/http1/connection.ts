@@ -6,12 +6,13 @@ import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import { type BodyHandler, BodyReader } from '../../lib/http1/body-reader.ts'
-import { CHUNKED, type Framing, LENGTH, NO_BODY } from '../../lib/http1/framing.ts'
+import { CHUNKED, LENGTH, NO_BODY } from '../../lib/http1/framing.ts'
 import { HeadBuffer } from '../../lib/http1/head-buffer.ts'
 import { CLOSE, type Head, type HeadError, HeadParser, KEEP_ALIVE } from '../../lib/http1/head-parser.ts'
+import type { Borrower } from '../detect/accepted-reads.ts'
 import type { Codec, ConnectionManager } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
-import { admitHttp1 } from './admission.ts'
+import { admitHttp1, headLimits } from './admission.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
 import type { ConnectionHost, Opening, ServerConnection } from './host.ts'
 import { Linger } from './linger.ts'
@@ -28,7 +29,7 @@ import { ResponseWriter } from './response-writer.ts'
  * Pipelined requests wait unparsed until the response before them is complete. After an answer that closes, input is
  * discarded for `delayed_close_timeout`, so that the client can read the answer before it meets a reset.
  */
-export class Http1ServerConnection implements Codec, BodyHandler, ServerConnection {
+export class Http1ServerConnection implements Codec, BodyHandler, Borrower, ServerConnection {
   readonly info: ConnectionInfo
   /** Of the manager that accepted it: an update may bring another one before it closes. */
   readonly stats: HttpStats
@@ -50,6 +51,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
   #destroyed = false
   #paused = false
   #tunnel = false
+  lent = true
 
   constructor(socket: Socket, opening: Opening, host: ConnectionHost) {
     const { config } = host.manager
@@ -57,11 +59,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
     this.info = opening.info
     this.stats = opening.stats
     this.#host = host
-    const limits = {
-      lineBytes: config.maxRequestLineBytes,
-      headerBytes: config.maxRequestHeaderBytes,
-      headers: config.maxRequestHeaders,
-    }
+    const limits = headLimits(config)
     this.#heads = new HeadBuffer(limits)
     this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: false })
     this.#out = new ResponseWriter(socket, host.manager.wheel.turn)
@@ -111,10 +109,18 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
     else this.#end()
   }
 
+  get expectsBody(): boolean {
+    return !this.#requestDone
+  }
+
+  #kept(chunk: Buffer): Buffer {
+    return this.lent ? chunk : Buffer.from(chunk)
+  }
+
   /** Bytes of the client: from the socket, or read before the protocol was known. */
   receive(chunk: Buffer): void {
     if (this.#linger !== undefined) return
-    if (this.#tunnel) this.#exchange?.requestData(chunk, false)
+    if (this.#tunnel) this.#exchange?.requestData(this.#kept(chunk), false)
     else this.#read(chunk, 0)
   }
 
@@ -131,7 +137,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
         at = next
       } else if (this.#exchange !== undefined || this.#socket.writableNeedDrain) {
         // Not its turn: behind a response that is not complete, or that the client has not taken.
-        this.#stash = at === 0 ? chunk : chunk.subarray(at)
+        this.#stash = this.#kept(at === 0 ? chunk : chunk.subarray(at))
         this.#socket.pause()
         break
       } else {
@@ -166,8 +172,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
       head.method === 'CONNECT' ||
       this.#host.draining ||
       manager.reachedLimits(this.#requests, this.openedMs)
-    const framing: Framing = head.chunked ? CHUNKED : head.contentLength > 0 ? LENGTH : NO_BODY
-    this.#body.start(framing, head.contentLength)
+    this.#body.start(head.chunked ? CHUNKED : head.contentLength > 0 ? LENGTH : NO_BODY, head.contentLength)
     this.#requestDone = this.#body.done
     this.#deadlines.busy()
     const exchange = this.#open(manager, head)
@@ -195,7 +200,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
   onBody(chunk: Buffer, end: boolean): void {
     this.#deadlines.bodyBytes(chunk.length)
     if (end) this.#bodyDone()
-    this.#exchange?.requestData(chunk, end)
+    this.#exchange?.requestData(this.#kept(chunk), end)
   }
 
   #bodyDone(): void {
@@ -323,8 +328,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
   /** The manager has logged and released the exchange: on to the next request, or to the end. */
   exchangeEnded(): void {
     this.#exchange = undefined
-    if (this.#destroyed) return
-    if (!this.#out.done) return
+    if (this.#destroyed || !this.#out.done) return
     if (this.#out.close || !this.#requestDone) {
       this.#end()
       return
@@ -384,8 +388,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, ServerConnecti
       return
     }
     this.#host.manager.stats.slowBodies.v++
-    const reply = { status: 408, body: 'Request Timeout', details: 'request_body_too_slow' }
-    this.#refuseRest(FAILURES.clientIdle, reply)
+    this.#refuseRest(FAILURES.clientIdle, { status: 408, body: 'Request Timeout', details: 'request_body_too_slow' })
   }
 }
 

@@ -2,6 +2,7 @@ import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { Http2Stats } from '../../lib/http2/contract.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
+import type { AcceptedReads } from '../detect/accepted-reads.ts'
 
 /** What is known of a connection before its protocol is. */
 export interface Opening {
@@ -39,5 +40,7 @@ export interface ConnectionHost {
   readonly draining: boolean
   /** Cells of the HTTP/2 codec. */
   readonly http2Stats: Http2Stats
+  /** Undefined: sockets read as the runtime lets them. */
+  readonly reads: AcceptedReads | undefined
   connectionClosed(connection: ServerConnection): void
 }

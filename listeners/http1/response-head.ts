@@ -1,9 +1,11 @@
 import type { Headers } from '../../lib/core/headers.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY, parseContentLength, UNTIL_CLOSE } from '../../lib/http1/framing.ts'
-import { fieldLines, type HeaderCase, statusLine } from '../../lib/http1/head-writer.ts'
+import { type HeaderCase, type LineMemo, statusLine } from '../../lib/http1/head-writer.ts'
 
 /** What decides how a response is framed, beside its own headers. */
 export interface ResponseFacts {
+  /** Of the connection. */
+  readonly memo: LineMemo
   status: number
   /** Nothing follows the headers. */
   end: boolean
@@ -52,7 +54,7 @@ export function responseHead(headers: Headers, facts: ResponseFacts): WireRespon
   else if (minor === 0) extra += 'connection: keep-alive\r\n'
   const skipLength = declared !== undefined && framing !== LENGTH && !bodyless
   return {
-    text: statusLine(status) + fieldLines(headers, spelling, skipLength) + extra + '\r\n',
+    text: statusLine(status) + facts.memo.lines(headers, spelling, skipLength) + extra + '\r\n',
     framing,
     length,
     bodyless,

@@ -14,14 +14,7 @@ export class ResponseWriter {
   readonly #socket: Socket
   readonly #writer: MessageWriter
   /** Of the response at hand; one object for all of them. */
-  readonly #facts: ResponseFacts = {
-    status: 0,
-    end: false,
-    requestMethod: '',
-    minor: 1,
-    close: false,
-    spelling: 'lower',
-  }
+  readonly #facts: ResponseFacts
   /** The response is complete; true before the first. */
   done = true
   /** The connection ends with this response. Once set it stays. */
@@ -30,6 +23,8 @@ export class ResponseWriter {
   constructor(socket: Socket, turn: TurnQueue) {
     this.#socket = socket
     this.#writer = new MessageWriter(socket, turn)
+    const { memo } = this.#writer
+    this.#facts = { memo, status: 0, end: false, requestMethod: '', minor: 1, close: false, spelling: 'lower' }
   }
 
   /** A request has come; its response is next. */

@@ -114,7 +114,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
     this.#headSeen = false
     this.#keep = config.maxRequestsPerConnection === undefined || this.#served < config.maxRequestsPerConnection
     if (!this.#keep) this.#pool.stats.cxMaxRequests.v++
-    const head = requestHead(attempt, config.http1.headerCase)
+    const head = requestHead(attempt, config.http1.headerCase, this.#writer.memo)
     this.#writer.start(head.text, head.framing, head.length)
     if (attempt.end) this.#writer.end(undefined, 'lower')
   }

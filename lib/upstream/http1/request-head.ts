@@ -1,6 +1,6 @@
 import type { Attempt } from '../../core/attempt.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY, parseContentLength } from '../../http1/framing.ts'
-import { fieldLines, type HeaderCase } from '../../http1/head-writer.ts'
+import type { HeaderCase, LineMemo } from '../../http1/head-writer.ts'
 
 /** A request head as it goes on the wire, and how the body behind it is framed. */
 export interface WireHead {
@@ -23,8 +23,11 @@ function expectsNoBody(method: string): boolean {
   }
 }
 
-/** Content-Length or chunked, never both: the framing is decided here, from what the body will be. */
-export function requestHead(attempt: Attempt, spelling: HeaderCase): WireHead {
+/**
+ * Content-Length or chunked, never both: the framing is decided here, from what the body will be. `memo`: of the
+ * connection.
+ */
+export function requestHead(attempt: Attempt, spelling: HeaderCase, memo: LineMemo): WireHead {
   const { head, headers, end } = attempt
   let framing: Framing = NO_BODY
   let length = 0
@@ -47,7 +50,7 @@ export function requestHead(attempt: Attempt, spelling: HeaderCase): WireHead {
   const host = spelling === 'lower' ? '\r\nhost: ' : '\r\nHost: '
   const version = ' HTTP/1.1'
   const path = head.method === 'CONNECT' ? head.authority : head.path === '' ? '/' : head.path
-  const lines = fieldLines(headers, spelling, framing === CHUNKED)
+  const lines = memo.lines(headers, spelling, framing === CHUNKED)
   const text = head.method + ' ' + path + version + host + head.authority + '\r\n' + lines + extra + '\r\n'
   return { text, framing, length }
 }

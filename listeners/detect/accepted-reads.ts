@@ -1,0 +1,110 @@
+import { Socket } from 'node:net'
+import type { ReadBuffer, ReadTarget } from '../../lib/upstream/socket-reader.ts'
+
+/** Where the runtime keeps what `onread` was given. */
+interface Places {
+  readonly buffer: symbol
+  readonly callback: symbol
+  readonly generator: symbol
+}
+
+/** Who receives bytes that may not be its own. */
+export interface Borrower {
+  /** The bytes at hand may be kept as they are. False during `receive` where their memory is read into again. */
+  lent: boolean
+  receive(chunk: Buffer): void
+  /** As in `ReadTarget`. */
+  readonly expectsBody: boolean
+}
+
+/** What is read from one socket, for whoever has it at the time. */
+export class Loan implements ReadTarget {
+  borrower: Borrower
+
+  constructor(borrower: Borrower) {
+    this.borrower = borrower
+  }
+
+  get expectsBody(): boolean {
+    return this.borrower.expectsBody
+  }
+
+  received(chunk: Buffer, lent: boolean): void {
+    const { borrower } = this
+    borrower.lent = lent
+    borrower.receive(chunk)
+    borrower.lent = true
+  }
+
+  /** In the middle of a chunk that is not the next borrower's: it goes on with this one as the last one had it. */
+  pass(next: Borrower): void {
+    next.lent = this.borrower.lent
+    this.borrower = next
+  }
+}
+
+/** For a receiver that keeps what it gets: small reads are copied, large ones are its own. */
+export class CopyingBorrower implements Borrower {
+  lent = true
+  readonly expectsBody = true
+  readonly #receiver: { receive(chunk: Buffer): void }
+
+  constructor(receiver: { receive(chunk: Buffer): void }) {
+    this.#receiver = receiver
+  }
+
+  receive(chunk: Buffer): void {
+    this.#receiver.receive(this.lent ? chunk : Buffer.from(chunk))
+  }
+}
+
+/** A socket with its inside out. */
+type Inner = Socket & { _handle?: { useUserBuffer?(buffer: Uint8Array): void } | null } & { [place: symbol]: unknown }
+
+/**
+ * Lets accepted sockets read into shared memory, as `onread` lets outgoing ones: otherwise each read takes 64 KiB that are
+ * cut to size and collected (about 6 % of a small request). The runtime has no option for it, so what `onread` sets is set
+ * by hand, in properties without documentation (a test watches over them). Where they are missing, nothing changes.
+ */
+export class AcceptedReads {
+  readonly #shared: ReadBuffer
+  readonly #places: Places | undefined
+
+  constructor(shared: ReadBuffer) {
+    this.#shared = shared
+    this.#places = findPlaces()
+  }
+
+  /**
+   * Of a socket that nothing has been read from: what the stream once had a part in, it goes on reading while it is paused.
+   * Undefined where it cannot be done.
+   */
+  adopt(socket: Socket, borrower: Borrower): Loan | undefined {
+    const places = this.#places
+    const inner = socket as Inner
+    const handle = inner._handle
+    if (places === undefined || typeof handle?.useUserBuffer !== 'function') return undefined
+    if (inner[places.buffer] !== null || socket.bytesRead > 0 || socket.readableLength > 0) return undefined
+    const reader = this.#shared.reader()
+    const loan = new Loan(borrower)
+    reader.target = loan
+    const { buffer, callback } = reader.onread
+    const first = (buffer as () => Uint8Array)()
+    inner[places.buffer] = first
+    inner[places.generator] = buffer
+    inner[places.callback] = callback
+    handle.useUserBuffer(first)
+    return loan
+  }
+}
+
+function findPlaces(): Places | undefined {
+  const probe = new Socket({ onread: { buffer: Buffer.alloc(1), callback: () => true } })
+  const find = (name: string): symbol | undefined =>
+    Object.getOwnPropertySymbols(probe).find(({ description }) => description === name)
+  const buffer = find('kBuffer')
+  const callback = find('kBufferCb')
+  const generator = find('kBufferGen')
+  probe.destroy()
+  return buffer && callback && generator && { buffer, callback, generator }
+}
