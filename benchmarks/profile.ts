@@ -2,15 +2,16 @@
  * `node benchmarks/profile.ts [--workload NAME] [--variant NAME] [--seconds S] [--warm-up S] [--top N] [--log] [--keep FILE]`
  *
  * Starts a Node variant (headgate's worker unless told otherwise) with V8's CPU profiler, puts a load on it (that of the
- * `requests` suite unless told otherwise; `http2`, `grpc` and the others are in end-to-end/workload.ts) and prints where
+ * `requests` suite unless told otherwise; `http2`, `grpc` and the others are in end-to-end/workload.ts; `handshakes`: new TLS connections) and prints where
  * its time went: by group, then the functions with the largest self time. Of several processes the busiest is shown. Only
  * samples taken under the measured load count, so start-up and warm-up are left out.
  */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { measureHandshakes } from './end-to-end/handshakes.ts'
 import { HEADGATE } from './end-to-end/headgate.ts'
-import { startProxy } from './end-to-end/running-proxy.ts'
+import { type RunningProxy, startProxy } from './end-to-end/running-proxy.ts'
 import { measureLoaded, type SuiteContext } from './end-to-end/suite.ts'
 import { allVariants } from './end-to-end/variants.ts'
 import { WORKLOADS, type Workload, withOrigin } from './end-to-end/workload.ts'
@@ -37,8 +38,12 @@ if (variant === undefined) throw new Error(`no variant "${values.variant}"`)
 const missing = variant.missing()
 if (missing !== undefined) throw new Error(`${variant.name}: ${missing}`)
 
-const workload: Workload | undefined = WORKLOADS[values.workload as keyof typeof WORKLOADS]
-if (workload === undefined) throw new Error(`--workload must be one of ${Object.keys(WORKLOADS).join(', ')}`)
+/** `handshakes` is no load of requests: each connection counts as one. */
+const HANDSHAKES = 'handshakes'
+const workload: Workload | undefined =
+  values.workload === HANDSHAKES ? WORKLOADS['tls-http1'] : WORKLOADS[values.workload as keyof typeof WORKLOADS]
+if (workload === undefined)
+  throw new Error(`--workload must be one of ${Object.keys(WORKLOADS).join(', ')}, ${HANDSHAKES}`)
 const { traffic, probe, shape } = workload
 
 const machine = prepareMachine()
@@ -73,14 +78,24 @@ async function measured(context: SuiteContext): Promise<Measured> {
   const proxy = await startProxy(variant!, context.bench, { log: values.log, env, traffic, probe })
   try {
     const warmUp = { ...context, options: { ...context.options, seconds: Number(values['warm-up']) } }
-    if (warmUp.options.seconds > 0) await measureLoaded(proxy, shape, warmUp)
+    if (warmUp.options.seconds > 0) await underLoad(proxy, warmUp)
     // The profiler's clock and this one are both the machine's monotonic clock.
     const from = monotonicUs()
-    const use = await measureLoaded(proxy, shape, context)
-    return { requests: use.load.requests, cpuUs: use.busiestUs, window: { from, to: monotonicUs() } }
+    const use = await underLoad(proxy, context)
+    return { ...use, window: { from, to: monotonicUs() } }
   } finally {
     await proxy.stop(20_000)
   }
+}
+
+async function underLoad(proxy: RunningProxy, context: SuiteContext): Promise<{ requests: number; cpuUs: number }> {
+  if (values.workload !== HANDSHAKES) {
+    const use = await measureLoaded(proxy, shape, context)
+    return { requests: use.load.requests, cpuUs: use.busiestUs }
+  }
+  const { cpu, rate } = await measureHandshakes(proxy, { connections: 16, group: 'X25519' }, context)
+  const requests = Math.round(rate * context.options.seconds)
+  return { requests, cpuUs: cpu * requests }
 }
 
 function monotonicUs(): number {

@@ -9,17 +9,20 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { bodies } from './end-to-end/bodies.ts'
+import { chains } from './end-to-end/chains.ts'
 import { grpc } from './end-to-end/grpc.ts'
+import { handshakes } from './end-to-end/handshakes.ts'
+import { hbone } from './end-to-end/hbone.ts'
 import { http2, http2Upstream } from './end-to-end/http2.ts'
 import { http2Bodies } from './end-to-end/http2-bodies.ts'
-import { http2Idle } from './end-to-end/http2-idle.ts'
-import { idle } from './end-to-end/idle.ts'
+import { http2Idle, idle, tlsIdle } from './end-to-end/idle.ts'
 import { memory } from './end-to-end/memory.ts'
 import { requests } from './end-to-end/requests.ts'
 import { routes } from './end-to-end/routes.ts'
 import { start } from './end-to-end/start.ts'
 import { streams } from './end-to-end/streams.ts'
 import { type RunOptions, type Suite, type SuiteContext, speaking } from './end-to-end/suite.ts'
+import { tcp } from './end-to-end/tcp.ts'
 import { tls } from './end-to-end/tls.ts'
 import { PLAIN_HTTP1, type Variant } from './end-to-end/variant.ts'
 import { allVariants } from './end-to-end/variants.ts'
@@ -32,8 +35,8 @@ import { markdownOf, type Report, type SuiteResult } from './report.ts'
 const SUITES: ReadonlyMap<string, Suite> = new Map(
   Object.entries({
     requests: plainHttp1(requests),
-    bodies: plainHttp1(bodies),
-    idle: plainHttp1(idle),
+    bodies,
+    idle,
     start: plainHttp1(start),
     routes: plainHttp1(routes),
     memory: plainHttp1(memory),
@@ -44,11 +47,16 @@ const SUITES: ReadonlyMap<string, Suite> = new Map(
     streams,
     'http2-idle': http2Idle,
     tls,
+    handshakes,
+    'tls-idle': tlsIdle,
+    tcp,
+    hbone,
+    chains,
   }),
 )
 
-/** With `--quick` these have one round: they hold memory for a while rather than counting microseconds. */
-const SLOW: ReadonlySet<string> = new Set(['idle', 'start', 'memory', 'streams', 'http2-idle'])
+/** With `--quick` these have one round: they hold memory for a while, or take long to start, rather than counting microseconds. */
+const SLOW: ReadonlySet<string> = new Set(['idle', 'start', 'memory', 'streams', 'http2-idle', 'tls-idle', 'chains'])
 
 /** A suite that knows one kind of traffic only. */
 function plainHttp1(suite: Suite): Suite {

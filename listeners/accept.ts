@@ -1,9 +1,13 @@
 import type { Socket } from 'node:net'
-import type { ListenerConfig } from '../lib/config/listener.ts'
+import type { AcceptedSocket, ConnectionLogger } from '../lib/chain/network.ts'
+import type { KeepaliveConfig, ListenerConfig } from '../lib/config/listener.ts'
 import { type Address, canonicalIp, formatAddress } from '../lib/core/address.ts'
 import type { Cancel } from '../lib/core/clock.ts'
 import { type ConnectionInfo, plainConnection } from '../lib/core/connection.ts'
-import type { Counter, Gauge, Metrics } from '../lib/core/metrics.ts'
+import { flagBit, type ResponseFlag } from '../lib/core/failure.ts'
+import type { Counter, Log, Metrics } from '../lib/core/metrics.ts'
+import type { PipeEnd } from '../lib/core/pipe.ts'
+import { StreamInfo } from '../lib/core/stream-info.ts'
 import type { TimerWheel } from '../lib/core/timer-wheel.ts'
 import type { Http2Stats } from '../lib/http2/contract.ts'
 import { http2Stats } from '../lib/http2/stats.ts'
@@ -13,46 +17,62 @@ import type { CompiledChain, CompiledListener } from './compile.ts'
 import type { AcceptedReads } from './detect/accepted-reads.ts'
 import type { ServerConnection } from './http1/host.ts'
 import { resetSocket } from './http1/reset.ts'
+import { type ConnectionBudget, SourceCounts } from './limits.ts'
+import { Peek, type PeekEnd, type PeekHost } from './peek.ts'
+import { type ReceptionStats, receptionStats } from './stats.ts'
+import { RecentlyUsed } from './tls/recently-used.ts'
 
 /** What the connections of a listener are made with. */
 export interface ReceptionDeps {
   readonly metrics: Metrics
   readonly wheel: TimerWheel
+  readonly log: Log
   readonly nextConnectionId: () => number
+  /** Connections of the whole gateway. */
+  readonly budget: ConnectionBudget
   /** As in `AcceptorParts`. */
   readonly ticketSecret?: Uint8Array
   readonly reads?: AcceptedReads
+  /** False: the gateway fails its health checks, and connections should go elsewhere. */
+  readonly serving?: () => boolean
 }
 
-interface Cells {
-  readonly total: Counter
-  readonly active: Gauge
-  readonly overflow: Counter
-  readonly destroyed: Counter
-  readonly noChain: Counter
-}
+/** Chains of a listener whose TLS contexts are kept, of about 60 KiB each: of more, those that were used last. Few have more. */
+const SECURING_CHAINS = 1_000
 
-/** Of chains that have no HTTP in them, ms; a connection manager brings its own. */
+/** Of chains that have no HTTP in them, ms; a connection manager brings its own. Envoy's `--drain-time-s`. */
 const DRAIN_MS = 600_000
 
 /**
  * The connections of one listener from accept to end: limits, listener filters, the choice of a filter chain. An update
  * keeps the chains that are still there and drains the others.
+ *
+ * ```
+ * accept ─ limits ─▶ peek (if there are listener filters) ─▶ choose ─▶ FilterChain ─▶ closed
+ *                      └── refused, too late, gone ──────────┴── no chain ──────────────▲
+ * ```
  */
-export class Reception implements ChainHost {
+export class Reception implements ChainHost, PeekHost {
   readonly wheel: TimerWheel
+  readonly log: Log
   readonly http2Stats: Http2Stats
   readonly handshakeTimeouts: Counter
   readonly ticketSecret: Uint8Array | undefined
   readonly reads: AcceptedReads | undefined
+  readonly original: AcceptedSocket = NO_ORIGINAL
   readonly #deps: ReceptionDeps
-  readonly #cells: Cells
+  readonly #stats: ReceptionStats
   #tlsStats: TlsStats | undefined = undefined
   #compiled: CompiledListener
   /** In the order of `CompiledListener.chains`. */
   #chains: FilterChain[]
   /** Dropped by an update, with connections, each with what cancels the sweep of its idle ones. */
   readonly #retired = new Map<FilterChain, Cancel>()
+  readonly #securing = new RecentlyUsed<FilterChain, FilterChain>(SECURING_CHAINS, (chain) => chain.releaseTls())
+  readonly #peeks = new Set<Peek>()
+  readonly #sources = new SourceCounts()
+  /** Connections that the gateway's limit counts, of those that are there. */
+  readonly #budgeted = new Set<number>()
   #size = 0
   #draining = false
   #idle: (() => void) | undefined = undefined
@@ -63,18 +83,13 @@ export class Reception implements ChainHost {
     this.#compiled = compiled
     this.#deps = deps
     this.wheel = deps.wheel
+    this.log = deps.log
     this.ticketSecret = deps.ticketSecret
     this.reads = deps.reads
     // Envoy keeps those of the codec for the whole process.
     this.http2Stats = http2Stats(metrics, '')
     this.handshakeTimeouts = metrics.counter(`${prefix}downstream_cx_transport_socket_connect_timeout`)
-    this.#cells = {
-      total: metrics.counter(`${prefix}downstream_cx_total`),
-      active: metrics.gauge(`${prefix}downstream_cx_active`),
-      overflow: metrics.counter(`${prefix}downstream_cx_overflow`),
-      destroyed: metrics.counter(`${prefix}downstream_cx_destroy`),
-      noChain: metrics.counter(`${prefix}no_filter_chain_match`),
-    }
+    this.#stats = receptionStats(metrics, prefix)
     this.#chains = compiled.chains.map((chain) => new FilterChain(chain, this))
   }
 
@@ -87,8 +102,16 @@ export class Reception implements ChainHost {
     return this.#compiled.config
   }
 
+  get logger(): ConnectionLogger | undefined {
+    return this.#compiled.logger
+  }
+
+  get bufferLimitBytes(): number {
+    return this.config.bufferLimitBytes
+  }
+
   get draining(): boolean {
-    return this.#draining
+    return this.#draining || (this.config.drainType === 'default' && this.#deps.serving?.() === false)
   }
 
   /** How long connections of a dropped listener may stay idle; the longest of its chains. */
@@ -99,11 +122,11 @@ export class Reception implements ChainHost {
   /** From now on. */
   update(compiled: CompiledListener): void {
     this.#compiled = compiled
-    const before = new Map(this.#chains.map((chain) => [chainKey(chain.config), chain]))
+    const before = new Map(this.#chains.map((chain) => [chain.identity.key, chain]))
     this.#chains = compiled.chains.map((next) => {
-      const key = chainKey(next.config)
+      const { key, below } = next.identity
       const known = before.get(key)
-      if (known === undefined || !sameBelow(known.config, next.config)) return new FilterChain(next, this)
+      if (known === undefined || known.identity.below !== below) return this.#newChain(next)
       before.delete(key)
       known.update(next)
       return known
@@ -111,7 +134,14 @@ export class Reception implements ChainHost {
     for (const chain of before.values()) this.#retire(chain)
   }
 
+  #newChain(compiled: CompiledChain): FilterChain {
+    const chain = new FilterChain(compiled, this)
+    if (this.#draining) chain.drain()
+    return chain
+  }
+
   #retire(chain: FilterChain): void {
+    this.#securing.delete(chain)
     if (chain.size === 0) return
     const sweep = this.wheel.clock.schedule(drainTimeOf(chain), () => chain.closeIdle())
     this.#retired.set(chain, sweep)
@@ -120,39 +150,57 @@ export class Reception implements ChainHost {
 
   /** A connection that the listener could not take. */
   overflow(): void {
-    this.#cells.overflow.v++
+    this.#stats.overflow.v++
   }
+
+  // ——— Limits
 
   /** Takes a socket that came in on `address`. */
   accept(socket: Socket, address: Address): void {
-    const { maxConnections } = this.config
-    if (maxConnections !== undefined && this.#size >= maxConnections) {
-      this.#cells.overflow.v++
-      resetSocket(socket)
-      return
-    }
     const facts = this.#describe(socket, address)
     if (facts === undefined) {
       // The client was gone before we looked.
       socket.destroy()
       return
     }
-    this.#size++
-    this.#cells.total.v++
-    this.#cells.active.v++
-    this.#choose(socket, facts)
-  }
-
-  #choose(socket: Socket, facts: ConnectionInfo): void {
-    const at = this.#compiled.choose(facts)
-    const chain = at < 0 ? undefined : this.#chains[at]
-    if (chain?.hasManager) {
-      chain.take(socket, facts)
+    if (!this.#admit(facts)) {
+      resetSocket(socket)
       return
     }
-    if (chain === undefined) this.#cells.noChain.v++
-    socket.destroy()
-    this.#closed()
+    if (this.config.keepalive !== undefined) keepAlive(socket, this.config.keepalive)
+    this.#receive(socket, facts)
+  }
+
+  /** Takes a connection from within, about which all is known. False where there is no room. */
+  acceptInternal(stream: PipeEnd, facts: ConnectionInfo): boolean {
+    if (!this.#admit(facts)) return false
+    // It has the methods and events of a socket.
+    this.#receive(stream as unknown as Socket, facts)
+    return true
+  }
+
+  #admit(facts: ConnectionInfo): boolean {
+    const { maxConnections, maxConnectionsPerSource, ignoreGlobalLimit } = this.config
+    const source = facts.directRemoteAddress
+    if (maxConnections !== undefined && this.#size >= maxConnections) {
+      this.#stats.overflow.v++
+      return false
+    }
+    const counts = hasSource(facts)
+    if (counts && maxConnectionsPerSource !== undefined && this.#sources.of(source) >= maxConnectionsPerSource) {
+      this.#stats.sourceOverflow.v++
+      return false
+    }
+    if (!fromWithin(facts) && !ignoreGlobalLimit) {
+      if (!this.#deps.budget.enter()) {
+        this.#stats.globalOverflow.v++
+        return false
+      }
+      this.#budgeted.add(facts.id)
+    }
+    this.#size++
+    if (counts) this.#sources.add(source)
+    return true
   }
 
   #describe(socket: Socket, address: Address): ConnectionInfo | undefined {
@@ -170,21 +218,105 @@ export class Reception implements ChainHost {
     })
   }
 
-  chainClosed(chain: FilterChain, _connection: ServerConnection, last: boolean): void {
+  // ——— First bytes
+
+  #receive(socket: Socket, facts: ConnectionInfo): void {
+    const compiled = this.#compiled
+    if (compiled.listenerFilters.length === 0) {
+      this.#choose(socket, facts)
+      return
+    }
+    const peek = new Peek(socket, facts, compiled, this)
+    this.#peeks.add(peek)
+    compiled.usage.enter()
+    this.#stats.peeking.v++
+    peek.start()
+  }
+
+  peekExpired(): void {
+    this.#stats.peekTimeouts.v++
+  }
+
+  peeked(peek: Peek, facts: ConnectionInfo): void {
+    this.#forget(peek)
+    this.#choose(peek.socket, facts)
+  }
+
+  peekEnded(peek: Peek, end: PeekEnd, why: string): void {
+    this.#forget(peek)
+    const { facts } = peek
+    if (end === 'client') this.#stats.peekGone.v++
+    else if (end !== 'timeout' && end !== 'listener') this.#stats.peekErrors.v++
+    if (end === 'failed') this.log.error('a listener filter failed; its connection is reset', { error: why })
+    else if (end === 'refused') this.log.debug('a connection was refused', { ...parties(facts), reason: why })
+    this.#write(facts, peek.openedMs, END_DETAILS[end])
+    this.#gone(facts)
+  }
+
+  #forget(peek: Peek): void {
+    this.#peeks.delete(peek)
+    peek.compiled.usage.leave()
+    this.#stats.peeking.v--
+  }
+
+  // ——— Filter chains
+
+  #choose(socket: Socket, facts: ConnectionInfo): void {
+    const at = this.#compiled.choose(facts)
+    const chain = at < 0 ? undefined : this.#chains[at]
+    if (chain?.speaks) {
+      this.#stats.total.v++
+      this.#stats.active.v++
+      chain.take(socket, facts)
+      return
+    }
+    if (chain === undefined) {
+      this.#stats.noChain.v++
+      this.log.debug('no filter chain matches a connection', parties(facts))
+    }
+    socket.on('error', ignore)
+    socket.destroy()
+    const details = chain === undefined ? 'filter_chain_not_found' : 'filter_chain_is_empty'
+    this.#write(facts, this.wheel.clock.now(), details, chain === undefined ? 'NR' : undefined)
+    this.#gone(facts)
+  }
+
+  /** The line of a connection that no filter chain had. */
+  #write(facts: ConnectionInfo, openedMs: number, details: string, flag?: ResponseFlag): void {
+    const { logger } = this
+    if (logger === undefined) return
+    const { clock } = this.wheel
+    const now = clock.now()
+    const info = new StreamInfo(openedMs, clock.wall() - (now - openedMs))
+    info.endMs = now
+    info.connectionTerminationDetails = details
+    if (flag !== undefined) info.flags |= flagBit(flag)
+    logger.log({ facts, info }, 'NotSet')
+  }
+
+  securing(chain: FilterChain): void {
+    if (this.#chains.length > SECURING_CHAINS) this.#securing.set(chain, chain)
+  }
+
+  chainClosed(chain: FilterChain, connection: ServerConnection, last: boolean): void {
     if (last) {
       this.#retired.get(chain)?.()
       this.#retired.delete(chain)
     }
-    this.#closed()
+    this.#stats.active.v--
+    this.#stats.destroyed.v++
+    this.#gone(connection.info)
   }
 
-  /** One accepted connection is gone. */
-  #closed(): void {
+  /** One accepted connection is no more. */
+  #gone(facts: ConnectionInfo): void {
     this.#size--
-    this.#cells.active.v--
-    this.#cells.destroyed.v++
+    if (hasSource(facts)) this.#sources.remove(facts.directRemoteAddress)
+    if (this.#budgeted.delete(facts.id)) this.#deps.budget.leave()
     if (this.#size === 0) this.#idle?.()
   }
+
+  // ——— The end
 
   /** Resolves when all connections are gone; `Listener.drain` says how. */
   drain(): Promise<void> {
@@ -206,10 +338,12 @@ export class Reception implements ChainHost {
   close(): void {
     this.#draining = true
     for (const cancel of this.#retired.values()) cancel()
+    for (const peek of this.#peeks) peek.destroy()
     for (const chain of this.#all()) chain.destroy()
   }
 
   closeIdle(): void {
+    for (const peek of this.#peeks) peek.destroy()
     for (const chain of this.#all()) chain.closeIdle()
   }
 
@@ -218,18 +352,49 @@ export class Reception implements ChainHost {
   }
 }
 
-/** Chains are told apart by what chooses them. */
-function chainKey({ name, match }: CompiledChain['config']): string {
-  return JSON.stringify([name, match])
+const NO_ORIGINAL: AcceptedSocket = Object.freeze({
+  originalDestination(): never {
+    throw new Error('this platform does not tell where a connection was redirected from')
+  },
+})
+
+/** Envoy's wording, where it has one. */
+const END_DETAILS: Readonly<Record<PeekEnd, string>> = Object.freeze({
+  refused: 'listener_filter_refused',
+  failed: 'listener_filter_failed',
+  timeout: 'listener_filter_timeout',
+  client: 'downstream_remote_close',
+  listener: 'listener_closed',
+})
+
+/** What is made on behalf of other connections was counted with those. */
+function fromWithin({ state }: ConnectionInfo): boolean {
+  return state.depth > 0
 }
 
-/** Connections go on with the next snapshot's HTTP where everything below it stays as it was. */
-function sameBelow(before: CompiledChain['config'], next: CompiledChain['config']): boolean {
-  const below = ({ tls, networkFilters, http }: CompiledChain['config']): string =>
-    JSON.stringify([tls !== undefined, networkFilters, http !== undefined])
-  return below(before) === below(next)
+/** Unix sockets have clients without addresses. */
+function hasSource(facts: ConnectionInfo): boolean {
+  return facts.directRemoteAddress !== '' && !fromWithin(facts)
+}
+
+function parties(facts: ConnectionInfo): Record<string, unknown> {
+  return {
+    listener: facts.listenerName,
+    client: facts.remoteAddress,
+    serverName: facts.serverName,
+    destination: facts.localAddress,
+    destinationPort: facts.localPort,
+  }
+}
+
+function keepAlive(socket: Socket, { idleS, intervalS, probes }: KeepaliveConfig): void {
+  // What is undefined stays as the system has it; the types know the first two only.
+  const set: (enable: boolean, idleMs?: number, intervalMs?: number, count?: number) => unknown = socket.setKeepAlive
+  set.call(socket, true, (idleS ?? 0) * 1000, intervalS === undefined ? undefined : intervalS * 1000, probes)
 }
 
 function drainTimeOf(chain: FilterChain): number {
   return chain.hasManager ? chain.manager.config.drainTimeoutMs : DRAIN_MS
 }
+
+function ignore(): void {}

@@ -1,7 +1,9 @@
 import { createServer, type Server } from 'node:net'
 import type { ListenerConfig } from '../lib/config/listener.ts'
 import { type Address, formatAddress } from '../lib/core/address.ts'
+import type { ConnectionInfo } from '../lib/core/connection.ts'
 import { ConfigRefused } from '../lib/core/errors.ts'
+import type { PipeEnd } from '../lib/core/pipe.ts'
 import { bindRefusal } from '../lib/runtime/bind-refusal.ts'
 import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
 import { applySocketMode } from '../lib/runtime/local-binder.ts'
@@ -96,6 +98,11 @@ export class Listener {
     })
   }
 
+  /** Takes a connection from within (internal listeners). False where there is no room. */
+  acceptInternal(stream: PipeEnd, facts: ConnectionInfo): boolean {
+    return this.#reception.acceptInternal(stream, facts)
+  }
+
   /** Addresses that `adopt` can take over. */
   get listening(): readonly Address[] {
     return this.#sockets.map(({ address }) => address)
@@ -118,6 +125,11 @@ export class Listener {
   /** The next snapshot's configuration for the same addresses; requests from now on use it. */
   update(compiled: CompiledListener): void {
     this.#reception.update(compiled)
+  }
+
+  /** Answers from now on close their connections, as with `drain`, but it goes on accepting. */
+  announceDrain(): void {
+    void this.#reception.drain()
   }
 
   /**

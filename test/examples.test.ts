@@ -1,59 +1,31 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { createInterface } from 'node:readline'
+import { join } from 'node:path'
+import { type ConnectionOptions, connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import t, { type Test } from 'tap'
 import { loadEnvoyConfig } from '../lib/cli/library.ts'
+import { Authority } from './support/certificates.ts'
+import { EXAMPLES, listening, type Running, runProgram, withPorts } from './support/examples.ts'
 import { Origin } from './support/origin.ts'
 import { type Wire, WireClient } from './support/wire.ts'
 
-const ROOT = dirname(import.meta.dirname)
-const EXAMPLES = join(ROOT, 'examples')
 /** Each example with a test below; the first test sees to it that none is missing. */
-const TESTED: readonly string[] = ['custom-filter', 'grpc', 'library', 'websocket']
+const TESTED: readonly string[] = [
+  'ambient-hbone',
+  'custom-filter',
+  'grpc',
+  'library',
+  'post-quantum',
+  'proxy-protocol',
+  'tcp-sni',
+  'tls-sni-mtls',
+  'websocket',
+]
 
 const get = (path: string, ...lines: string[]): string =>
   `${[`GET ${path} HTTP/1.1`, 'host: a', ...lines].join('\r\n')}\r\n\r\n`
-
-/** A program that runs with the test. */
-interface Running {
-  /** The next line that it writes. */
-  line(): Promise<string>
-  /** Ends it by SIGTERM and answers its exit status. */
-  end(): Promise<number | null>
-}
-
-interface Start {
-  readonly args?: readonly string[]
-  readonly env?: NodeJS.ProcessEnv
-}
-
-function runProgram(t: Test, path: string, { args = [], env = {} }: Start): Running {
-  const child = spawn(process.execPath, [path, ...args], {
-    cwd: ROOT,
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const ended = once(child, 'exit') as Promise<[number | null, string | null]>
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await ended
-  })
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-  return {
-    async line() {
-      const next = await lines.next()
-      if (next.done === true) throw new Error(`${path} ended without another line`)
-      return next.value
-    },
-    async end() {
-      child.kill('SIGTERM')
-      return (await ended)[0]
-    },
-  }
-}
 
 t.test('every example is listed and tested', async (t) => {
   const folders = readdirSync(EXAMPLES, { withFileTypes: true }).filter((entry) => entry.isDirectory())
@@ -148,20 +120,6 @@ t.test('custom-filter: a filter that Headgate does not know', async (t) => {
   t.throws(() => loadEnvoyConfig(file), /example\.headgate\.dev\.RequestTag/, 'the filter must be given')
 })
 
-/** A copy of an example's bootstrap with other ports. */
-function withPorts(t: Test, example: string, ports: Readonly<Record<number, number>>): string {
-  let text = readFileSync(join(EXAMPLES, example, 'config.yaml'), 'utf8')
-  for (const [from, to] of Object.entries(ports)) {
-    t.match(text, `port_value: ${from}`)
-    text = text.replace(`port_value: ${from}`, `port_value: ${to}`)
-  }
-  const folder = mkdtempSync(join(tmpdir(), 'headgate-example-'))
-  t.teardown(() => rmSync(folder, { recursive: true }))
-  const file = join(folder, 'config.yaml')
-  writeFileSync(file, text)
-  return file
-}
-
 t.test('grpc: a gRPC service behind the gateway, over HTTP/2 on both sides', async (t) => {
   const greeter = runProgram(t, 'examples/grpc/greeter.ts', { args: ['127.0.0.1:0'] })
   const port = /^greeter on 127\.0\.0\.1:(\d+)$/.exec(await greeter.line())?.[1]
@@ -196,4 +154,161 @@ t.test('websocket: one service, clients over HTTP/1 and HTTP/2', async (t) => {
   t.equal(await client.line(), 'HTTP/2: hello again')
   t.equal(await gateway.end(), 0)
   t.equal(await chat.end(), 0)
+})
+
+t.test('proxy-protocol: headers required from everybody, or believed from some', async (t) => {
+  const file = withPorts(t, 'proxy-protocol', { 10000: 0, 10001: 0, 15000: 0 })
+  const gateway = runProgram(t, 'examples/proxy-protocol/gateway.ts', { args: [file] })
+  const ports = await listening(gateway, ['behind-load-balancer', 'mixed'])
+  const client = new WireClient()
+  t.teardown(() => client.closeAll())
+  const header = 'PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n'
+  const ask = async (listener: string, before: string, localAddress = '127.0.0.1'): Promise<unknown> => {
+    const wire = await client.connect(ports[listener], { localAddress })
+    await wire.write(before + get('/'))
+    if (!(await wire.stream.need(1, 'an answer'))) return 'closed'
+    const response = await wire.readResponse()
+    return [response.get('x-client')?.replace(/:.*/, ''), response.get('x-through')]
+  }
+  t.same(await ask('behind-load-balancer', header), ['203.0.113.9', '127.0.0.1'])
+  t.equal(await gateway.line(), '/ client 203.0.113.9:4711 through 127.0.0.1')
+  t.same(await ask('behind-load-balancer', ''), 'closed', 'no header')
+  t.same(await ask('mixed', ''), ['127.0.0.1', '127.0.0.1'])
+  t.match(await gateway.line(), /^\/ client 127\.0\.0\.1:\d+ through 127\.0\.0\.1$/)
+  t.same(await ask('mixed', header), ['203.0.113.9', '127.0.0.1'])
+  t.same(await ask('mixed', header, '127.0.0.2'), 'closed', 'not a trusted source')
+  await client.closeAll()
+  t.equal(await gateway.end(), 0)
+})
+
+t.test('tcp-sni: TLS by name, plain TCP and a fixed answer', async (t) => {
+  const authority = await Authority.create()
+  const { chain, key } = await authority.issue({ dns: ['shop.example'] })
+  const shop = createTlsServer({ cert: chain, key }, (socket) => socket.end('the shop'))
+  const echo = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket))
+  for (const server of [shop, echo]) {
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => server.close())
+  }
+  const portOf = (server: Server): number => (server.address() as AddressInfo).port
+  const database = portOf(echo)
+  const ports = { 10000: 0, 10001: 0, 10002: 0, 15000: 0, 20443: portOf(shop), 25432: database, 25433: database }
+  const gateway = runProgram(t, 'examples/tcp-sni/gateway.ts', { args: [withPorts(t, 'tcp-sni', ports)] })
+  const { tls, tcp, notice } = await listening(gateway, ['tls', 'tcp', 'notice'])
+  const askTls = async (servername: string): Promise<string> => {
+    const socket = connectTls({ host: '127.0.0.1', port: tls, servername, ca: authority.pem })
+    let text = ''
+    socket.on('data', (bytes: Buffer) => (text += bytes))
+    socket.on('error', () => {})
+    await new Promise((resolve) => socket.on('close', resolve))
+    return text
+  }
+  t.equal(await askTls('shop.example'), 'the shop')
+  t.match(await gateway.line(), /^shop\.example to shop received \d+ sent \d+ flags -$/)
+  t.equal(await askTls('other.example'), '', 'a name that nobody serves')
+  t.match(await gateway.line(), /^other\.example to - /)
+  const client = new WireClient()
+  t.teardown(() => client.closeAll())
+  const wire = await client.connect(tcp, { halfOpen: true })
+  await wire.write('select 1')
+  wire.end()
+  t.equal((await wire.readToEnd()).bytes.toString(), 'select 1')
+  const told = await client.connect(notice)
+  t.equal((await told.readToEnd()).bytes.toString(), 'moved to port 10001\n')
+  await client.closeAll()
+  t.equal(await gateway.end(), 0)
+})
+
+t.test('ambient-hbone: two gateways, a tunnel between them, and nobody else', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'headgate-mesh-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const origin = await Origin.start((request, reply) => void reply.send({ body: `hello ${request.target}` }))
+  t.teardown(() => origin.close())
+  const authority = runProgram(t, 'examples/ambient-hbone/authority.ts', {
+    args: [folder, 'client', 'server', 'other'],
+  })
+  t.match(await authority.line(), /^certificates of client, server, other are in /)
+  const env = { CERTIFICATES: folder, APPLICATION: `127.0.0.1:${origin.port}`, LISTEN: '127.0.0.1:0' }
+  const server = runProgram(t, 'examples/ambient-hbone/server.ts', { env })
+  const port = /:(\d+)$/.exec(await server.line())?.[1]
+  const client = runProgram(t, 'examples/ambient-hbone/client.ts', { env: { ...env, HBONE_PORT: port } })
+  const wire = await connectTo(t, client)
+  const response = await wire.exchange(get('/x'))
+  t.equal(`${response.status} ${response.text()}`, '200 hello /x')
+  const stranger = connectTls({
+    port: Number(port),
+    host: '127.0.0.1',
+    rejectUnauthorized: false,
+    ALPNProtocols: ['h2'],
+  })
+  stranger.on('error', () => {})
+  stranger.resume()
+  await once(stranger, 'close')
+  t.equal(origin.requests.length, 1)
+  // Another application's port is not where the server leads to.
+  const lost = runProgram(t, 'examples/ambient-hbone/client.ts', {
+    env: { ...env, APPLICATION: '127.0.0.1:1', HBONE_PORT: port },
+  })
+  t.equal((await (await connectTo(t, lost)).exchange(get('/x'))).status, 503)
+  await wire.close()
+  t.equal(await client.end(), 0)
+  t.equal(await server.end(), 0)
+})
+
+/** The head of the answer to a request over TLS; '' where the server ended the connection before. */
+function askOverTls(options: ConnectionOptions): Promise<string> {
+  return new Promise((resolve) => {
+    let text = ''
+    const socket = connectTls({ host: '127.0.0.1', rejectUnauthorized: false, ...options }, () => {
+      socket.write(get('/', 'connection: close'))
+    })
+    socket.on('data', (bytes: Buffer) => (text += bytes))
+    socket.on('error', () => {})
+    socket.on('close', () => resolve(text))
+  })
+}
+
+t.test('tls-sni-mtls: certificates by name, clients by certificate', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'headgate-certificates-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const env = { CERTIFICATES: folder, ANY_PORT: '' }
+  const gateway = runProgram(t, 'examples/tls-sni-mtls/gateway.ts', { env })
+  const { open, strict, lenient } = await listening(gateway, ['open', 'strict', 'lenient'])
+  const file = (name: string): string => readFileSync(join(folder, name), 'utf8')
+  const verified = { ca: file('ca.crt'), rejectUnauthorized: true }
+  for (const servername of ['shop.example', 'v1.api.example']) {
+    t.match(await askOverTls({ port: open, servername, ...verified }), /^HTTP\/1\.1 200 OK\r\n/, servername)
+  }
+  t.equal(
+    await askOverTls({ port: open, servername: 'other.example', ...verified }),
+    '',
+    'the certificate is for others',
+  )
+  const as = (name: string): ConnectionOptions => ({ cert: file(`${name}.crt`), key: file(`${name}.key`) })
+  t.match(await askOverTls({ port: strict, ...as('client') }), /x-you-are: spiffe:\/\/example\/client\r\n/)
+  t.equal(await askOverTls({ port: strict, ...as('stranger') }), '')
+  t.equal(await askOverTls({ port: strict }), '')
+  t.match(await askOverTls({ port: lenient, ...as('client') }), /x-you-are: spiffe:\/\/example\/client\r\n/)
+  const nobody = await askOverTls({ port: lenient, ...as('stranger') })
+  t.match(nobody, /^HTTP\/1\.1 200 OK\r\n/)
+  t.notMatch(nobody, /x-you-are/)
+  t.equal(await gateway.end(), 0)
+})
+
+t.test('post-quantum: preferred on one port, demanded on the other', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'headgate-quantum-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const { chain, key } = await (await Authority.create()).issue({ dns: ['localhost'] })
+  writeFileSync(join(folder, 'tls.crt'), chain)
+  writeFileSync(join(folder, 'tls.key'), key)
+  const gateway = runProgram(t, 'examples/post-quantum/gateway.ts', { env: { CERTIFICATES: folder, ANY_PORT: '' } })
+  const { hybrid, strict } = await listening(gateway, ['hybrid', 'strict'])
+  const client = (port: number, ...groups: string[]): Promise<string> =>
+    runProgram(t, 'examples/post-quantum/client.ts', { args: [String(port), ...groups] }).line()
+  t.equal(await client(hybrid), '200 X25519MLKEM768')
+  t.equal(await client(hybrid, 'X25519'), '200 X25519')
+  t.equal(await client(strict), '200 X25519MLKEM768')
+  t.match(await client(strict, 'X25519'), /^refused: ERR_SSL/)
+  t.equal(await gateway.end(), 0)
 })

@@ -1,5 +1,8 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { chainsOf } from './chain-set.ts'
+import { downstreamTls, http2Upstream, socketAddress, staticCluster, TYPE } from './envoy-parts.ts'
+import { layer4Resources } from './layer4.ts'
 import { REPOSITORY } from './node-peer.ts'
 import { routeOf } from './route-set.ts'
 import { HTTP2_LIMITS, type ProxyTask, type Variant } from './variant.ts'
@@ -21,7 +24,8 @@ export function headgate(name: string, options: HeadgateOptions = {}): Variant {
   return {
     name,
     quick: options.routerAlone !== true,
-    speaks: () => true,
+    // Without HTTP there is no router to be alone.
+    speaks: ({ layer4 }) => layer4 === undefined || options.routerAlone !== true,
     missing: () => (existsSync(main) ? undefined : 'lib/cli/main.ts does not exist in this checkout'),
     prepare(task) {
       const file = join(task.folder, 'envoy.json')
@@ -32,35 +36,28 @@ export function headgate(name: string, options: HeadgateOptions = {}): Variant {
   }
 }
 
-const TYPE = 'type.googleapis.com/envoy.extensions'
-
-/** An Envoy bootstrap (JSON is YAML): one listener, the connection manager, two filters and the router, a static cluster. */
+/**
+ * An Envoy bootstrap (JSON is YAML): one listener, the connection manager, two filters and the router, a static cluster;
+ * for layer 4 TCP proxies instead.
+ */
 export function bootstrapOf(task: ProxyTask, options: HeadgateOptions = {}): object {
-  return {
-    admin: { address: socketAddress(0) },
-    static_resources: {
-      listeners: [
-        {
-          name: 'clients',
-          address: socketAddress(task.listenPort),
+  const { layer4 } = task.traffic
+  const resources = layer4 === undefined ? httpResources(task, options) : layer4Resources(task, layer4)
+  return { admin: { address: socketAddress(0) }, static_resources: resources }
+}
+
+function httpResources(task: ProxyTask, options: HeadgateOptions): object {
+  const chains =
+    task.chains === undefined
+      ? {
           filter_chains: [
             { filters: [{ name: 'hcm', typed_config: connectionManager(task, options) }], ...downstreamTls(task) },
           ],
-        },
-      ],
-      clusters: [
-        {
-          name: 'origin',
-          type: 'STATIC',
-          connect_timeout: '5s',
-          ...clusterOptions(task),
-          load_assignment: {
-            cluster_name: 'origin',
-            endpoints: [{ lb_endpoints: [{ endpoint: { address: socketAddress(task.originPort) } }] }],
-          },
-        },
-      ],
-    },
+        }
+      : chainsOf(task, task.chains)
+  return {
+    listeners: [{ name: 'clients', address: socketAddress(task.listenPort), ...chains }],
+    clusters: [{ ...staticCluster('origin', task.originPort), ...clusterOptions(task) }],
   }
 }
 
@@ -73,30 +70,11 @@ function http2Options(): object {
   }
 }
 
-function downstreamTls(task: ProxyTask): object {
-  if (task.certificate === undefined) return {}
-  const { certificateFile, keyFile } = task.certificate
-  const context = {
-    '@type': `${TYPE}.transport_sockets.tls.v3.DownstreamTlsContext`,
-    common_tls_context: {
-      alpn_protocols: ['h2', 'http/1.1'],
-      tls_certificates: [{ certificate_chain: { filename: certificateFile }, private_key: { filename: keyFile } }],
-    },
-  }
-  return { transport_socket: { name: 'tls', typed_config: context } }
-}
-
 function clusterOptions(task: ProxyTask): object {
-  const protocol = {
-    '@type': `${TYPE}.upstreams.http.v3.HttpProtocolOptions`,
-    explicit_http_config: { http2_protocol_options: http2Options() },
-  }
   const most = 20_000
   const thresholds = [{ max_connections: most, max_pending_requests: most, max_requests: most }]
   return {
-    ...(task.traffic.upstream === 'http2'
-      ? { typed_extension_protocol_options: { 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': protocol } }
-      : {}),
+    ...(task.traffic.upstream === 'http2' ? http2Upstream(http2Options()) : {}),
     ...(task.longLived === true ? { circuit_breakers: { thresholds } } : {}),
   }
 }
@@ -141,8 +119,4 @@ function routesOf(task: ProxyTask): object[] {
   const count = task.routes
   if (count === undefined) return [{ match: { prefix: '/' }, route }]
   return Array.from({ length: count }, (_, i) => ({ match: routeOf(i, count).match, route }))
-}
-
-function socketAddress(port: number): object {
-  return { socket_address: { address: '127.0.0.1', port_value: port } }
 }

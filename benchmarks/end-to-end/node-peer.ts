@@ -34,5 +34,7 @@ export function nodePeer(name: string, script: string, options: NodePeerOptions 
 }
 
 function isPlainHttp1(traffic: Traffic): boolean {
-  return traffic.client === 'http1' && traffic.upstream === 'http1' && traffic.tls !== true
+  return (
+    traffic.client === 'http1' && traffic.upstream === 'http1' && traffic.tls !== true && traffic.layer4 === undefined
+  )
 }

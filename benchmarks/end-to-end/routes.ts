@@ -1,10 +1,7 @@
-import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { fetchOnce } from '../load/client.ts'
 import { type Bar, figure, type SuiteResult, type Table } from '../report.ts'
 import { HEADGATE, headgate } from './headgate.ts'
+import { runMicro } from './micro-benchmark.ts'
 import { CPU_COLUMNS, perRequest } from './requests.ts'
 import { requestsFor } from './route-set.ts'
 import { startProxy } from './running-proxy.ts'
@@ -21,7 +18,7 @@ printed by benchmarks/micro/routes.ts itself.`
 /** What a large route table costs: the lookup alone, then end to end. */
 export const routes: Suite = async (context) => {
   const missing = headgate(HEADGATE).missing()
-  const lookup = await lookupAlone(context)
+  const lookup = await runMicro(LOOKUP, context)
   const skipped: SuiteResult['skipped'][number][] = [...lookup.skipped]
   if (missing !== undefined) skipped.push({ name: 'headgate with generated routes', reason: missing })
   const units = missing === undefined ? [unitOf(FEW, context), unitOf(MANY, context)] : []
@@ -31,28 +28,6 @@ export const routes: Suite = async (context) => {
 }
 
 const LOOKUP = 'micro/routes.ts'
-
-/** Runs the micro-benchmark in a process of its own, on the proxy's core; what it prints is taken as it is. */
-async function lookupAlone(
-  context: SuiteContext,
-): Promise<Pick<SuiteResult, 'skipped' | 'text'> & { rows: Table['rows'] }> {
-  const script = join(import.meta.dirname, '..', LOOKUP)
-  if (!existsSync(script))
-    return { skipped: [{ name: LOOKUP, reason: 'it does not exist in this checkout' }], rows: [] }
-  const { taskset, proxyCores } = context.bench.machine
-  const pin = taskset === undefined || proxyCores === undefined ? [] : [taskset, '-c', proxyCores]
-  const [program, ...args] = [...pin, process.execPath, script]
-  context.progress(LOOKUP)
-  try {
-    const { stdout } = await promisify(execFile)(program, args, { timeout: 120_000 })
-    return { skipped: [], text: stdout, rows: [] }
-  } catch (error) {
-    return {
-      skipped: [],
-      rows: [{ variant: LOOKUP, samples: {}, failure: error instanceof Error ? error.message : String(error) }],
-    }
-  }
-}
 
 function nameOf(count: number): string {
   return `headgate, ${count} routes`

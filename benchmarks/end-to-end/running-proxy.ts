@@ -7,7 +7,7 @@ import { Child } from '../load/child.ts'
 import { type Answer, fetchOnce } from '../load/client.ts'
 import { fetchHttp2, type Http2Answer, type Http2Request } from '../load/http2/client.ts'
 import type { Machine } from '../load/machine.ts'
-import { PLAIN_HTTP1, type Traffic, type Variant } from './variant.ts'
+import { PLAIN_HTTP1, type ProxyTask, type Traffic, type Variant } from './variant.ts'
 
 /** Where a proxy is started. */
 export interface Bench {
@@ -32,6 +32,7 @@ export interface Probe {
 export interface StartOptions {
   readonly log?: boolean
   readonly routes?: number
+  readonly chains?: number
   readonly env?: Readonly<Record<string, string>>
   /** Path of the first request; it must be answered with 200. */
   readonly probePath?: string
@@ -83,9 +84,12 @@ export async function startProxy(variant: Variant, bench: Bench, options: StartO
   const folder = mkdtempSync(join(bench.folder, 'proxy-'))
   const listenPort = await freePort()
   const logFile = options.log === true ? join(folder, 'access.log') : undefined
-  const { traffic = PLAIN_HTTP1, routes, longLived } = options
-  const certificate = traffic.tls === true ? bench.certificate : undefined
-  const task = { listenPort, originPort: bench.originPort, logFile, folder, routes, traffic, certificate, longLived }
+  const { traffic = PLAIN_HTTP1, routes, chains, longLived } = options
+  const { layer4 } = traffic
+  const certificate = traffic.tls === true || layer4 === 'hbone' ? bench.certificate : undefined
+  const secondPort = layer4 === undefined || layer4 === 'tcp' ? undefined : await freePort()
+  const ports = { listenPort, secondPort, originPort: bench.originPort }
+  const task: ProxyTask = { ...ports, logFile, folder, routes, chains, traffic, certificate, longLived }
   const start = variant.prepare(task, bench.machine)
   const env = { ...(start.env ?? process.env), ...options.env }
   const begin = performance.now()
@@ -95,7 +99,7 @@ export async function startProxy(variant: Variant, bench: Bench, options: StartO
     await firstAnswer(child, (path) => ask(listenPort, path, options))
     const startMs = performance.now() - begin
     child.noteDescendants()
-    if (variant.floor !== true && options.probePath === undefined) {
+    if (variant.floor !== true && layer4 === undefined && !answersItself(options)) {
       checkForwarding(await seenHeaders(listenPort, bench, options), variant)
     }
     return new RunningProxy(child, task, startMs)
@@ -131,6 +135,11 @@ async function firstAnswer(child: Child, request: (path?: string) => Promise<Ans
     if (performance.now() > deadline) throw new Error(`no answer 200 within 30 s (last: ${last})`)
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
+}
+
+/** Whether the first answer is the proxy's own, or the origin's to a path that tells nothing. */
+function answersItself({ probePath, chains }: StartOptions): boolean {
+  return probePath !== undefined || chains !== undefined
 }
 
 /** The header lines that reach the origin. */

@@ -8,6 +8,11 @@ export interface Traffic {
   readonly upstream: 'http1' | 'http2'
   /** Towards the client. */
   readonly tls?: boolean
+  /**
+   * Set where the proxy passes bytes and only client and origin speak HTTP: through one TCP proxy, through two in one
+   * process, or through two with an HBONE tunnel (CONNECT over HTTP/2 over mutual TLS) between them.
+   */
+  readonly layer4?: 'tcp' | 'tcp twice' | 'hbone'
 }
 
 export const PLAIN_HTTP1: Traffic = Object.freeze({ client: 'http1', upstream: 'http1' })
@@ -18,6 +23,8 @@ export const HTTP2_LIMITS = Object.freeze({ streams: 100, streamWindow: 64 * 102
 /** What every proxy of a suite has to do. */
 export interface ProxyTask {
   readonly listenPort: number
+  /** A free port for what a proxy needs between two hops of its own; only with such traffic. */
+  readonly secondPort?: number
   readonly originPort: number
   /** One line per request goes to this file; undefined: no access log. */
   readonly logFile?: string
@@ -28,6 +35,8 @@ export interface ProxyTask {
   readonly traffic: Traffic
   /** Set where `traffic.tls` is. */
   readonly certificate?: Certificate
+  /** Filter chains of the listener, chosen by SNI, each with a fixed answer (see chain-set.ts); undefined: one. */
+  readonly chains?: number
   /** Thousands of answers at once that last for minutes: no time limit for an answer, no cap below 20,000 requests. */
   readonly longLived?: boolean
 }

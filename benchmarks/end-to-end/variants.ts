@@ -18,7 +18,7 @@ export function allVariants(): Variant[] {
     nghttpx,
     headgate(HEADGATE),
     headgate('headgate, router alone', { routerAlone: true }),
-    nodePeer('relay (floor)', 'relay.ts', { floor: true }),
+    nodePeer('relay (floor)', 'relay.ts', { floor: true, speaks: isPlainOneHop }),
     nodePeer('fast-proxy', 'peers/fast-proxy.ts'),
     nodePeer('node:http', 'peers/node-http.ts', { quick: true }),
     nodePeer('@fastify/http-proxy', 'peers/fastify-http-proxy.ts'),
@@ -26,6 +26,11 @@ export function allVariants(): Variant[] {
     nodePeer('node:http2', 'peers/node-http2.ts', { quick: true, speaks: isPlainHttp2 }),
     nodePeer('node:http2, raw', 'peers/node-http2.ts', { speaks: isPlainHttp2, flags: ['raw'] }),
   ]
+}
+
+function isPlainOneHop(traffic: Traffic): boolean {
+  const { client, upstream, tls, layer4 = 'tcp' } = traffic
+  return client === 'http1' && upstream === 'http1' && tls !== true && layer4 === 'tcp'
 }
 
 function isPlainHttp2(traffic: Traffic): boolean {

@@ -64,9 +64,20 @@ const H2_H2: Traffic = { client: 'http2', upstream: 'http2' }
 const DOWNLOAD: LoadShape = { ...BODY_SHAPE, requests: [{ method: 'GET', path: `/_/bytes/${BODY_BYTES}` }] }
 const UPLOAD: LoadShape = { ...BODY_SHAPE, requests: [{ method: 'POST', path: '/' }], bodyBytes: BODY_BYTES }
 
+/** The same for HTTP/1, or for proxies that only pass it on. */
+const HTTP1_DOWNLOAD: LoadShape = { connections: 16, requests: DOWNLOAD.requests }
+const HTTP1_UPLOAD: LoadShape = { connections: 16, requests: [{ method: 'PUT', path: '/' }], bodyBytes: BODY_BYTES }
+
+const TCP: Traffic = { ...PLAIN_HTTP1, layer4: 'tcp' }
+const TCP_TLS: Traffic = { ...TCP, tls: true }
+const TCP_TWICE: Traffic = { ...TCP, layer4: 'tcp twice' }
+const HBONE: Traffic = { ...TCP, layer4: 'hbone' }
+
 /** Every workload by its name, for suites and for profile.ts and compare.ts. */
 export const WORKLOADS = Object.freeze({
   requests: { name: 'requests', traffic: PLAIN_HTTP1, shape: SMALL_GET },
+  download: { name: 'download', traffic: PLAIN_HTTP1, shape: HTTP1_DOWNLOAD },
+  upload: { name: 'upload', traffic: PLAIN_HTTP1, shape: HTTP1_UPLOAD },
   http2: { name: 'http2', traffic: H2_H1, shape: HTTP2_GET },
   'http2-upstream': { name: 'http2-upstream', traffic: H2_H2, shape: HTTP2_GET, answers: 'small' },
   grpc: { name: 'grpc', traffic: H2_H2, shape: GRPC_UNARY, answers: 'echo', probe: GRPC_PROBE },
@@ -76,6 +87,14 @@ export const WORKLOADS = Object.freeze({
   'http2-upstream-upload': { name: 'http2-upstream-upload', traffic: H2_H2, shape: UPLOAD, answers: 'small' },
   'tls-http1': { name: 'tls-http1', traffic: { ...PLAIN_HTTP1, tls: true }, shape: SMALL_GET },
   'tls-http2': { name: 'tls-http2', traffic: { ...H2_H1, tls: true }, shape: HTTP2_GET },
+  'tcp-download': { name: 'tcp-download', traffic: TCP, shape: HTTP1_DOWNLOAD },
+  'tcp-upload': { name: 'tcp-upload', traffic: TCP, shape: HTTP1_UPLOAD },
+  'tcp-tls-download': { name: 'tcp-tls-download', traffic: TCP_TLS, shape: HTTP1_DOWNLOAD },
+  'tcp-tls-upload': { name: 'tcp-tls-upload', traffic: TCP_TLS, shape: HTTP1_UPLOAD },
+  'tcp-twice-download': { name: 'tcp-twice-download', traffic: TCP_TWICE, shape: HTTP1_DOWNLOAD },
+  'tcp-twice-upload': { name: 'tcp-twice-upload', traffic: TCP_TWICE, shape: HTTP1_UPLOAD },
+  'hbone-download': { name: 'hbone-download', traffic: HBONE, shape: HTTP1_DOWNLOAD },
+  'hbone-upload': { name: 'hbone-upload', traffic: HBONE, shape: HTTP1_UPLOAD },
 } satisfies Record<string, Workload>)
 
 /** Columns without the percentile, which h2load does not tell. */

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { MessageCounter } from './message-counter.ts'
 
 /** Keep-alive connections that have had one request answered and then stay silent. Whoever opened them calls `close`. */
@@ -11,10 +12,13 @@ export class IdleConnections {
     return this.#lost
   }
 
-  /** Opens `count` connections, at most 50 at once, so that the proxy needs no more than 50 to its origin. */
-  async open(port: number, count: number): Promise<void> {
+  /**
+   * Opens `count` connections, at most 50 at once, so that the proxy needs no more than 50 to its origin. Certificates are
+   * not checked.
+   */
+  async open(port: number, count: number, tls = false): Promise<void> {
     for (let left = count; left > 0; left -= 50) {
-      await Promise.all(Array.from({ length: Math.min(50, left) }, () => this.#openOne(port)))
+      await Promise.all(Array.from({ length: Math.min(50, left) }, () => this.#openOne(port, tls)))
     }
   }
 
@@ -25,9 +29,10 @@ export class IdleConnections {
     }
   }
 
-  #openOne(port: number): Promise<void> {
+  #openOne(port: number, tls: boolean): Promise<void> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+      const target = { port, host: '127.0.0.1', noDelay: true }
+      const socket = tls ? connectTls({ ...target, rejectUnauthorized: false }) : connect(target)
       const counter = new MessageCounter()
       this.#sockets.push(socket)
       socket.on('connect', () => socket.write(`GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`))

@@ -13,6 +13,7 @@ import { noRuntime } from '../../lib/core/metrics.ts'
 import type { RouteConfig, RouteMatchConfig, RouteTableConfig } from '../../lib/router/config.ts'
 import type { RouteRequest } from '../../lib/router/request.ts'
 import { compileRouteTable, type RouteTable } from '../../lib/router/table.ts'
+import { inTurns, lineOf, shuffledOrder } from './measure.ts'
 
 const SIZES = [10, 100, 1_000, 10_000]
 const ROUNDS = 9
@@ -89,6 +90,7 @@ const CONNECTION: ConnectionInfo = plainConnection({
   kind: 'ip',
   listenerName: '',
 })
+const NO_STATE = { get: () => undefined }
 const METADATA: Metadata = { get: () => undefined, merge: () => undefined }
 
 /** One set of samples ready to be asked for in random order. */
@@ -114,18 +116,14 @@ class Workload {
     const strings = new Map<string, string>()
     for (const { version } of samples) strings.set(version, Buffer.from(version).latin1Slice())
     this.#versions = samples.map((s) => strings.get(s.version) ?? '')
-    this.#order = new Int32Array(1 << 16)
-    let seed = 1
-    for (let i = 0; i < this.#order.length; i++) {
-      seed = (Math.imul(seed, 1_103_515_245) + 12_345) & 0x7fffffff
-      this.#order[i] = Math.floor((seed / 0x80000000) * samples.length)
-    }
+    this.#order = shuffledOrder(samples.length)
     this.#headers = ['user-agent', 'curl/8.5.0', 'accept', '*/*', 'x-request-id', 'b1a7', 'x-version', '']
     this.#request = {
       head: { method: 'GET', scheme: 'http', authority: 'www.example.com:8080', path: '', protocol: undefined },
       request: new Headers(this.#headers),
       connection: CONNECTION,
       metadata: METADATA,
+      filterState: NO_STATE,
       info: { internal: false, clientAddress: '192.0.2.1' },
       random: 0.5,
     }
@@ -161,10 +159,6 @@ class Workload {
   }
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]
-}
-
 function samplesFor(size: number, shape: Shape): Sample[] {
   return Array.from({ length: size }, (_, i) => (i < size * 0.9 ? plain(i) : regex(i, shape)))
 }
@@ -172,22 +166,10 @@ function samplesFor(size: number, shape: Shape): Sample[] {
 for (const shape of SHAPES) {
   const workloads = SIZES.map((size) => new Workload(samplesFor(size, shape)))
   for (const workload of workloads) workload.check()
-  const rounds = workloads.map((): number[] => [])
-  for (let round = 0; round < ROUNDS; round++) {
-    // Turned round each time, so that no size always runs on a warmer machine.
-    const turn = [...workloads.keys()]
-    if (round % 2 === 1) turn.reverse()
-    for (const w of turn) rounds[w].push(workloads[w].measure(true) - workloads[w].measure(false))
-  }
-  const base = median(rounds[0])
+  const rounds = inTurns(workloads.length, ROUNDS, (w) => workloads[w].measure(true) - workloads[w].measure(false))
   process.stdout.write(`${shape}\n`)
   for (const [w, size] of SIZES.entries()) {
-    const ns = median(rounds[w])
-    const range = `${Math.min(...rounds[w]).toFixed(0)}-${Math.max(...rounds[w]).toFixed(0)}`
-    const ratio = (ns / base).toFixed(2)
-    const compiled = workloads[w].compileMs.toFixed(0)
-    process.stdout.write(
-      `  ${String(size).padStart(6)} routes ${ns.toFixed(0).padStart(5)} ns (${range})  x${ratio}  compiled in ${compiled} ms\n`,
-    )
+    const what = `${String(size).padStart(6)} routes`
+    process.stdout.write(lineOf(what, rounds[w], rounds[0], workloads[w].compileMs))
   }
 }

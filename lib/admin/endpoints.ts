@@ -24,12 +24,9 @@ export function adminEndpoints(identity: Identity): Endpoint[] {
     look('/config_dump', 'the configuration that runs, without secrets', [], dump),
     change(
       '/drain_listeners',
-      'close all listeners for good, let what is in flight end',
-      ['graceful'],
-      ({ backend }) => {
-        backend.drainListeners()
-        return text(OK)
-      },
+      'close listeners for good, let what is in flight end: ?graceful (after the drain time), ?inboundonly, ?skip_exit',
+      ['graceful', 'inboundonly', 'skip_exit'],
+      drainListeners,
     ),
     change('/healthcheck/fail', 'answer health checks as if this gateway were failing', [], ({ backend }) => {
       backend.setHealthy(false)
@@ -90,6 +87,18 @@ async function listeners({ query, backend }: AdminRequest): Promise<AdminAnswer>
   if (typeof asJson !== 'boolean') return asJson
   const status = await backend.status()
   return asJson ? json(listenersJson(status)) : text(listenersText(status))
+}
+
+/** Parameters count by being there, whatever their value, as in Envoy. */
+function drainListeners({ query, backend }: AdminRequest): AdminAnswer {
+  const wish = {
+    inboundOnly: query.has('inboundonly'),
+    graceful: query.has('graceful'),
+    skipExit: query.has('skip_exit'),
+  }
+  if (wish.skipExit && !wish.graceful) return text('skip_exit requires graceful\n', 400)
+  backend.drainListeners(wish)
+  return text(OK)
 }
 
 function wantsJson(query: URLSearchParams): boolean | AdminAnswer {

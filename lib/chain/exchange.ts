@@ -10,7 +10,7 @@ import { type Downstream, type ExchangeOwner, type ExchangeStart, Phase } from '
 import type { FilterState, LocalReply, Metadata, Replied, Route, TerminalExchange, TerminalStream } from './filter.ts'
 import { gather } from './lane.ts'
 import { failureReply, renderReply } from './local-reply.ts'
-import { MetadataStore } from './metadata.ts'
+import { FilterStateStore, MetadataStore } from './metadata.ts'
 import { REPLIED } from './reply.ts'
 import { RequestPath } from './request-path.ts'
 import { NO_HEADERS, ResponsePath } from './response-path.ts'
@@ -18,7 +18,7 @@ import { Tunnel } from './tunnel.ts'
 
 interface Extras {
   metadata: MetadataStore | undefined
-  filterState: Map<string, unknown> | undefined
+  filterState: FilterStateStore | undefined
   abort: AbortController | undefined
 }
 
@@ -86,13 +86,13 @@ export class Exchange extends Timed implements TerminalExchange {
 
   get metadata(): Metadata {
     const extras = this.#more()
-    extras.metadata ??= new MetadataStore()
+    extras.metadata ??= new MetadataStore(this.connection.state)
     return extras.metadata
   }
 
   get filterState(): FilterState {
     const extras = this.#more()
-    extras.filterState ??= new Map()
+    extras.filterState ??= new FilterStateStore(this.connection.state)
     return extras.filterState
   }
 

@@ -1,17 +1,45 @@
+import type { ConnectionState } from '../core/connection.ts'
 import type { Json } from '../core/errors.ts'
-import type { Metadata } from './filter.ts'
+import type { FilterState, Metadata } from './filter.ts'
 
-/** Dynamic metadata of one exchange; made when a filter first asks for it. */
+/**
+ * Dynamic metadata of one exchange; made when a filter first asks for it. Below it lies that of the connection, which
+ * filters of layer 4 have left: it is seen, and what is merged here does not change it.
+ */
 export class MetadataStore implements Metadata {
+  readonly #connection: ConnectionState
   readonly #byNamespace = new Map<string, Json>()
 
+  constructor(connection: ConnectionState) {
+    this.#connection = connection
+  }
+
   get(namespace: string): Json | undefined {
-    return this.#byNamespace.get(namespace)
+    const own = this.#byNamespace.get(namespace)
+    return own === undefined ? this.#connection.metadata(namespace) : own
   }
 
   merge(namespace: string, value: Json): void {
-    const old = this.#byNamespace.get(namespace)
+    const old = this.get(namespace)
     this.#byNamespace.set(namespace, isObject(old) && isObject(value) ? { ...old, ...value } : value)
+  }
+}
+
+/** Filter state of one exchange, above that of its connection. */
+export class FilterStateStore implements FilterState {
+  readonly #connection: ConnectionState
+  readonly #objects = new Map<string, unknown>()
+
+  constructor(connection: ConnectionState) {
+    this.#connection = connection
+  }
+
+  get(key: string): unknown {
+    return this.#objects.has(key) ? this.#objects.get(key) : this.#connection.object(key)
+  }
+
+  set(key: string, value: unknown): void {
+    this.#objects.set(key, value)
   }
 }
 

@@ -20,6 +20,7 @@ export interface AcceptedSocket {
 export type FoundFacts = Partial<
   Pick<
     ConnectionInfo,
+    | 'kind'
     | 'remoteAddress'
     | 'remotePort'
     | 'localAddress'
@@ -82,6 +83,16 @@ export interface NetworkConnection {
   close(details: string, flag?: ResponseFlag): void
   /** Closes with a reset. */
   reset(details: string, flag?: ResponseFlag): void
+  /**
+   * Nothing that was written waits: the system has it, and the chunks are nobody's any more. Never where that is not known:
+   * behind write hooks, which may keep chunks, and on streams that lend them on.
+   */
+  readonly drained: boolean
+  /**
+   * From within `onRead`, by the filter that consumes: nothing of the chunk is kept, and its memory may be read into
+   * again. Saves an allocation for each read; without effect where other filters have seen the chunk.
+   */
+  spent(): void
   /** Nothing more is read until `resume`, counted per filter: it reads again when all have resumed. */
   pause(): void
   resume(): void
@@ -117,10 +128,16 @@ export interface NetworkFilter<S = unknown> {
   onClose?(connection: NetworkConnection, state: S): void
 }
 
+/** What the log line of a connection is made of. */
+export type LoggedConnection = Pick<NetworkConnection, 'facts' | 'info'>
+
+/** Envoy's `%ACCESS_LOG_TYPE%` of connections; `NotSet` in the logs of listeners. */
+export type ConnectionLogType = 'NotSet' | 'TcpUpstreamConnected' | 'TcpPeriodic' | 'TcpConnectionEnd'
+
 /** Writes access log lines of connections. */
 export interface ConnectionLogger {
-  /** `type`: Envoy's `%ACCESS_LOG_TYPE%`. Never throws and never waits. */
-  log(connection: NetworkConnection, type: 'TcpUpstreamConnected' | 'TcpPeriodic' | 'TcpConnectionEnd'): void
+  /** Never throws and never waits. */
+  log(connection: LoggedConnection, type: ConnectionLogType): void
 }
 
 /** What a network filter may reach when it is compiled: as `Scope`, whose `statPrefix` is '' here. */
@@ -152,6 +169,8 @@ export interface NetworkFilterFactory<C = unknown> extends Factory<C> {
 export interface ListenerFilterFactory<C = unknown> extends Factory<C> {
   /** It finds what filter chains are chosen by; without effect where there is nothing to choose. */
   readonly inspector?: boolean
+  /** Why sockets cannot have it: refused with this on listeners that are not internal. */
+  readonly internalOnly?: string
   compile(config: C, scope: Scope): ListenerFilter
 }
 

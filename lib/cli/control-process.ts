@@ -3,9 +3,10 @@ import { startAdmin } from '../admin/server.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import { formatAddress } from '../core/address.ts'
 import { systemClock } from '../core/clock.ts'
-import type { ControlParts } from '../runtime/control.ts'
 import { runControl } from '../runtime/control.ts'
 import type { ControlPanel } from '../runtime/control-panel.ts'
+import type { ControlParts, LoadedFiles } from '../runtime/control-parts.ts'
+import { FileRecorder } from '../runtime/recorded-files.ts'
 import { ignoreBrokenPipes } from '../runtime/shutdown.ts'
 import type { LevelLog } from '../telemetry/log.ts'
 import { createLog } from '../telemetry/log.ts'
@@ -36,14 +37,16 @@ function controlParts(settings: RunSettings): ControlParts {
   }
 }
 
-function load(settings: RunSettings): GatewayConfig {
-  const context = envoyContext(standardFilters())
+function load(settings: RunSettings): LoadedFiles {
+  const files = new FileRecorder()
+  const { readFile, watchDirectory } = files
+  const context = { ...envoyContext(standardFilters()), readFile, watchDirectory }
   const { config } =
     settings.configPath === ''
       ? loadConfigText(defaultConfig(settings.demoPort), 'built-in configuration', context)
       : loadConfigFile(settings.configPath, context)
   const address = parseAddress(settings.adminAddress)
-  return address === undefined ? config : { ...config, admin: { address } }
+  return { config: address === undefined ? config : { ...config, admin: { address } }, files }
 }
 
 async function openAdmin(

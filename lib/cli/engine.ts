@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { type CompiledListener, listenerSteps } from '../../listeners/compile.ts'
-import type { ConnectionManager } from '../../listeners/http/connection-manager.ts'
 import { AcceptedReads } from '../../listeners/detect/accepted-reads.ts'
+import { InternalListenerTable } from '../../listeners/internal.ts'
+import { ConnectionBudget } from '../../listeners/limits.ts'
 import { Listener } from '../../listeners/listener.ts'
 import type { LowerFilters } from '../chain/factories.ts'
 import type { Scope } from '../chain/filter.ts'
@@ -13,14 +14,23 @@ import type { Cancel, Clock } from '../core/clock.ts'
 import { ConfigError, ConfigRefused, type JsonObject } from '../core/errors.ts'
 import type { Log, Runtime } from '../core/metrics.ts'
 import { TimerWheel } from '../core/timer-wheel.ts'
-import type { Binder, Engine, EngineStatus, MetricsSnapshot } from '../runtime/engine.ts'
+import {
+  type Binder,
+  DRAIN_ALL,
+  type DrainWish,
+  type Engine,
+  type EngineStatus,
+  type MetricsSnapshot,
+} from '../runtime/engine.ts'
 import { MetricsStore } from '../telemetry/metrics.ts'
 import { AccessLogSinks } from '../telemetry/sinks/registry.ts'
 import type { ClusterDeps } from '../upstream/cluster.ts'
 import { ClusterSet } from '../upstream/cluster-set.ts'
 import { DnsResolvers } from '../upstream/discovery/dns/resolver.ts'
 import { ReadBuffer } from '../upstream/socket-reader.ts'
+import { Drains } from './drain.ts'
 import { Handover } from './handover.ts'
+import { type Snapshot, whenIdle } from './snapshot.ts'
 
 /** What an engine is made of; tests inject clock, random and binder. */
 export interface EngineOptions {
@@ -40,16 +50,6 @@ export interface EngineOptions {
 const WARM_MS = 5_000
 /** A slice of compiling before the loop gets its turn. */
 const SLICE_MS = 10
-/** How often a draining engine closes connections that have become idle. */
-const DRAIN_SWEEP_MS = 1_000
-
-/** Everything compiled from one configuration. */
-interface Snapshot {
-  readonly config: GatewayConfig
-  readonly clusters: ClusterSet
-  readonly listeners: ReadonlyMap<string, CompiledListener>
-  readonly owned: (Disposable | AsyncDisposable)[]
-}
 
 /** Makes an engine; nothing runs before the first `apply`. */
 export function createEngine(options: EngineOptions): Engine {
@@ -64,6 +64,8 @@ class GatewayEngine implements Engine {
   readonly #dns: DnsResolvers
   readonly #sinks: AccessLogSinks
   readonly #listeners = new Map<string, Listener>()
+  readonly #internal: InternalListenerTable
+  readonly #budget = new ConnectionBudget()
   /** Listeners that drain, each with what cancels the sweep of its idle connections. */
   readonly #retired = new Map<Listener, Cancel>()
   /** Old snapshots that something still uses. */
@@ -73,6 +75,7 @@ class GatewayEngine implements Engine {
   readonly #reads = new AcceptedReads(this.#readBuffer)
   readonly #ticketSecret: Uint8Array
   #connectionId = 0
+  readonly #drains: Drains
   #draining = false
   #closed = false
   #date = ''
@@ -81,10 +84,17 @@ class GatewayEngine implements Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options
+    this.#drains = new Drains(options.clock)
     // One for all configurations: a certificate that is replaced leaves the tickets good.
     this.#ticketSecret = options.ticketSecret ?? randomBytes(32)
     this.#wheel = new TimerWheel(options.clock)
     this.#dns = new DnsResolvers({ clock: options.clock })
+    this.#internal = new InternalListenerTable({
+      find: (name) => this.#listeners.get(name),
+      nextConnectionId: () => ++this.#connectionId,
+      metrics: this.#metrics,
+      log: options.log,
+    })
     this.#sinks = new AccessLogSinks({ clock: options.clock, metrics: this.#metrics, log: options.log })
   }
 
@@ -123,6 +133,7 @@ class GatewayEngine implements Engine {
       dns: this.#dns,
       nextConnectionId: () => ++this.#connectionId,
       readBuffer: this.#readBuffer,
+      internal: this.#internal,
     }
   }
 
@@ -214,6 +225,9 @@ class GatewayEngine implements Engine {
           nextConnectionId: () => ++this.#connectionId,
           ticketSecret: this.#ticketSecret,
           reads: this.#reads,
+          log: this.#options.log,
+          budget: this.#budget,
+          serving: this.#options.serving,
         })
         await created.open((address) => handover.claim(created, address))
         opened.push(created)
@@ -237,6 +251,7 @@ class GatewayEngine implements Engine {
   #swap(snapshot: Snapshot, opened: readonly Listener[], handover: Handover): void {
     const before = this.#snapshot
     this.#snapshot = snapshot
+    this.#budget.limit = snapshot.config.maxConnections
     const wanted = new Set(snapshot.config.listeners.map((listener) => listener.name))
     const fresh = new Set(opened.map((listener) => listener.name))
     const drained: Promise<void>[] = []
@@ -246,7 +261,10 @@ class GatewayEngine implements Engine {
       this.#listeners.delete(name)
       drained.push(this.#retire(listener))
     }
-    for (const listener of opened) this.#listeners.set(listener.name, listener)
+    for (const listener of opened) {
+      this.#listeners.set(listener.name, listener)
+      this.#drains.opened(listener)
+    }
     for (const config of snapshot.config.listeners) {
       this.#listeners.get(config.name)?.update(snapshot.listeners.get(config.name) as CompiledListener)
     }
@@ -267,12 +285,13 @@ class GatewayEngine implements Engine {
 
   /**
    * Filters of an old snapshot live until its last exchange has ended, and the last connection of the listeners that went
-   * with it: their requests still go through its managers. Its clusters stay within reach until their connections have gone.
+   * with it: their requests still go through its managers. Its network and listener filters live until the last
+   * connection that they look after has gone. Its clusters stay within reach until their connections have gone.
    */
   async #disposeWhenIdle(snapshot: Snapshot, drained: readonly Promise<void>[]): Promise<void> {
     this.#replaced.add(snapshot)
     await Promise.all(drained)
-    await Promise.all(managersOf(snapshot).map((manager) => manager.whenIdle()))
+    await whenIdle(snapshot)
     await this.#dispose(snapshot.owned)
     await snapshot.clusters.drained()
     this.#replaced.delete(snapshot)
@@ -291,22 +310,9 @@ class GatewayEngine implements Engine {
     }
   }
 
-  async drain(deadlineMs: number): Promise<void> {
-    this.#draining = true
-    const { clock } = this.#options
-    const all = [...this.#listeners.values(), ...this.#retired.keys()]
-    const drained = Promise.all(all.map((listener) => listener.drain()))
-    let cancelDeadline = (): void => {}
-    const deadline = new Promise<void>((resolve) => {
-      cancelDeadline = clock.schedule(deadlineMs, resolve)
-    })
-    // Idle connections may stay until their next request, but not for all of the time that is left.
-    const cancelSweep = clock.schedule(Math.max(0, deadlineMs - DRAIN_SWEEP_MS), () => {
-      for (const listener of all) listener.closeIdle()
-    })
-    await Promise.race([drained, deadline])
-    cancelDeadline()
-    cancelSweep()
+  async drain(deadlineMs: number, wish: DrainWish = DRAIN_ALL): Promise<void> {
+    if (!wish.inboundOnly) this.#draining = true
+    await this.#drains.run([...this.#listeners.values(), ...this.#retired.keys()], deadlineMs, wish)
   }
 
   async close(): Promise<void> {
@@ -314,6 +320,7 @@ class GatewayEngine implements Engine {
     this.#closed = true
     await this.#applying
     for (const listener of [...this.#listeners.values(), ...this.#retired.keys()]) listener.close()
+    this.#drains.close()
     for (const cancelSweep of this.#retired.values()) cancelSweep()
     this.#listeners.clear()
     this.#retired.clear()
@@ -358,11 +365,6 @@ class GatewayEngine implements Engine {
     }
     return this.#date
   }
-}
-
-function managersOf(snapshot: Snapshot): ConnectionManager[] {
-  const chains = [...snapshot.listeners.values()].flatMap((listener) => listener.chains)
-  return chains.map(({ manager }) => manager).filter((manager) => manager !== undefined)
 }
 
 function runtimeOf(values: JsonObject): Runtime {

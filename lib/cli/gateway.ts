@@ -1,25 +1,25 @@
-import { fileURLToPath } from 'node:url'
-import { loadBootstrap } from '../../xds-client/envoy/load.ts'
 import type { AdminServer } from '../admin/server.ts'
 import { startAdmin } from '../admin/server.ts'
-import type { LowerFilters } from '../chain/factories.ts'
-import type { AnyListenerFilterFactory, AnyNetworkFilterFactory } from '../chain/network.ts'
-import { type AnyFilterFactory, createFilterRegistry, type FilterRegistry } from '../chain/registry.ts'
+import type { AnyFilterFactory } from '../chain/registry.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { NativeConfig } from '../config/native/config.ts'
-import { factoriesIn } from '../config/native/factories.ts'
-import { readNativeConfig } from '../config/native/read.ts'
 import { type Address, formatAddress } from '../core/address.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
-import { ConfigError, ConfigRefused, type JsonObject } from '../core/errors.ts'
+import { ConfigRefused } from '../core/errors.ts'
 import type { Log } from '../core/metrics.ts'
 import { EmbeddedPanel } from '../runtime/embedded.ts'
 import type { Engine, MetricsSnapshot } from '../runtime/engine.ts'
+import { FileWatch } from '../runtime/file-watch.ts'
 import { localBinder } from '../runtime/local-binder.ts'
+import { withReloads } from '../runtime/server-state.ts'
 import { createLog, type LevelLog } from '../telemetry/log.ts'
+import type { MeshMaterial } from '../tls/mesh.ts'
+import { materialProblem, withMaterial } from '../workload/renewed.ts'
+import type { MaterialSource } from '../workload/workload-identity.ts'
+import { type ConfigSource, filtersOf, type KnownFilters, readSource } from './config-source.ts'
 import { createEngine } from './engine.ts'
-import { envoyContext, loadConfigFile } from './load-config.ts'
-import { lowerFilters, standardFilters } from './standard-filters.ts'
+import type { EnvoyConfig } from './envoy-config.ts'
+import { type LowerFactories, lowerOf, registryOf } from './known-filters.ts'
 import { versionLine } from './version.ts'
 
 /** Idle connections close at once, and exchanges get this long to end. */
@@ -37,6 +37,11 @@ export interface GatewayOptions extends LowerFactories {
   readonly clock?: Clock
   /** A number in [0, 1), for decisions by chance. Default: `Math.random`. */
   readonly random?: () => number
+  /**
+   * The certificate and authorities that `workload` stands for in the configuration, by `createWorkloadIdentity`. Renewed
+   * ones are taken over without touching connections; the caller closes it after the gateway.
+   */
+  readonly workload?: MaterialSource
 }
 
 export interface CloseOptions {
@@ -81,73 +86,6 @@ export interface Gateway extends AsyncDisposable, Disposable {
   reopenLogs(): void
 }
 
-/** An Envoy bootstrap that was read, with the filters it was read for. Made by `loadEnvoyConfig`. */
-export class EnvoyConfig {
-  readonly #config: GatewayConfig
-  readonly #filters: readonly AnyFilterFactory[]
-  readonly #lower: LowerFactories
-
-  private constructor(config: GatewayConfig, filters: readonly AnyFilterFactory[], lower: LowerFactories) {
-    this.#config = config
-    this.#filters = filters
-    this.#lower = lower
-  }
-
-  /** Of the gateway's own making. @internal */
-  static of(config: GatewayConfig, filters: readonly AnyFilterFactory[], lower: LowerFactories): EnvoyConfig {
-    return new EnvoyConfig(config, filters, lower)
-  }
-
-  /** Paths of fields that are set and have no effect. */
-  get ignored(): readonly string[] {
-    return this.#config.ignored
-  }
-
-  /** @internal */
-  get config(): GatewayConfig {
-    return this.#config
-  }
-
-  /** @internal */
-  get filters(): readonly AnyFilterFactory[] {
-    return this.#filters
-  }
-
-  /** @internal */
-  get lower(): LowerFactories {
-    return this.#lower
-  }
-}
-
-/**
- * Reads an Envoy v3 bootstrap (YAML or JSON) for `createGateway` or `gateway.apply`. Envoy's defaults hold in it, not those
- * of native configurations. Takes about 100 ms, since Envoy's API definitions are loaded first.
- *
- * @param source the path or file URL of a file, or a bootstrap as an object
- * @param options.filters filters that the bootstrap may name, beside the standard ones; `networkFilters` and
- *   `listenerFilters` likewise
- * @throws ConfigRefused with every mistake, each with its file, line and column
- *
- * @example
- * const gateway = createGateway(loadEnvoyConfig('envoy.yaml', { filters: [myFilter] }))
- */
-export function loadEnvoyConfig(
-  source: string | URL | JsonObject,
-  options: LowerFactories & { readonly filters?: readonly AnyFilterFactory[] } = {},
-): EnvoyConfig {
-  const filters = options.filters ?? []
-  const context = envoyContext(registryOf(filters).factories, lowerOf(options))
-  if (typeof source === 'string' || source instanceof URL) {
-    const path = typeof source === 'string' ? source : fileURLToPath(source)
-    return EnvoyConfig.of(loadConfigFile(path, context).config, filters, options)
-  }
-  return EnvoyConfig.of(
-    loadBootstrap({ value: structuredClone(source), place: () => undefined }, context),
-    filters,
-    options,
-  )
-}
-
 /**
  * Makes a gateway; nothing runs before `start()`.
  *
@@ -168,66 +106,32 @@ export function loadEnvoyConfig(
  * await gateway.start()
  */
 export function createGateway(config: NativeConfig | EnvoyConfig, options: GatewayOptions = {}): Gateway {
-  const own = config instanceof EnvoyConfig ? config.filters : factoriesIn(config)
-  const lower = config instanceof EnvoyConfig ? config.lower : {}
+  const { own, lower } = filtersOf(config)
   const known: KnownFilters = {
     registry: registryOf([...(options.filters ?? []), ...own]),
     filters: lowerOf({
       networkFilters: [...(options.networkFilters ?? []), ...(lower.networkFilters ?? [])],
       listenerFilters: [...(options.listenerFilters ?? []), ...(lower.listenerFilters ?? [])],
     }),
+    workload: options.workload?.material,
   }
-  return new EmbeddedGateway(readConfig(config, known), known, options)
-}
-
-/** Every filter that a gateway knows. */
-interface KnownFilters {
-  readonly registry: FilterRegistry
-  readonly filters: LowerFilters
-}
-
-/** Filters of one's own below HTTP, beside the standard ones. */
-export interface LowerFactories {
-  readonly networkFilters?: readonly AnyNetworkFilterFactory[]
-  readonly listenerFilters?: readonly AnyListenerFilterFactory[]
-}
-
-function lowerOf({ networkFilters, listenerFilters }: LowerFactories): LowerFilters {
-  try {
-    return lowerFilters(networkFilters, listenerFilters)
-  } catch (error) {
-    throw new ConfigRefused([new ConfigError('filters', error instanceof Error ? error.message : String(error))])
-  }
-}
-
-/** The standard filters and these; one that is named twice counts once. */
-function registryOf(filters: readonly AnyFilterFactory[]): FilterRegistry {
-  try {
-    return createFilterRegistry([...new Set([...standardFilters(), ...filters])])
-  } catch (error) {
-    throw new ConfigRefused([new ConfigError('filters', error instanceof Error ? error.message : String(error))])
-  }
-}
-
-function readConfig(config: NativeConfig | EnvoyConfig, { registry, filters }: KnownFilters): GatewayConfig {
-  if (!(config instanceof EnvoyConfig)) return readNativeConfig(config, { registry, filters })
-  const unknown = config.filters.filter((factory) => registry.byType.get(factory.typeUrls[0]) !== factory)
-  if (unknown.length === 0) return config.config
-  throw new ConfigRefused(
-    unknown.map(
-      ({ name }) => new ConfigError('', `the filter "${name}" is not one that this gateway was created with`),
-    ),
-  )
+  return new EmbeddedGateway(readSource(config, known), known, options)
 }
 
 class EmbeddedGateway implements Gateway {
   readonly closed: Promise<void>
-  readonly #known: KnownFilters
+  #known: KnownFilters
+  /** Of workload certificates before the current one, as long as a configuration may have them. */
+  readonly #formerKeys = new Set<string>()
+  readonly #forgetWorkload: (() => void) | undefined
   readonly #clock: Clock
   readonly #log: LevelLog | (Log & { setLevel(level: string): void })
   readonly #engine: Engine
   readonly #panel: EmbeddedPanel
   readonly #settleClosed: () => void
+  /** Of the configuration that runs, or is to run. */
+  #source: ConfigSource
+  readonly #watch: FileWatch
   #initial: GatewayConfig
   #running: GatewayConfig | undefined = undefined
   #admin: AdminServer | undefined = undefined
@@ -235,11 +139,13 @@ class EmbeddedGateway implements Gateway {
   /** Starting, applying and closing happen one after the other. */
   #turn: Promise<void> = Promise.resolve()
 
-  constructor(config: GatewayConfig, known: KnownFilters, options: GatewayOptions) {
+  constructor(source: ConfigSource, known: KnownFilters, options: GatewayOptions) {
     const { registry, filters } = known
-    this.#initial = config
+    this.#source = source
+    this.#initial = source.config
     this.#known = known
     this.#clock = options.clock ?? systemClock
+    this.#watch = new FileWatch({ clock: this.#clock, changed: () => this.#reload() })
     this.#log = options.log === undefined ? createLog({ level: 'warn' }) : withLevel(options.log)
     this.#engine = createEngine({
       registry,
@@ -257,6 +163,7 @@ class EmbeddedGateway implements Gateway {
       drainTimeMs: ADMIN_DRAIN_MS,
       quit: () => void this.close({ drainMs: 0 }),
     })
+    this.#forgetWorkload = options.workload?.onRenewed((next) => this.#renew(next))
     const { promise, resolve } = Promise.withResolvers<void>()
     this.closed = promise
     this.#settleClosed = resolve
@@ -266,19 +173,67 @@ class EmbeddedGateway implements Gateway {
     return this.#inTurn(async () => {
       if (this.#running !== undefined) throw new Error('the gateway has been started already')
       await this.#use(this.#initial)
+      this.#watch.update(this.#source.files)
     })
   }
 
   async apply(config: NativeConfig | EnvoyConfig): Promise<void> {
     // Read now: the caller may change its objects as soon as this returns.
-    const next = readConfig(config, this.#known)
+    const next = readSource(config, this.#known)
     return this.#inTurn(async () => {
       if (this.#running === undefined) throw new Error('start() the gateway before apply()')
-      await this.#use(next)
+      await this.#useSource(next)
+    })
+  }
+
+  async #useSource(next: ConfigSource): Promise<void> {
+    await this.#use(next.config)
+    this.#source = next
+    this.#watch.update(next.files)
+  }
+
+  /** Files of the configuration have changed: certificates that were renewed, mostly. */
+  #reload(): void {
+    if (this.#closing !== undefined) return
+    const reloaded = this.#inTurn(async () => {
+      if (this.#running === undefined) return
+      await this.#useSource(this.#source.again(this.#known))
+      this.#panel.reloads.good.v++
+      this.#log.info('files have changed; the configuration was read anew')
+    })
+    reloaded.catch((error: unknown) => {
+      this.#panel.reloads.refused.v++
+      this.#log.error('files have changed, and cannot be used; everything stays as it was', {
+        reasons: reasonsOf(error),
+      })
+    })
+  }
+
+  /** Configurations from now on have the new certificate, and so has the current one. */
+  #renew(next: MeshMaterial): void {
+    const before = this.#known.workload
+    if (before === undefined || this.#closing !== undefined) return
+    const problem = materialProblem(next)
+    if (problem !== undefined) {
+      this.#log.error('a renewed certificate cannot be used; the old one stays', { error: problem })
+      return
+    }
+    this.#known = { ...this.#known, workload: next }
+    this.#formerKeys.add(before.privateKey)
+    const renewed = this.#inTurn(async () => {
+      this.#initial = withMaterial(this.#initial, this.#formerKeys, next)
+      if (this.#running !== undefined) await this.#use(withMaterial(this.#running, this.#formerKeys, next))
+      this.#formerKeys.delete(before.privateKey)
+    })
+    renewed.catch((error: unknown) => {
+      const why = error instanceof Error ? error.message : String(error)
+      this.#log.error('a renewed certificate could not be used', { error: why })
     })
   }
 
   close(options: CloseOptions = {}): Promise<void> {
+    this.#forgetWorkload?.()
+    this.#watch.close()
     this.#closing ??= this.#turn.then(() => this.#close(options.drainMs ?? CLOSE_DRAIN_MS))
     return this.#closing
   }
@@ -294,7 +249,7 @@ class EmbeddedGateway implements Gateway {
   }
 
   stats(): MetricsSnapshot {
-    return this.#engine.metrics()
+    return withReloads(this.#engine.metrics(), this.#panel.reloads)
   }
 
   reopenLogs(): void {
@@ -322,7 +277,7 @@ class EmbeddedGateway implements Gateway {
     const stays = sameAddress(this.#running?.admin?.address, config.admin?.address)
     const admin = stays ? this.#admin : await this.#openAdmin(config)
     try {
-      await this.#engine.apply(config)
+      await this.#engine.apply(this.#panel.without(config))
     } catch (error) {
       if (!stays) await admin?.close()
       throw error
@@ -359,6 +314,10 @@ class EmbeddedGateway implements Gateway {
       this.#settleClosed()
     }
   }
+}
+
+function reasonsOf(error: unknown): readonly string[] {
+  return error instanceof ConfigRefused ? error.errors.map((mistake) => mistake.toString()) : [String(error)]
 }
 
 /** A log of somebody else's has no level that we could change. */

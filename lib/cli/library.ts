@@ -5,6 +5,12 @@
  * `loadEnvoyConfig` has read. Filters of your own are `HttpFilter` objects, `middleware(...)` functions, or a
  * `FilterFactory` for those that have a configuration.
  */
+export {
+  type NativeProxyProtocol,
+  type ProxyProtocolOptions,
+  type ProxyProtocolTlv,
+  proxyProtocol,
+} from '../../filters/proxy-protocol/native.ts'
 export type {
   FilterFactory,
   FilterState,
@@ -28,10 +34,18 @@ export type {
   NativeCluster,
   NativeDns,
   NativeEndpoint,
+  NativeInternalAddress,
   NativeLeastRequest,
   NativeLocality,
 } from '../config/native/clusters.ts'
-export type { NativeConfig, NativeListener } from '../config/native/config.ts'
+export type { NativeConfig } from '../config/native/config.ts'
+export type {
+  NativeHbone,
+  NativeHboneGateway,
+  NativeHboneServer,
+  NativeHboneTarget,
+  NativeMeshIdentity,
+} from '../config/native/hbone.ts'
 export type {
   NativeFactoryFilter,
   NativeFilter,
@@ -43,6 +57,15 @@ export type {
   NativeOriginalIpDetection,
 } from '../config/native/http.ts'
 export type { NativeHttp2, NativeHttp2Keepalive } from '../config/native/http2.ts'
+export type {
+  NativeFilterChain,
+  NativeFilterChainMatch,
+  NativeKnownLowerFilter,
+  NativeListener,
+  NativeListenerFilter,
+  NativeLowerFactoryFilter,
+  NativeNetworkFilter,
+} from '../config/native/listeners.ts'
 export type { NativeAccessLog, NativeFormat, NativeLogFilter } from '../config/native/logs.ts'
 export type {
   NativeCidr,
@@ -75,18 +98,29 @@ export type {
   NativeWeightedCluster,
 } from '../config/native/routes.ts'
 export type {
+  NativeBytes,
   NativeCertificate,
   NativeCertificateValidation,
   NativeDownstreamTls,
+  NativeKeyLog,
   NativePem,
+  NativePemCertificate,
+  NativePkcs12,
   NativeSanMatch,
   NativeUpstreamTls,
 } from '../config/native/tls.ts'
+export type {
+  NativeConnectProxy,
+  NativeKeepalive,
+  NativeProxyHeader,
+  NativeTlv,
+  NativeTransport,
+} from '../config/native/transports.ts'
 export { type Address, formatAddress } from '../core/address.ts'
 export type { Clusters } from '../core/attempt.ts'
 export type { Sink, Source } from '../core/body.ts'
 export { type Cancel, type Clock, systemClock } from '../core/clock.ts'
-export type { ConnectionInfo, TlsInfo, TlsPeer } from '../core/connection.ts'
+export type { ConnectionInfo, TlsInfo, TlsLocal, TlsPeer } from '../core/connection.ts'
 export { ConfigError, ConfigRefused, type Json, type JsonObject, type Place } from '../core/errors.ts'
 export { FAILURES, type Failure, type FailureCode, type ResponseFlag } from '../core/failure.ts'
 export type { ExtensionReader, FieldReader } from '../core/field-reader.ts'
@@ -96,12 +130,14 @@ export type { Counter, Gauge, Histogram, Log, Metrics, Runtime } from '../core/m
 export type { HistogramSnapshot, MetricsSnapshot } from '../core/status.ts'
 export type { StreamInfo } from '../core/stream-info.ts'
 export { Timed, type TimerWheel } from '../core/timer-wheel.ts'
+export type { MeshMaterial } from '../tls/mesh.ts'
+export { connectHbone, HBONE_PORT, type HboneOptions, type HboneProxy } from '../upstream/hbone/connect.ts'
 export {
-  type CloseOptions,
-  createGateway,
-  type EnvoyConfig,
-  type Gateway,
-  type GatewayOptions,
-  loadEnvoyConfig,
-} from './gateway.ts'
+  createWorkloadIdentity,
+  type MaterialSource,
+  type WorkloadIdentity,
+  type WorkloadIdentityOptions,
+} from '../workload/workload-identity.ts'
+export { type EnvoyConfig, loadEnvoyConfig } from './envoy-config.ts'
+export { type CloseOptions, createGateway, type Gateway, type GatewayOptions } from './gateway.ts'
 export { standardFilters } from './standard-filters.ts'

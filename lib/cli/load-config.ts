@@ -12,6 +12,8 @@ import { createProtoRegistry } from '../proto/registry.ts'
 import { RuleChecker } from '../proto/rules.ts'
 import { checkFormat } from '../telemetry/format.ts'
 import { checkTls } from '../tls/check.ts'
+import { openPkcs12 } from '../tls/pkcs12.ts'
+import { parseTrustBundles } from '../tls/spiffe-bundle.ts'
 import { lowerFilters } from './standard-filters.ts'
 
 /** Everything that reading Envoy's resources needs, for the filters that this gateway has. About 100 ms of work. */
@@ -34,6 +36,7 @@ export function envoyContext(
       pathTemplateRewrite: (pattern, rewrite) => complaint(() => compileTemplateRewrite(pattern, rewrite)),
       tls: checkTls,
     },
+    tlsFormats: { pkcs12: openPkcs12, trustBundles: parseTrustBundles },
     readFile: (path) => readFileSync(path),
     environment: (name) => process.env[name],
   }

@@ -41,6 +41,15 @@ export type OriginalIpDetectionConfig =
       readonly rejectStatus?: number
     }
 
+/** What of the client's certificate is told besides its hash. */
+export type ClientCertificateField = 'cert' | 'chain' | 'subject' | 'issuer' | 'uri' | 'dns'
+
+/** What becomes of X-Forwarded-Client-Cert (Envoy's `forward_client_cert_details`, whose SANITIZE is to have none). */
+export interface ClientCertificateHeaderConfig {
+  readonly mode: 'forward-only' | 'append-forward' | 'sanitize-set' | 'always-forward-only'
+  readonly fields: readonly ClientCertificateField[]
+}
+
 export interface LocalReplyMapperConfig {
   readonly filter: AccessLogFilterConfig
   readonly status?: number
@@ -72,6 +81,10 @@ export interface HttpConnectionManagerConfig {
   readonly originalIpDetection: readonly OriginalIpDetectionConfig[]
   readonly internalCidrs: readonly CidrConfig[]
   readonly internalUnixSockets: boolean
+  /** Undefined: the header is removed. */
+  readonly clientCertificateHeader?: ClientCertificateHeaderConfig
+  /** Requests for a name that another filter chain would serve: 421. Undefined: they are served here. */
+  readonly misdirected?: 'refuse'
   readonly via: string
   readonly generateRequestId: boolean
   readonly preserveExternalRequestId: boolean
@@ -190,6 +203,8 @@ export interface ListenerConfig {
   readonly continueOnListenerFiltersTimeout: boolean
   readonly backlog: number
   readonly keepalive?: KeepaliveConfig
+  /** Which way its traffic goes, for drains that are asked for inbound traffic alone; undefined: not said. */
+  readonly trafficDirection?: 'inbound' | 'outbound'
   /** `modify-only`: connections are not drained when the gateway fails its health checks. */
   readonly drainType: 'default' | 'modify-only'
   /** Accepted connections of this listener per worker; undefined: no limit of its own. */

@@ -1,10 +1,8 @@
 import { type Address, formatAddress } from '../core/address.ts'
 import type { ConfigError } from '../core/errors.ts'
 import { checkAddress, checkCluster } from './checks/clusters.ts'
-import { checkHttp } from './checks/http.ts'
-import { type CheckContext, type OriginFinder, Spot } from './checks/spot.ts'
-import { checkTls } from './checks/tls.ts'
-import type { FilterChainConfig, ListenerConfig } from './listener.ts'
+import { checkListener } from './checks/listeners.ts'
+import { type CheckContext, type LayerFourFilter, type OriginFinder, Spot } from './checks/spot.ts'
 import type { GatewayConfig } from './model.ts'
 
 export type { OriginFinder }
@@ -14,6 +12,10 @@ export interface ValidateOptions {
   readonly origins?: OriginFinder
   /** Whether a filter type ends a chain, as its factory says. */
   readonly isTerminal: (typeUrl: string) => boolean
+  /** Network filters by the type of their configuration; default: there are none. */
+  readonly networkFilter?: (typeUrl: string) => LayerFourFilter | undefined
+  /** Listener filters likewise. */
+  readonly listenerFilter?: (typeUrl: string) => unknown
 }
 
 /**
@@ -31,6 +33,8 @@ export function validateConfig(config: GatewayConfig, options: ValidateOptions):
     origins: options.origins,
     clusters: new Set(config.clusters.map(({ name }) => name)),
     isTerminal: options.isTerminal,
+    networkFilter: options.networkFilter ?? (() => undefined),
+    listenerFilter: options.listenerFilter ?? (() => undefined),
   }
   const root = new Spot(context, '')
   const owners = new Map<string, string>()
@@ -49,32 +53,18 @@ export function validateConfig(config: GatewayConfig, options: ValidateOptions):
   return context.errors
 }
 
-function checkListeners(listeners: readonly ListenerConfig[], root: Spot, owners: Map<string, string>): void {
+function checkListeners(listeners: GatewayConfig['listeners'], root: Spot, owners: Map<string, string>): void {
   const names = new Set<string>()
   root.each('listeners', listeners, (listener, at) => {
     checkName(listener.name, 'listener', { spot: at, names })
     const addresses = at.field('addresses', listener.addresses)
-    if (listener.addresses.length === 0 && !listener.internal) addresses.error('must not be empty')
     listener.addresses.forEach((address, i) => {
       const where = addresses.item(i, address)
       checkAddress(address, where)
       claim(address, where, { owners, owner: `listener "${listener.name}"` })
     })
-    at.each('listenerFilters', listener.listenerFilters, ({ name }, where) =>
-      where.error(`listener filter "${name}" is not available yet`),
-    )
-    at.each('filterChains', listener.filterChains, checkChain)
-    const { defaultFilterChain: standard } = listener
-    if (standard !== undefined) checkChain(standard, at.field('defaultFilterChain', standard))
+    checkListener(listener, at)
   })
-}
-
-function checkChain(chain: FilterChainConfig, at: Spot): void {
-  at.each('networkFilters', chain.networkFilters, ({ name }, where) =>
-    where.error(`network filter "${name}" is not available yet`),
-  )
-  if (chain.tls !== undefined) checkTls(chain.tls, at.field('tls', chain.tls))
-  if (chain.http !== undefined) checkHttp(chain.http, at.field('http', chain.http))
 }
 
 function checkName(

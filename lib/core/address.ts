@@ -2,7 +2,13 @@ import { isIPv4, isIPv6 } from 'node:net'
 
 /** Where something listens or connects to: a socket. */
 export type Address =
-  | { readonly kind: 'ip'; readonly host: string; readonly port: number }
+  | {
+      readonly kind: 'ip'
+      readonly host: string
+      readonly port: number
+      /** Of `::`, where it is listened on: IPv4 as well. Default: IPv6 alone. */
+      readonly dualStack?: boolean
+    }
   | { readonly kind: 'pipe'; readonly path: string; readonly mode?: number }
 
 /** An internal listener of this process: reached through memory. `endpointId` tells endpoints of one listener apart. */

@@ -1,7 +1,8 @@
-import type { ConnectionInfo } from './connection.ts'
+import type { ConnectionInfo, TlsInfo } from './connection.ts'
 import type { Failure } from './failure.ts'
 import type { Protocol, RequestHead } from './head.ts'
 import type { Headers } from './headers.ts'
+import type { ArrivalFacts } from './internal-listeners.ts'
 import type { Counter } from './metrics.ts'
 
 /** Envoy's routing priority of a request; each has circuit breakers of its own. */
@@ -36,6 +37,10 @@ export interface Attempt {
 export interface UpstreamInfo {
   readonly protocol: Protocol
   readonly localAddress: string
+  /** What was connected to: of an endpoint with several addresses the one that answered first. '' where it is no socket. */
+  readonly remoteAddress: string
+  /** Undefined in plaintext. */
+  readonly tls: TlsInfo | undefined
   readonly connectionId: number
   /** The connection had served an exchange before. */
   readonly reused: boolean
@@ -75,6 +80,8 @@ export interface ByteAttempt {
   readonly priority: RoutingPriority
   /** As in `Attempt`. */
   readonly downstream: ConnectionInfo | undefined
+  /** What an internal listener should know besides. */
+  readonly arrival?: ArrivalFacts
 }
 
 /** What a raw upstream connection reports. Nothing follows `onClosed`. */
@@ -83,6 +90,8 @@ export interface ByteEvents {
   onConnected(info: UpstreamInfo): void
   /** False: nothing more until `resume`. */
   onData(chunk: Buffer): boolean
+  /** Asked after `onData`: nothing of that chunk is kept, and its memory may be read into again. */
+  readonly spent?: boolean
   /** The upstream's FIN: it sends no more and may still read. */
   onEnd(): void
   /** After a `write` that answered false: more may be written. */
@@ -95,6 +104,8 @@ export interface ByteEvents {
 export interface ByteStream {
   /** False: wait for `onDrain`. What was written is taken in any case, before `onConnected` too. */
   write(chunk: Buffer): boolean
+  /** Nothing that was written waits here: the system has it, and the chunks are nobody's any more. Never where that is not known. */
+  readonly drained?: boolean
   /** Half-close: FIN once everything written has left. */
   end(): void
   pause(): void
@@ -118,6 +129,8 @@ export interface UpstreamHost {
 export interface PickContext {
   /** Hosts that earlier attempts used: avoided as long as there is another. */
   readonly excluded?: readonly UpstreamHost[]
+  /** The connection it is for: clusters of a forward proxy read the name of the host from it. */
+  readonly downstream?: ConnectionInfo
 }
 
 /** One upstream cluster of the current snapshot. */
@@ -127,6 +140,11 @@ export interface Cluster {
   readonly statName: string
   /** A response through this cluster may not take longer; undefined: no limit of its own. */
   readonly maxStreamDurationMs: number | undefined
+  /**
+   * Clusters that find their hosts on demand alone: to be called before `pick`, with the same context, by whoever can
+   * wait. Nothing: the host is known. A failure, or a promise of either.
+   */
+  prepare?(context: PickContext): Failure | undefined | Promise<Failure | undefined>
   pick(context: PickContext): UpstreamHost | Failure
   /** Starts one attempt on a host that `pick` answered. Undefined where it failed at once (`onReset` has told why). */
   open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined

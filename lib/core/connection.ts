@@ -10,13 +10,43 @@ export interface TlsInfo {
   readonly alpn: string | undefined
   /** Only of a certificate that was verified. */
   readonly peer: TlsPeer | undefined
+  /** The peer has shown a certificate that was not verified and is tolerated all the same: it is nobody's identity. */
+  readonly peerUnverified: boolean
+  /** The certificate that was shown to the peer; undefined where there is none, as with most clients. */
+  readonly local: TlsLocal | undefined
+  /** Hexadecimal; '' where the session has none (TLS 1.3 with tickets has one of its own making). */
+  readonly sessionId: string
 }
 
+/** A certificate of the peer that was verified. Texts are as Envoy prints them. */
 export interface TlsPeer {
+  /** RFC 2253, last component first: `CN=a,O=b`; '' for an empty one. */
+  readonly subject: string
+  readonly issuer: string
+  /** Hexadecimal, lower case, without leading zeros. */
+  readonly serial: string
+  readonly uriSans: readonly string[]
+  readonly dnsSans: readonly string[]
+  readonly emailSans: readonly string[]
+  /** In their one spelling. */
+  readonly ipSans: readonly string[]
+  /** Of the DER, hexadecimal, lower case, without colons. */
+  readonly sha256: string
+  readonly sha1: string
+  /** Milliseconds since the epoch. */
+  readonly validFromMs: number
+  readonly validToMs: number
+  /** The certificate itself; made when it is first asked for. */
+  readonly pem: string
+  /** The certificate and what the peer sent (or the runtime found) above it, leaf first; made when first asked for. */
+  readonly chainPem: string
+}
+
+/** The certificate that this side has shown. */
+export interface TlsLocal {
   readonly subject: string
   readonly uriSans: readonly string[]
   readonly dnsSans: readonly string[]
-  readonly sha256: string
 }
 
 /** A type-length-value of a PROXY protocol header of version 2. */
@@ -37,8 +67,19 @@ export interface ProxyProtocolInfo {
  * per connection; HTTP exchanges on it see it below their own.
  */
 export class ConnectionState {
+  /** Internal listeners that the connection has come through, this one's included; 0 for sockets. */
+  readonly depth: number
+  /** Verified identity of the tunnel that the connection came in (HBONE); undefined where there is none. */
+  readonly tunnelPeer: TlsPeer | undefined
   #metadata: Map<string, Json> | undefined = undefined
+  #typed: Map<string, JsonObject> | undefined = undefined
   #objects: Map<string, unknown> | undefined = undefined
+  #shared: Map<string, unknown> | undefined = undefined
+
+  constructor(depth = 0, tunnelPeer?: TlsPeer) {
+    this.depth = depth
+    this.tunnelPeer = tunnelPeer
+  }
 
   /** Dynamic metadata of one namespace (usually a filter's name). */
   metadata(namespace: string): Json | undefined {
@@ -57,15 +98,42 @@ export class ConnectionState {
     this.#metadata.set(namespace, isObject(old) && isObject(value) ? { ...old, ...value } : value)
   }
 
+  /** Typed metadata of one namespace: an Any as JSON, with its `@type`. */
+  typedMetadata(namespace: string): JsonObject | undefined {
+    return this.#typed?.get(namespace)
+  }
+
+  setTypedMetadata(namespace: string, any: JsonObject): void {
+    this.#typed ??= new Map()
+    this.#typed.set(namespace, any)
+  }
+
   /** Filter state: an object that an earlier filter has left under this key. */
   object(key: string): unknown {
     return this.#objects?.get(key)
   }
 
-  setObject(key: string, value: unknown): void {
+  /** `shared`: connections within the gateway that are made on behalf of this one get it too (`internal_upstream`). */
+  setObject(key: string, value: unknown, shared = false): void {
     this.#objects ??= new Map()
     this.#objects.set(key, value)
+    if (!shared) {
+      this.#shared?.delete(key)
+      return
+    }
+    this.#shared ??= new Map()
+    this.#shared.set(key, value)
   }
+
+  /** Objects that were set as `shared`; undefined where there are none. */
+  get sharedObjects(): ReadonlyMap<string, unknown> | undefined {
+    return this.#shared
+  }
+}
+
+/** Who the client is known to be: its certificate on the connection itself, else that of the tunnel around it. */
+export function verifiedPeer(connection: ConnectionInfo): TlsPeer | undefined {
+  return connection.tls?.peer ?? connection.state.tunnelPeer
 }
 
 function isObject(value: Json | undefined): value is JsonObject {

@@ -1,14 +1,24 @@
 import type { Duplex } from 'node:stream'
-import type { ConnectionInfo } from './connection.ts'
+import type { ConnectionInfo, TlsPeer } from './connection.ts'
+import type { Json } from './errors.ts'
 
-/** What the far side of a connection from within should know. */
-export interface InternalArrival {
-  /** The connection on whose behalf this one is made; undefined: the gateway's own. */
-  readonly downstream: ConnectionInfo | undefined
+/** What the far side of a connection from within should know besides whose it is. */
+export interface ArrivalFacts {
   /** Address that the client wanted, where the internal listener should see one. */
   readonly destination?: { readonly address: string; readonly port: number }
-  /** Dynamic metadata and filter state that go along (`internal_upstream`), by namespace and key. */
-  readonly metadata?: ReadonlyMap<string, unknown>
+  /** Dynamic metadata that goes along, by namespace. */
+  readonly metadata?: ReadonlyMap<string, Json>
+  /** Verified identity that the connection inherits (HBONE). */
+  readonly peer?: TlsPeer
+}
+
+/** What the far side of a connection from within should know. */
+export interface InternalArrival extends ArrivalFacts {
+  /** The connection on whose behalf this one is made; undefined: the gateway's own. */
+  readonly downstream: ConnectionInfo | undefined
+  /** Internal listeners that it has come through, where `downstream` does not say; default 0. */
+  readonly depth?: number
+  /** Filter state that goes along (`internal_upstream`), by key. */
   readonly objects?: ReadonlyMap<string, unknown>
 }
 

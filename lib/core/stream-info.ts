@@ -1,3 +1,4 @@
+import type { TlsInfo } from './connection.ts'
 import type { Protocol } from './head.ts'
 
 /**
@@ -33,10 +34,15 @@ export class StreamInfo {
   details = ''
   connectionTerminationDetails = ''
   upstreamTransportFailure = ''
+  /** Why the TLS handshake with the client failed; '' where it did not. */
+  downstreamTransportFailure = ''
   /** `host:port` of the chosen endpoint, '' where none was chosen. */
   upstreamHost = ''
   upstreamHostName = ''
   upstreamLocalAddress = ''
+  /** The address connected to: one of `upstreamHost`'s, where it has several. */
+  upstreamRemoteAddress = ''
+  upstreamTls: TlsInfo | undefined = undefined
   upstreamCluster = ''
   upstreamProtocol: Protocol | '' = ''
   upstreamConnectionId = 0

@@ -21,6 +21,11 @@ export interface Http2Config {
   readonly maxConcurrentStreams: number
   readonly initialStreamWindowBytes: number
   readonly initialConnectionWindowBytes: number
+  /**
+   * SETTINGS_MAX_FRAME_SIZE that we announce, 16,384 to 16,777,215; undefined: the least, which is not announced. What we
+   * send stays in frames of the least.
+   */
+  readonly maxFrameBytes?: number
   /** SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441). */
   readonly allowConnect: boolean
   /** A malformed message resets its stream alone instead of ending the connection. */

@@ -27,6 +27,15 @@ export interface FrameSink {
   fail(code: number, detail: string): void
 }
 
+/** Lengths of payload that are taken. */
+export interface FrameLimits {
+  /** Of any frame, as announced. */
+  readonly maxFrameBytes: number
+  /** Of frames that are gathered before they are looked at: all but DATA and unknown ones. */
+  readonly maxGatheredBytes: number
+}
+
+const LEAST: FrameLimits = Object.freeze({ maxFrameBytes: MAX_FRAME_BYTES, maxGatheredBytes: MAX_FRAME_BYTES })
 const NOTHING: Buffer = Buffer.alloc(0)
 
 /**
@@ -42,6 +51,8 @@ const NOTHING: Buffer = Buffer.alloc(0)
  */
 export class FrameReader {
   readonly #sink: FrameSink
+  readonly #maxFrame: number
+  readonly #maxGathered: number
   /** Bytes of the preface still to come. */
   #preface: number
   #first = true
@@ -63,8 +74,10 @@ export class FrameReader {
   /** Bytes read so far, without the payload of DATA: what costs more than passing it on. */
   workBytes = 0
 
-  constructor(sink: FrameSink, server: boolean) {
+  constructor(sink: FrameSink, server: boolean, limits: FrameLimits = LEAST) {
     this.#sink = sink
+    this.#maxFrame = limits.maxFrameBytes
+    this.#maxGathered = Math.min(limits.maxFrameBytes, limits.maxGatheredBytes)
     this.#preface = server ? PREFACE.length : 0
   }
 
@@ -146,12 +159,19 @@ export class FrameReader {
       if (type !== SETTINGS || (flags & ACK) !== 0) return this.#fail(Http2Code.PROTOCOL_ERROR, 'http2.no_settings')
       this.#first = false
     }
-    if (length > MAX_FRAME_BYTES) return this.#fail(Http2Code.FRAME_SIZE_ERROR, 'http2.frame_too_large')
+    if (length > this.#maxGathered && this.#tooLong(type, length)) {
+      return this.#fail(Http2Code.FRAME_SIZE_ERROR, 'http2.frame_too_large')
+    }
     const wanted = this.continuationOf
     if (wanted !== 0 ? type !== CONTINUATION || id !== wanted : type === CONTINUATION) {
       return this.#fail(Http2Code.PROTOCOL_ERROR, 'http2.unexpected_continuation')
     }
     return true
+  }
+
+  /** DATA and what nobody knows passes by; a buffer of what a header alone announces would be a gift to attackers. */
+  #tooLong(type: number, length: number): boolean {
+    return length > this.#maxFrame || (type <= CONTINUATION && type !== DATA) || type === PRIORITY_UPDATE
   }
 
   /** Answers false, to be returned. */

@@ -23,7 +23,7 @@ export const PADDED = 0x8
 export const PRIORITY_FLAG = 0x20
 
 export const FRAME_HEADER_BYTES = 9
-/** SETTINGS_MAX_FRAME_SIZE of both sides until somebody says otherwise, and all we ever take or send. */
+/** SETTINGS_MAX_FRAME_SIZE of both sides until somebody says otherwise, and all we ever send. */
 export const MAX_FRAME_BYTES = 16384
 export const MAX_STREAM_ID = 0x7fffffff
 /** Of any window (RFC 9113 §6.9.1). */

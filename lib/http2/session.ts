@@ -2,7 +2,7 @@ import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import { Http2Code, type SessionFace, type SessionOptions, type StreamFace, type StreamHandler } from './contract.ts'
 import { FrameReader } from './frame-reader.ts'
-import { kindOf, MAX_STREAM_ID, PING, PREFACE, putUint32, SETTINGS } from './frames.ts'
+import { kindOf, MAX_FRAME_BYTES, MAX_STREAM_ID, PING, PREFACE, putUint32, SETTINGS } from './frames.ts'
 import { Inbound, PING_DATA } from './inbound.ts'
 import { InboundHeaders } from './inbound-headers.ts'
 import { SessionCore } from './session-core.ts'
@@ -26,7 +26,10 @@ export class Http2Session implements SessionFace {
     this.#core = core
     this.#headers = headers
     this.#inbound = new Inbound(core, headers)
-    this.#reader = new FrameReader(this.#inbound, core.server)
+    const { maxFrameBytes = MAX_FRAME_BYTES } = options.config
+    // A block of fields that is as long as permitted fits into one frame.
+    const maxGatheredBytes = Math.max(MAX_FRAME_BYTES, options.maxHeaderListBytes)
+    this.#reader = new FrameReader(this.#inbound, core.server, { maxFrameBytes, maxGatheredBytes })
     core.reader = this.#reader
     this.#ownSettings = ownSettings(core.server, options.config, options.maxHeaderListBytes)
   }

@@ -29,6 +29,8 @@ export function ownSettings(server: boolean, config: Http2Config, maxHeaderListB
   if (config.initialStreamWindowBytes !== DEFAULT_WINDOW) {
     out.push(INITIAL_WINDOW_SIZE, config.initialStreamWindowBytes)
   }
+  const { maxFrameBytes = MAX_FRAME_BYTES } = config
+  if (maxFrameBytes !== MAX_FRAME_BYTES) out.push(MAX_FRAME_SIZE, maxFrameBytes)
   out.push(MAX_HEADER_LIST_SIZE, maxHeaderListBytes)
   if (server && config.allowConnect) out.push(ENABLE_CONNECT_PROTOCOL, 1)
   out.push(NO_RFC7540_PRIORITIES, 1)

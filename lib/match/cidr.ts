@@ -14,9 +14,7 @@ export function compileCidrs(list: readonly CidrConfig[]): (ip: string) => boole
   for (const range of list) {
     const words = new Int32Array(8)
     const kind = parseIp(range.address, words)
-    // ::ffff:10.0.0.0/104 is 10.0.0.0/8.
-    const mapped = kind === 4 && range.address.includes(':')
-    const length = mapped ? Math.max(0, range.prefixLength - 96) : range.prefixLength
+    const length = kind === 4 ? lengthOf4(range.address, range.prefixLength) : range.prefixLength
     if (kind === 0 || !Number.isInteger(length) || length < 0 || length > (kind === 4 ? 32 : 128)) refuse(range)
     if (kind === 4) {
       ranges4.push(words[3] & mask32(length), mask32(length))
@@ -29,6 +27,31 @@ export function compileCidrs(list: readonly CidrConfig[]): (ip: string) => boole
     }
   }
   return setOf(Int32Array.from(ranges4), ranges6)
+}
+
+/** The one spelling of a range, for comparison: bits beyond its length are 0. What is no range stays as it is. */
+export function canonicalRange({ address, prefixLength }: CidrConfig): string {
+  const words = new Int32Array(4)
+  const kind = parseIp(address, words)
+  const length = kind === 4 ? lengthOf4(address, prefixLength) : prefixLength
+  if (kind === 0 || !Number.isInteger(length) || length < 0 || length > (kind === 4 ? 32 : 128)) {
+    return `${address}/${prefixLength}`
+  }
+  if (kind === 4) {
+    const masked = words[3] & mask32(length)
+    return `${masked >>> 24}.${(masked >>> 16) & 255}.${(masked >>> 8) & 255}.${masked & 255}/${length}`
+  }
+  const parts: string[] = []
+  for (let i = 0; i < 4; i++) {
+    const masked = words[i] & mask32(Math.min(32, Math.max(0, length - 32 * i)))
+    parts.push((masked >>> 16).toString(16), (masked & 0xffff).toString(16))
+  }
+  return `${parts.join(':')}/${length}`
+}
+
+/** ::ffff:10.0.0.0/104 is 10.0.0.0/8. */
+function lengthOf4(address: string, prefixLength: number): number {
+  return address.includes(':') ? Math.max(0, prefixLength - 96) : prefixLength
 }
 
 function refuse(range: CidrConfig): never {
@@ -52,8 +75,15 @@ function setOf(ranges4: Int32Array, ranges6: readonly Int32Array[]): (ip: string
   }
 }
 
+/** What is left of a parsed address under a mask: equal for two addresses where they are in the same range. */
+export function maskedKey(words: Int32Array, kind: 4 | 6, length: number): string | number {
+  if (kind === 4) return words[3] & mask32(length)
+  const word = (i: number): number => words[i] & mask32(Math.min(32, Math.max(0, length - 32 * i)))
+  return `${word(0)}:${word(1)}:${word(2)}:${word(3)}`
+}
+
 /** Writes the address as four words and answers its kind, 0 for none. Every spelling of a v4-mapped address is IPv4. */
-function parseIp(text: string, into: Int32Array): 0 | 4 | 6 {
+export function parseIp(text: string, into: Int32Array): 0 | 4 | 6 {
   const address = canonicalIp(text)
   const v4 = parseIpv4(address)
   if (v4 >= 0) {

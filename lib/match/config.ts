@@ -47,6 +47,11 @@ export interface MetadataMatchConfig {
   readonly invert?: boolean
 }
 
+/** Envoy's FilterStateMatcher: what a filter has left under a key, as text or as an address. */
+export type FilterStateMatchConfig =
+  | { readonly key: string; readonly string: StringMatchConfig }
+  | { readonly key: string; readonly ranges: readonly CidrConfig[]; readonly invert?: boolean }
+
 /** A share of requests: `numerator` of `denominator`; a runtime key overrides the numerator. */
 export interface FractionConfig {
   readonly numerator: number
@@ -67,8 +72,11 @@ export interface MatcherTreeConfig<A> {
   readonly list?: readonly { readonly predicate: PredicateConfig; readonly onMatch: OnMatchConfig<A> }[]
   readonly tree?: {
     readonly input: MatchInputConfig
-    readonly kind: 'exact' | 'prefix'
+    /** `range`: keys are ranges of addresses, `10.0.0.0/8`; the longest that the value is in comes first. */
+    readonly kind: 'exact' | 'prefix' | 'range'
     readonly map: readonly (readonly [string, OnMatchConfig<A>])[]
+    /** Ranges after which no shorter one is tried, also where nothing was found. */
+    readonly exclusive?: readonly string[]
   }
   readonly onNoMatch?: OnMatchConfig<A>
 }
@@ -87,4 +95,8 @@ export type MatchInputConfig =
   | { readonly kind: 'request-header' | 'response-header' | 'query-parameter'; readonly name: string }
   | { readonly kind: 'response-status' }
   | { readonly kind: 'metadata'; readonly namespace: string; readonly path: readonly string[] }
+  | { readonly kind: 'filter-state'; readonly key: string }
   | { readonly kind: 'source-ip' | 'direct-source-ip' | 'destination-ip' | 'destination-port' | 'server-name' }
+  | { readonly kind: 'source-port' | 'source-type' | 'transport-protocol' | 'application-protocol' }
+  /** Of the client's certificate, where it was verified. */
+  | { readonly kind: 'uri-san' | 'dns-san' | 'subject' }

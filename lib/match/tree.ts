@@ -1,23 +1,27 @@
-import type { ConnectionInfo } from '../core/connection.ts'
+import { type ConnectionInfo, verifiedPeer } from '../core/connection.ts'
 import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import type { MatcherTreeConfig, MatchInputConfig, OnMatchConfig, PredicateConfig } from './config.ts'
+import { isLocalConnection } from './connection.ts'
+import { type FilterStateSource, plainObject } from './filter-state.ts'
 import { compileHeaderValue, joined } from './header.ts'
 import { queryParameter } from './query.ts'
+import { compileRangeTable } from './range-table.ts'
 import { compileString } from './string.ts'
 import { type MetadataSource, valueAt } from './value.ts'
 
-/** What the inputs of a matcher tree read; an `HttpStream` is one. */
+/** What the inputs of a matcher tree read; an `HttpStream` is one. What a connection alone has not is left out there. */
 export interface MatchData {
-  readonly head: RequestHead
-  readonly request: Headers
+  readonly head?: RequestHead
+  readonly request?: Headers
   /** Absent or empty until the response begins. */
   readonly response?: Headers
   /** 0 until the response begins. */
   readonly status?: number
   readonly connection: ConnectionInfo
   readonly metadata: MetadataSource
-  readonly info: { readonly clientAddress: string }
+  readonly filterState?: FilterStateSource
+  readonly info?: { readonly clientAddress: string }
 }
 
 /**
@@ -70,6 +74,7 @@ function compileList<A>(entries: NonNullable<MatcherTreeConfig<A>['list']>): Mat
 
 function compileMap<A>(config: NonNullable<MatcherTreeConfig<A>['tree']>): MatcherTree<A> {
   const read = compileInput(config.input)
+  if (config.kind === 'range') return compileRanges(config, read)
   const map = new Map<string, MatcherTree<A>>()
   for (const [key, onMatch] of config.map) map.set(key, compileOnMatch(onMatch))
   if (config.kind === 'exact') {
@@ -86,6 +91,26 @@ function compileMap<A>(config: NonNullable<MatcherTreeConfig<A>['tree']>): Match
       if (length > value.length) continue
       const action = map.get(value.slice(0, length))?.(data, kept)
       if (action !== undefined) return action
+    }
+    return undefined
+  }
+}
+
+/** A range that finds nothing leaves the shorter ones to go on, unless it is exclusive. */
+function compileRanges<A>(config: NonNullable<MatcherTreeConfig<A>['tree']>, read: Input): MatcherTree<A> {
+  const exclusive = new Set(config.exclusive)
+  const table = compileRangeTable(
+    config.map.map(([range, onMatch]) => {
+      const length = Number(range.slice(range.lastIndexOf('/') + 1))
+      return [range, { length, match: compileOnMatch(onMatch), last: exclusive.has(range) }]
+    }),
+  )
+  return (data, kept) => {
+    const address = read(data)
+    if (address === undefined) return undefined
+    for (let found = table(address); found !== undefined; found = table(address, found.length)) {
+      const action = found.match(data, kept)
+      if (action !== undefined || found.last) return action
     }
     return undefined
   }
@@ -120,7 +145,8 @@ function compileInput(config: MatchInputConfig): Input {
   switch (config.kind) {
     case 'request-header': {
       const read = compileHeaderValue(config.name)
-      return (data) => read(data.request, data.head)
+      return (data) =>
+        data.request === undefined || data.head === undefined ? undefined : read(data.request, data.head)
     }
     case 'response-header': {
       const name = config.name.toLowerCase()
@@ -130,7 +156,7 @@ function compileInput(config: MatchInputConfig): Input {
       return (data) => (data.status === undefined || data.status === 0 ? undefined : String(data.status))
     case 'query-parameter': {
       const { name } = config
-      return (data) => queryParameter(data.head.path, name)
+      return (data) => (data.head === undefined ? undefined : queryParameter(data.head.path, name))
     }
     case 'metadata': {
       const { namespace, path } = config
@@ -139,19 +165,56 @@ function compileInput(config: MatchInputConfig): Input {
         return typeof value === 'string' ? value : undefined
       }
     }
-    case 'source-ip':
-      return (data) => nonEmpty(data.info.clientAddress) ?? nonEmpty(data.connection.remoteAddress)
-    case 'direct-source-ip':
-      return (data) => nonEmpty(data.connection.directRemoteAddress)
-    case 'destination-ip':
-      return (data) => nonEmpty(data.connection.localAddress)
-    case 'destination-port':
-      return (data) => String(data.connection.localPort)
-    case 'server-name':
-      return (data) => data.connection.tls?.serverName
+    case 'filter-state': {
+      const { key } = config
+      return (data) => plainObject(data.filterState?.get(key))
+    }
+    default:
+      return connectionInput(config.kind)
   }
 }
 
-function nonEmpty(value: string): string | undefined {
+type ConnectionInput = Exclude<
+  MatchInputConfig['kind'],
+  `${'request' | 'response'}-${string}` | 'query-parameter' | 'metadata' | 'filter-state'
+>
+
+/** What a connection tells, as Envoy's network and TLS inputs spell it. */
+function connectionInput(kind: ConnectionInput): Input {
+  switch (kind) {
+    case 'source-ip':
+      return ({ info, connection }) => nonEmpty(info?.clientAddress) ?? nonEmpty(connection.remoteAddress)
+    case 'source-port':
+      return ({ connection: { kind, remotePort } }) => portOf(kind, remotePort)
+    case 'source-type':
+      return ({ connection }) => (isLocalConnection(connection) ? 'local' : undefined)
+    case 'direct-source-ip':
+      return ({ connection }) => nonEmpty(connection.directRemoteAddress)
+    case 'destination-ip':
+      return ({ connection }) => nonEmpty(connection.localAddress)
+    case 'destination-port':
+      return ({ connection: { kind, localPort } }) => portOf(kind, localPort)
+    case 'server-name':
+      return ({ connection }) => connection.serverName ?? connection.tls?.serverName
+    case 'transport-protocol':
+      return ({ connection }) => nonEmpty(connection.transportProtocol)
+    case 'application-protocol':
+      return ({ connection: { applicationProtocols: names } }) =>
+        names.length === 0 ? undefined : `'${names.join("','")}'`
+    case 'uri-san':
+      return ({ connection }) => nonEmpty(verifiedPeer(connection)?.uriSans.join(','))
+    case 'dns-san':
+      return ({ connection }) => nonEmpty(verifiedPeer(connection)?.dnsSans.join(','))
+    case 'subject':
+      return ({ connection }) => nonEmpty(verifiedPeer(connection)?.subject)
+  }
+}
+
+/** Paths have no port. */
+function portOf(kind: ConnectionInfo['kind'], port: number): string | undefined {
+  return kind === 'pipe' ? undefined : String(port)
+}
+
+function nonEmpty(value: string | undefined): string | undefined {
   return value === '' ? undefined : value
 }

@@ -1,17 +1,27 @@
 import type { HttpStream } from '../chain/filter.ts'
 import type { JsonObject } from '../core/errors.ts'
 import { compileFraction } from '../match/fraction.ts'
+import { ProxyHeaderWriter } from '../upstream/proxy-protocol.ts'
 import { clusterFromHeader } from './cluster-choice.ts'
 import type {
   DirectResponseConfig,
   MirrorConfig,
   RouteActionConfig,
   RouteConfig,
+  UpgradeConfig,
   WeightedClusterConfig,
 } from './config.ts'
+import { HboneTargets } from './hbone-targets.ts'
 import { compileRedirect } from './redirect.ts'
 import { compileHostRewrite, compilePathRewrite, type HostRewrite } from './rewrite.ts'
-import type { CompiledAction, CompiledMirror, DirectAction, ForwardAction, RouteTableDeps } from './route.ts'
+import type {
+  CompiledAction,
+  CompiledMirror,
+  ConnectAction,
+  DirectAction,
+  ForwardAction,
+  RouteTableDeps,
+} from './route.ts'
 
 type Deps = Pick<RouteTableDeps<unknown>, 'runtime' | 'compileFormat' | 'compileBody'>
 
@@ -55,6 +65,7 @@ function compileForward(
     grpcTimeoutOffsetMs: action.grpcTimeoutOffsetMs,
     priority: action.priority,
     upgrades: action.upgrades,
+    connect: compileConnect(action.upgrades),
     mirrors: mirrors.map((m) => compileMirror(m, deps)),
     rewritePath: pathRewrite && compilePathRewrite(pathRewrite, route.match.path, deps.compileFormat),
     rewriteHost: hostRewrite && compileHostRewrite(hostRewrite, deps.compileFormat),
@@ -63,6 +74,16 @@ function compileForward(
     metadataMatch: action.metadataMatch,
     bodyBufferLimitBytes: action.bodyBufferLimitBytes,
   }
+}
+
+function compileConnect(upgrades: readonly UpgradeConfig[] | undefined): ConnectAction | undefined {
+  const connect = upgrades?.find((upgrade) => upgrade.type === 'connect' && upgrade.enabled)?.connect
+  if (connect === undefined) return undefined
+  const { allowPost, proxyProtocol } = connect
+  const targets = connect.targets && new HboneTargets(connect.targets)
+  if (proxyProtocol === undefined) return { allowPost, header: undefined, targets }
+  const writer = new ProxyHeaderWriter(proxyProtocol)
+  return { allowPost, header: (connection) => writer.header(connection), targets }
 }
 
 /** The action of one weighted cluster: the route's, with the host rewrite and the metadata match of its own. */

@@ -213,6 +213,8 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     stream.upstreamProtocol = info.protocol
     stream.upstreamConnectionId = info.connectionId
     stream.upstreamLocalAddress = info.localAddress
+    stream.upstreamRemoteAddress = info.remoteAddress
+    stream.upstreamTls = info.tls
     stream.upstreamFirstSentMs = this.#startedMs
   }
 

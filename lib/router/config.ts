@@ -1,6 +1,8 @@
 import type { Json, JsonObject } from '../core/errors.ts'
 import type {
+  CidrConfig,
   CookieMatchConfig,
+  FilterStateMatchConfig,
   FractionConfig,
   HeaderMatchConfig,
   MatcherTreeConfig,
@@ -8,6 +10,7 @@ import type {
   QueryParameterMatchConfig,
 } from '../match/config.ts'
 import type { FormatConfig } from '../telemetry/config.ts'
+import type { ProxyProtocolLayerConfig } from '../upstream/config.ts'
 
 export type PathMatchConfig =
   | {
@@ -30,6 +33,8 @@ export interface RouteMatchConfig {
   readonly grpc?: boolean
   readonly fraction?: FractionConfig
   readonly metadata?: readonly MetadataMatchConfig[]
+  /** What filters before it, of the connection too, have left. */
+  readonly filterState?: readonly FilterStateMatchConfig[]
   /** Certificate presented / validated; undefined: either way. */
   readonly tls?: { readonly presented?: boolean; readonly validated?: boolean }
 }
@@ -107,6 +112,31 @@ export interface UpgradeConfig {
   /** Lower-case: `websocket`. */
   readonly type: string
   readonly enabled: boolean
+  /** Of routes, for `connect`: the tunnel ends here, and its bytes go to the cluster. */
+  readonly connect?: ConnectConfig
+}
+
+/** How CONNECT ends here (Envoy's `connect_config`). */
+export interface ConnectConfig {
+  /** POST requests are tunnels as well, their bodies the bytes. */
+  readonly allowPost: boolean
+  /** A PROXY header goes in front of the bytes. */
+  readonly proxyProtocol?: ProxyProtocolLayerConfig
+  /**
+   * An HBONE server: the first target that fits the authority says which cluster the bytes go to, instead of the route.
+   * Connections to internal listeners inherit the verified identity of the tunnel.
+   */
+  readonly targets?: readonly HboneTargetConfig[]
+}
+
+/** Targets of CONNECT. Without hosts and ranges: any host; without ports: any port. */
+export interface HboneTargetConfig {
+  /** Exact names or addresses, or `*.suffix`; lower case. */
+  readonly hosts: readonly string[]
+  readonly ranges: readonly CidrConfig[]
+  readonly ports: readonly number[]
+  /** Undefined: forbidden. */
+  readonly cluster?: string
 }
 
 export interface RouteActionConfig {

@@ -2,6 +2,7 @@ import { isGrpc } from '../core/grpc.ts'
 import type { Runtime } from '../core/metrics.ts'
 import type { HeaderMatchConfig } from '../match/config.ts'
 import { compileCookie } from '../match/cookie.ts'
+import { compileFilterState } from '../match/filter-state.ts'
 import { compileFraction } from '../match/fraction.ts'
 import { compileHeader } from '../match/header.ts'
 import { compileQueryParameter } from '../match/query.ts'
@@ -52,6 +53,10 @@ export function compileCriteria(match: RouteMatchConfig, runtime: Runtime): Crit
     const test = compileMetadata(metadata)
     rest.push((request) => test(request.metadata))
   }
+  for (const state of match.filterState ?? []) {
+    const test = compileFilterState(state)
+    rest.push((request) => test(request.filterState))
+  }
   if (match.fraction !== undefined) {
     const test = compileFraction(match.fraction, runtime)
     rest.push((request) => test(request.random))
@@ -75,8 +80,9 @@ function headerCriterion(header: HeaderMatchConfig): Criterion {
 function tlsCriteria(tls: NonNullable<RouteMatchConfig['tls']>): Criterion[] {
   const out: Criterion[] = []
   const { presented, validated } = tls
-  // A peer is known only of a verified certificate: what was presented and not verified counts as nothing.
-  if (presented !== undefined) out.push((request) => (request.connection.tls?.peer !== undefined) === presented)
+  if (presented !== undefined) {
+    out.push(({ connection: { tls } }) => (tls?.peer !== undefined || tls?.peerUnverified === true) === presented)
+  }
   if (validated !== undefined) out.push((request) => (request.connection.tls?.peer !== undefined) === validated)
   return out
 }

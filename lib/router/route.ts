@@ -1,9 +1,11 @@
 import type { HttpStream, Route } from '../chain/filter.ts'
+import type { ConnectionInfo } from '../core/connection.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { Runtime } from '../core/metrics.ts'
 import type { FormatConfig } from '../telemetry/config.ts'
 import type { CompileFormat, HeaderEdits } from '../telemetry/header-edits.ts'
 import type { FilterConfigs, UpgradeConfig } from './config.ts'
+import type { HboneTargets } from './hbone-targets.ts'
 import type { Location } from './redirect.ts'
 import type { HostRewrite, PathRewrite } from './rewrite.ts'
 
@@ -49,6 +51,8 @@ export interface ForwardAction {
   readonly grpcTimeoutOffsetMs: number | undefined
   readonly priority: 'default' | 'high'
   readonly upgrades: readonly UpgradeConfig[] | undefined
+  /** CONNECT ends here; undefined: it is forwarded as it is. */
+  readonly connect: ConnectAction | undefined
   readonly mirrors: readonly CompiledMirror[]
   readonly rewritePath: PathRewrite | undefined
   readonly rewriteHost: HostRewrite | undefined
@@ -58,6 +62,14 @@ export interface ForwardAction {
   /** The weighted cluster's over the route's, namespace by namespace and key by key. */
   readonly metadataMatch: JsonObject | undefined
   readonly bodyBufferLimitBytes: number | undefined
+}
+
+export interface ConnectAction {
+  readonly allowPost: boolean
+  /** What goes in front of the bytes; undefined: nothing. */
+  readonly header: ((connection: ConnectionInfo) => Buffer) | undefined
+  /** Of an HBONE server; undefined: the route's cluster. */
+  readonly targets: HboneTargets | undefined
 }
 
 export interface CompiledMirror {

@@ -4,6 +4,8 @@ import type { JsonObject } from '../core/errors.ts'
 import type { FieldReader } from '../core/field-reader.ts'
 import type { Counter } from '../core/metrics.ts'
 import { Forwarding } from './attempt.ts'
+import { ConnectTunnel, endsConnect } from './connect-tunnel.ts'
+import { type HboneTargets, parseTarget } from './hbone-targets.ts'
 import type { CompiledRoute, ForwardAction } from './route.ts'
 
 export const ROUTER_TYPE = 'envoy.extensions.filters.http.router.v3.Router'
@@ -83,7 +85,10 @@ class Router implements Terminal {
 
   #forward(exchange: TerminalExchange, route: RoutedTo, end: boolean): TerminalStream | undefined {
     const action = route.action as ForwardAction
-    const name = route.cluster
+    const { connect } = action
+    const targets = connect?.targets
+    const name = targets === undefined ? route.cluster : this.#hboneCluster(exchange, targets)
+    if (name === undefined) return undefined
     const cluster = name === '' ? undefined : this.#parts.clusters.get(name)
     exchange.info.upstreamCluster = cluster === undefined ? '' : name
     if (cluster === undefined) {
@@ -91,6 +96,24 @@ class Router implements Terminal {
       exchange.reply({ status: action.clusterNotFoundStatus, details: 'cluster_not_found', flag: 'NC' })
       return undefined
     }
-    return new Forwarding({ exchange, route, action, cluster, router: this.#parts }).begin(end)
+    const start = { exchange, route, action, cluster, router: this.#parts }
+    if (connect !== undefined && endsConnect(connect, exchange.head.method, exchange.head.protocol)) {
+      return new ConnectTunnel(start, connect).begin(end)
+    }
+    return new Forwarding(start).begin(end)
+  }
+
+  /** The cluster that an HBONE server sends a tunnel to. Undefined where it has been answered. */
+  #hboneCluster(exchange: TerminalExchange, targets: HboneTargets): string | undefined {
+    const target = parseTarget(exchange.head.authority)
+    if (target === undefined) {
+      exchange.reply({ status: 400, details: 'hbone_malformed_target', body: 'the target must be host:port' })
+      return undefined
+    }
+    const found = targets.find(target)
+    if (typeof found !== 'string') return found.cluster
+    const status = found === 'forbidden' ? 403 : 404
+    exchange.reply({ status, details: `hbone_${found}_target`, ...(status === 404 && { flag: 'NR' as const }) })
+    return undefined
   }
 }

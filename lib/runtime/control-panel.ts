@@ -1,5 +1,5 @@
 import type { GatewayConfig } from '../config/model.ts'
-import type { EngineStatus, MetricsSnapshot } from './engine.ts'
+import type { DrainWish, EngineStatus, MetricsSnapshot } from './engine.ts'
 import type { MemoryUse } from './messages.ts'
 import type { ServerState } from './server-state.ts'
 
@@ -18,8 +18,8 @@ export interface ControlPanel {
   /** pino level names; undefined where it was never changed. */
   logLevel(): string | undefined
   setLogLevel(level: string): void
-  /** Closes all listeners for good and lets what is in flight end; the gateway itself goes on. */
-  drainListeners(): void
+  /** Closes listeners for good and lets what is in flight end; the gateway itself goes on. Default: all, at once. */
+  drainListeners(wish?: DrainWish): void
   /** False: `/ready` and health check filters answer that this gateway should get no more traffic. */
   setHealthy(ok: boolean): void
   reopenLogs(): void

@@ -1,26 +1,26 @@
 import { createHash } from 'node:crypto'
 import type { GatewayConfig } from '../config/model.ts'
-import type { Clock } from '../core/clock.ts'
 import type { Json } from '../core/errors.ts'
 import { ConfigError, ConfigRefused } from '../core/errors.ts'
-import type { Log } from '../core/metrics.ts'
 import type { Channel } from './channel.ts'
 import { parentChannel, partsOf } from './channel.ts'
 import type { ControlPanel } from './control-panel.ts'
-import type { EngineStatus, MetricsSnapshot } from './engine.ts'
+import type { ControlOptions, ControlParts, LoadedFiles } from './control-parts.ts'
+import { goesFurther } from './drained-listeners.ts'
+import { DRAIN_ALL, type DrainWish, type EngineStatus, type MetricsSnapshot } from './engine.ts'
+import { FileWatch } from './file-watch.ts'
 import type {
   ControlToSupervisor,
   ControlToWorker,
   MemoryUse,
   Part,
-  Settings,
   StatsPush,
   SupervisorToControl,
   WorkerStatus,
   WorkerToControl,
 } from './messages.ts'
-import type { ServerState } from './server-state.ts'
-import { addMemory, withServerGauges } from './server-state.ts'
+import type { Reloads, ServerState } from './server-state.ts'
+import { addMemory, withReloads, withServerGauges } from './server-state.ts'
 import { StatsStore } from './stats-store.ts'
 import { mergeStatus } from './status-merge.ts'
 import { memoryUse } from './worker.ts'
@@ -32,26 +32,6 @@ const ANSWER_LIMIT_MS = 1000
 const RETRY_MS = 1000
 /** How long a restarted control process looks for a worker that runs a configuration before it reads the file. */
 const RECOVER_MS = 3000
-
-/** What the composition root puts into a control process. */
-export interface ControlParts {
-  readonly log: Log
-  /** Reads, validates and translates the configuration; rejects with `ConfigRefused`. */
-  load(): Promise<GatewayConfig>
-  /** Starts admin where the configuration has one; answers its address, '' where it has none. Rejects with `ConfigRefused`. */
-  startAdmin(gateway: ControlPanel, config: GatewayConfig): Promise<string>
-  /** Tells the operator why the gateway does not start. */
-  report(errors: readonly ConfigError[]): void
-  setLogLevel(level: string): void
-  reopenLogs(): void
-}
-
-export interface ControlOptions {
-  create(settings: Settings): Promise<ControlParts> | ControlParts
-  /** This process, forked by a supervisor. */
-  readonly process: NodeJS.Process
-  readonly clock: Clock
-}
 
 /** Turns this process into the control process; it ends with its supervisor. */
 export function runControl(options: ControlOptions): void {
@@ -70,6 +50,13 @@ export function runControl(options: ControlOptions): void {
   self.on('SIGHUP', () => {})
 }
 
+/** A configuration as it is sent. */
+interface Version {
+  readonly config: GatewayConfig
+  readonly parts: readonly Part<'config'>[]
+  readonly digest: string
+}
+
 class Control implements ControlPanel {
   readonly #options: ControlOptions
   readonly #channel: Channel<ControlToSupervisor>
@@ -81,11 +68,16 @@ class Control implements ControlPanel {
   #parts: ControlParts | undefined
   #config: { readonly config: GatewayConfig; readonly updatedMs: number } | undefined
   #configParts: readonly Part<'config'>[] = []
+  /** What ran before a reload, until all workers have taken it. */
+  #before: Version | undefined = undefined
+  readonly #watch: FileWatch
+  readonly reloads: Reloads = { good: { v: 0 }, refused: { v: 0 } }
   #digest = ''
   #wasReady: boolean
   #failed = false
   #draining = false
-  #listenersDrained = false
+  #drainWish: DrainWish | undefined = undefined
+  #drainSinceMs = 0
   #healthy = true
   #level: string | undefined
   #admin = ''
@@ -102,6 +94,7 @@ class Control implements ControlPanel {
     this.#channel = channel
     this.#start = start
     this.#startedMs = options.clock.now()
+    this.#watch = new FileWatch({ clock: options.clock, changed: () => void this.#reload() })
     this.#wasReady = start.restarted
     this.#begin().catch((error: unknown) => this.#fail(error))
   }
@@ -124,12 +117,63 @@ class Control implements ControlPanel {
     const parts = await this.#options.create(this.#start.settings)
     this.#parts = parts
     const running = this.#start.restarted ? await this.#recover() : undefined
-    const config = running ?? (await parts.load())
+    const loaded = running === undefined ? await parts.load() : undefined
+    const config = running ?? (loaded as LoadedFiles).config
     this.#admin = await parts.startAdmin(this, config)
     this.#config = { config, updatedMs: this.#options.clock.wall() }
     this.#configParts = partsOf('config', ++this.#lastId, config)
     this.#digest = digestOf(this.#configParts)
     for (const link of this.#links.values()) link.send({ kind: 'greet' })
+    this.#watch.update((loaded ?? (await this.#lookAgain())).files)
+  }
+
+  /**
+   * What the workers run was read by the process before this one. Its files are looked for, and no more: nothing changes
+   * since a process had to be started again.
+   */
+  async #lookAgain(): Promise<Pick<LoadedFiles, 'files'>> {
+    try {
+      return await (this.#parts as ControlParts).load()
+    } catch {
+      return { files: { files: new Map(), directories: new Set() } }
+    }
+  }
+
+  /**
+   * Files of the configuration have changed: it is read anew as a whole, and workers get it where it is another one. A
+   * mistake leaves everything as it was.
+   */
+  async #reload(): Promise<void> {
+    const { log } = this.#parts as ControlParts
+    let loaded: LoadedFiles
+    try {
+      loaded = await (this.#parts as ControlParts).load()
+    } catch (error) {
+      this.#rejected(error instanceof ConfigRefused ? error.errors : [new ConfigError('', String(error))])
+      return
+    }
+    this.#watch.update(loaded.files)
+    const parts = partsOf('config', ++this.#lastId, loaded.config)
+    const digest = digestOf(parts)
+    if (digest === this.#digest || this.#config === undefined) return
+    this.#before ??= { config: this.#config.config, parts: this.#configParts, digest: this.#digest }
+    this.#replace({ config: loaded.config, parts, digest })
+    this.reloads.good.v++
+    log.info('files have changed; the configuration was read anew')
+  }
+
+  #replace({ config, parts, digest }: Version): void {
+    this.#config = { config, updatedMs: this.#options.clock.wall() }
+    this.#configParts = parts
+    this.#digest = digest
+    this.#applied.clear()
+    for (const link of this.#links.values()) if (link.offered) link.sendAll(parts)
+  }
+
+  #rejected(errors: readonly ConfigError[]): void {
+    this.reloads.refused.v++
+    const reasons = errors.map((error) => error.toString())
+    this.#parts?.log.error('files have changed, and cannot be used; everything stays as it was', { reasons })
   }
 
   #recover(): Promise<GatewayConfig | undefined> {
@@ -161,9 +205,12 @@ class Control implements ControlPanel {
 
   #fromWorker(link: WorkerLink, body: WorkerToControl): void {
     if (body.kind === 'hello') this.#hello(link, body)
-    else if (body.kind === 'applied') this.#workerRuns(link)
-    else if (body.kind === 'refused') this.#refused(link, body.errors)
-    else {
+    else if (body.kind === 'applied' || body.kind === 'refused') {
+      // What became of one that was replaced meanwhile is no news.
+      if (body.id !== this.#configParts[0]?.id) return
+      if (body.kind === 'applied') this.#workerRuns(link)
+      else this.#refused(link, body.errors)
+    } else {
       const whole = link.part(body)
       if (whole === undefined) return
       if (body.payload === 'stats') this.#stats.add(link.worker, whole.value as unknown as StatsPush)
@@ -175,14 +222,18 @@ class Control implements ControlPanel {
   #hello(link: WorkerLink, hello: WorkerToControl & { kind: 'hello' }): void {
     if (this.#recovered !== undefined && hello.digest !== '') {
       this.#healthy &&= hello.healthy
-      this.#listenersDrained ||= hello.drained
+      if (hello.drained !== undefined && this.#drainWish === undefined) {
+        this.#drainWish = hello.drained
+        this.#drainSinceMs = this.#options.clock.now()
+      }
       link.send({ kind: 'send-config', id: ++this.#lastId })
     }
     if (this.#config === undefined || link.offered) return
     link.offered = true
     if (this.#level !== undefined) link.send({ kind: 'log-level', level: this.#level })
     if (hello.healthy !== this.#healthy) link.send({ kind: 'health', ok: this.#healthy })
-    if (this.#listenersDrained && !hello.drained) this.#sendDrain(link)
+    // One that has the same wish, or a stronger one, leaves it at that.
+    if (this.#drainWish !== undefined) this.#sendDrain(link, this.#drainWish)
     if (hello.digest === this.#digest) this.#workerRuns(link)
     else link.sendAll(this.#configParts)
     link.send({ kind: 'send-stats', id: ++this.#lastId, full: true })
@@ -191,6 +242,7 @@ class Control implements ControlPanel {
   #workerRuns(link: WorkerLink): void {
     this.#applied.add(link.worker)
     if (this.#applied.size < this.#start.workers) return
+    this.#before = undefined
     if (!this.#wasReady) this.#parts?.log.info('all workers are ready', { workers: this.#applied.size })
     this.#wasReady = true
     void this.#channel.send({ kind: 'ready', admin: this.#admin })
@@ -200,6 +252,14 @@ class Control implements ControlPanel {
     const found = errors.map((e) => new ConfigError(e.path, e.message))
     if (!this.#wasReady) {
       this.#fail(new ConfigRefused(found))
+      return
+    }
+    const before = this.#before
+    if (before !== undefined) {
+      // Nobody has run it before: those that do by now go back.
+      this.#before = undefined
+      this.#rejected(found)
+      this.#replace(before)
       return
     }
     this.#parts?.log.error('a worker refused the configuration; it gets it again', {
@@ -220,8 +280,10 @@ class Control implements ControlPanel {
     for (const link of this.#links.values()) link.send(body)
   }
 
-  #sendDrain(link: WorkerLink): void {
-    link.send({ kind: 'drain-listeners', deadlineMs: this.#start.drainTimeMs })
+  /** A worker that comes later gets what is left of the time. */
+  #sendDrain(link: WorkerLink, wish: DrainWish): void {
+    const elapsedMs = this.#options.clock.now() - this.#drainSinceMs
+    link.send({ kind: 'drain-listeners', deadlineMs: Math.max(0, this.#start.drainTimeMs - elapsedMs), wish })
   }
 
   /** Asks every worker; those that do not answer in time are left out. */
@@ -239,7 +301,8 @@ class Control implements ControlPanel {
   // What admin may see and do.
 
   state(): ServerState {
-    if (this.#draining || this.#listenersDrained || !this.#healthy) return 'DRAINING'
+    const closing = this.#drainWish !== undefined && !this.#drainWish.inboundOnly
+    if (this.#draining || closing || !this.#healthy) return 'DRAINING'
     if (this.#config === undefined) return 'PRE_INITIALIZING'
     return this.#wasReady && this.#applied.size > 0 ? 'LIVE' : 'INITIALIZING'
   }
@@ -258,7 +321,7 @@ class Control implements ControlPanel {
 
   async stats(): Promise<MetricsSnapshot> {
     await this.#ask('send-stats')
-    return withServerGauges(this.#stats.snapshot(), {
+    return withServerGauges(withReloads(this.#stats.snapshot(), this.reloads), {
       state: this.state(),
       uptimeMs: this.uptimeMs(),
       workers: this.#start.workers,
@@ -286,10 +349,11 @@ class Control implements ControlPanel {
     this.#broadcast({ kind: 'log-level', level })
   }
 
-  drainListeners(): void {
-    if (this.#listenersDrained) return
-    this.#listenersDrained = true
-    for (const link of this.#links.values()) this.#sendDrain(link)
+  drainListeners(wish: DrainWish = DRAIN_ALL): void {
+    if (this.#drainWish !== undefined && !goesFurther(this.#drainWish, wish)) return
+    this.#drainWish = wish
+    this.#drainSinceMs = this.#options.clock.now()
+    for (const link of this.#links.values()) this.#sendDrain(link, wish)
   }
 
   setHealthy(ok: boolean): void {

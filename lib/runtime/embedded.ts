@@ -1,10 +1,11 @@
 import type { GatewayConfig } from '../config/model.ts'
 import type { Clock } from '../core/clock.ts'
 import type { ControlPanel } from './control-panel.ts'
-import type { Engine, EngineStatus, MetricsSnapshot } from './engine.ts'
+import { DrainedListeners } from './drained-listeners.ts'
+import { DRAIN_ALL, type DrainWish, type Engine, type EngineStatus, type MetricsSnapshot } from './engine.ts'
 import type { MemoryUse } from './messages.ts'
-import type { ServerState } from './server-state.ts'
-import { withServerGauges } from './server-state.ts'
+import type { Reloads, ServerState } from './server-state.ts'
+import { withReloads, withServerGauges } from './server-state.ts'
 import { memoryUse } from './worker.ts'
 
 export interface EmbeddedOptions {
@@ -20,8 +21,11 @@ export interface EmbeddedOptions {
 export class EmbeddedPanel implements ControlPanel {
   readonly #options: EmbeddedOptions
   readonly #startedMs: number
+  /** For the owner to count. */
+  readonly reloads: Reloads = { good: { v: 0 }, refused: { v: 0 } }
   #config: { readonly config: GatewayConfig; readonly updatedMs: number } | undefined
   #draining = false
+  readonly #drained = new DrainedListeners()
   #healthy = true
   #level: string | undefined
 
@@ -31,7 +35,7 @@ export class EmbeddedPanel implements ControlPanel {
   }
 
   /** For `Scope.serving` of the engine's filters. */
-  readonly serving = (): boolean => this.#healthy && !this.#draining
+  readonly serving = (): boolean => this.#healthy && !this.#draining && !this.#drained.all
 
   /** The engine runs this configuration from now on. */
   applied(config: GatewayConfig): void {
@@ -63,7 +67,7 @@ export class EmbeddedPanel implements ControlPanel {
   async stats(): Promise<MetricsSnapshot> {
     const memory = memoryUse(this.#options.process)
     const server = { state: this.state(), uptimeMs: this.uptimeMs(), workers: 1, memory }
-    return withServerGauges(this.#options.engine.metrics(), server)
+    return withServerGauges(withReloads(this.#options.engine.metrics(), this.reloads), server)
   }
 
   async status(): Promise<EngineStatus> {
@@ -83,10 +87,15 @@ export class EmbeddedPanel implements ControlPanel {
     this.#options.engine.setLogLevel(level)
   }
 
-  drainListeners(): void {
-    if (this.#draining) return
-    this.#draining = true
-    void this.#options.engine.drain(this.#options.drainTimeMs)
+  drainListeners(wish: DrainWish = DRAIN_ALL): void {
+    if (this.#draining || !this.#drained.begin(wish)) return
+    const drained = this.#options.engine.drain(this.#options.drainTimeMs, wish)
+    if (wish.graceful) void drained.then(() => this.#drained.ended(wish))
+  }
+
+  /** What is to run of a configuration: without listeners that were drained on request. */
+  without(config: GatewayConfig): GatewayConfig {
+    return this.#drained.without(config)
   }
 
   setHealthy(ok: boolean): void {

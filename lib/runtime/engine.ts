@@ -9,6 +9,19 @@ import type {
   MetricsSnapshot,
 } from '../core/status.ts'
 
+/** Which listeners are asked to drain, and how (Envoy's `/drain_listeners`). */
+export interface DrainWish {
+  /** Only listeners of traffic that comes in. */
+  readonly inboundOnly: boolean
+  /** They go on accepting for the whole drain time, and answers close their connections; only then they are closed. */
+  readonly graceful: boolean
+  /** With `graceful`: they are not even closed then. */
+  readonly skipExit: boolean
+}
+
+/** All of them, at once: what a gateway does that ends. */
+export const DRAIN_ALL: DrainWish = Object.freeze({ inboundOnly: false, graceful: false, skipExit: false })
+
 /** What a worker (or the one process of an embedded gateway) does; `lib/cli/gateway.ts` implements it. */
 export interface Engine {
   /**
@@ -16,8 +29,11 @@ export interface Engine {
    * assignment. Rejects with `ConfigRefused` and changes nothing where that cannot be done (port in use, for example).
    */
   apply(config: GatewayConfig): Promise<void>
-  /** Stop accepting, answer what is in flight with `Connection: close`, resolve when idle or after `deadlineMs`. */
-  drain(deadlineMs: number): Promise<void>
+  /**
+   * Stop accepting, answer what is in flight with `Connection: close`, resolve when idle or after `deadlineMs`. A graceful
+   * wish: answer so for `deadlineMs`, stop accepting at its end. Default: `DRAIN_ALL`.
+   */
+  drain(deadlineMs: number, wish?: DrainWish): Promise<void>
   /** Ends everything at once. Idempotent. */
   close(): Promise<void>
   status(): EngineStatus

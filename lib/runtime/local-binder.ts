@@ -17,7 +17,8 @@ export const localBinder: Binder = Object.freeze({
 /** Options for `server.listen`; IPv6 sockets take IPv6 only, as Envoy's do unless `ipv4_compat` is set. */
 export function listenOptions(address: Address, backlog: number): ListenOptions {
   if (address.kind === 'pipe') return { path: pipeName(address.path), backlog }
-  return { host: address.host, port: address.port, ipv6Only: address.host.includes(':'), backlog }
+  const { host, port, dualStack = false } = address
+  return { host, port, ipv6Only: host.includes(':') && !dualStack, backlog }
 }
 
 /** The part of `net.ListenOptions` that is needed here. */

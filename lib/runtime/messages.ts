@@ -1,6 +1,6 @@
 import type { Address } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
-import type { EngineStatus, MetricsSnapshot } from './engine.ts'
+import type { DrainWish, EngineStatus, MetricsSnapshot } from './engine.ts'
 
 /**
  * What the three kinds of process say to each other. All of it is plain JSON; what may be large travels as `part`s.
@@ -34,7 +34,8 @@ export type ControlToWorker =
   | { readonly kind: 'send-stats'; readonly id: number; readonly full: boolean }
   | { readonly kind: 'send-status'; readonly id: number }
   | { readonly kind: 'log-level'; readonly level: string }
-  | { readonly kind: 'drain-listeners'; readonly deadlineMs: number }
+  /** Another wish than the last one takes its place. */
+  | { readonly kind: 'drain-listeners'; readonly deadlineMs: number; readonly wish: DrainWish }
   | { readonly kind: 'health'; readonly ok: boolean }
 
 export interface Hello {
@@ -42,8 +43,8 @@ export interface Hello {
   readonly pid: number
   /** Digest of the configuration that it runs; '' where it has none yet. */
   readonly digest: string
-  /** Its listeners were drained on request and stay closed. */
-  readonly drained: boolean
+  /** Its listeners drain on request, or have done so and stay closed. */
+  readonly drained: DrainWish | undefined
   readonly healthy: boolean
 }
 

@@ -1,3 +1,4 @@
+import type { Counter } from '../core/metrics.ts'
 import type { MetricsSnapshot } from './engine.ts'
 import type { MemoryUse } from './messages.ts'
 
@@ -27,6 +28,22 @@ export function withServerGauges(snapshot: MetricsSnapshot, server: ServerGauges
   ])
   const gauges = [...snapshot.gauges.filter(([name]) => !own.has(name)), ...own]
   return { ...snapshot, gauges: gauges.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)) }
+}
+
+/** How often files of the configuration have changed, and what became of it. */
+export interface Reloads {
+  readonly good: Counter
+  readonly refused: Counter
+}
+
+/** Adds the counters of reloads: `server.file_reload_success`, `server.file_reload_rejected`. */
+export function withReloads(snapshot: MetricsSnapshot, { good, refused }: Reloads): MetricsSnapshot {
+  const own: (readonly [string, number])[] = [
+    ['server.file_reload_rejected', refused.v],
+    ['server.file_reload_success', good.v],
+  ]
+  const counters = [...snapshot.counters, ...own]
+  return { ...snapshot, counters: counters.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)) }
 }
 
 /** The use of several processes together. */

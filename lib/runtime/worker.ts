@@ -5,7 +5,8 @@ import { ConfigRefused } from '../core/errors.ts'
 import type { Log } from '../core/metrics.ts'
 import type { Channel } from './channel.ts'
 import { PartReader, parentChannel, partsOf } from './channel.ts'
-import type { Binder, Engine } from './engine.ts'
+import { DrainedListeners } from './drained-listeners.ts'
+import type { Binder, DrainWish, Engine } from './engine.ts'
 import type {
   ControlToWorker,
   ErrorMessage,
@@ -74,7 +75,7 @@ class Worker {
   #config: GatewayConfig | undefined
   #digest = ''
   #healthy = true
-  #drained = false
+  readonly #drained = new DrainedListeners()
   #ending = false
   /** Configurations are applied one after the other. */
   #applying: Promise<void> = Promise.resolve()
@@ -91,7 +92,7 @@ class Worker {
     this.#channel = channel
     this.#clock = options.clock
     this.#drainTimeMs = start.drainTimeMs
-    const serving = (): boolean => this.#healthy && !this.#drained && !this.#ending
+    const serving = (): boolean => this.#healthy && !this.#drained.all && !this.#ending
     const { worker, settings } = start
     const ticketSecret = Buffer.from(start.ticketSecret, 'base64')
     const made = options.create({ binder, serving, worker, ticketSecret, settings })
@@ -124,14 +125,14 @@ class Worker {
     else if (message.kind === 'send-stats') void this.#push(message.id, message.full)
     else if (message.kind === 'send-status') void this.#sendParts('status', message.id, this.#status())
     else if (message.kind === 'log-level') this.#engine.setLogLevel(message.level)
-    else if (message.kind === 'drain-listeners') this.#drainListeners(message.deadlineMs)
+    else if (message.kind === 'drain-listeners') this.#drainListeners(message.deadlineMs, message.wish)
     else if (message.kind === 'health') this.#healthy = message.ok
     else if (this.#config !== undefined) void this.#sendParts('config', message.id, this.#config)
   }
 
   #hello(): WorkerToControl {
     const { pid } = this.#process
-    return { kind: 'hello', pid, digest: this.#digest, drained: this.#drained, healthy: this.#healthy }
+    return { kind: 'hello', pid, digest: this.#digest, drained: this.#drained.wish, healthy: this.#healthy }
   }
 
   #configPart(part: Part<'config'>): void {
@@ -149,7 +150,7 @@ class Worker {
     if (this.#ending) return
     if (digest !== this.#digest) {
       try {
-        await this.#engine.apply(this.#drained ? { ...config, listeners: [] } : config)
+        await this.#engine.apply(this.#drained.without(config))
       } catch (error) {
         if (!(error instanceof ConfigRefused)) {
           this.#log.error('applying a configuration failed', {
@@ -165,12 +166,12 @@ class Worker {
     this.#tell({ kind: 'applied', id })
   }
 
-  #drainListeners(deadlineMs: number): void {
-    if (this.#drained) return
-    this.#drained = true
-    void this.#engine.drain(deadlineMs)
+  #drainListeners(deadlineMs: number, wish: DrainWish): void {
+    if (!this.#drained.begin(wish)) return
+    const drained = this.#engine.drain(deadlineMs, wish)
+    if (wish.graceful) void drained.then(() => this.#drained.ended(wish))
     // Otherwise the supervisor's copies of the sockets would let clients queue for ever.
-    void this.#channel.send({ kind: 'release-all' })
+    else if (!wish.inboundOnly) void this.#channel.send({ kind: 'release-all' })
   }
 
   #status(): WorkerStatus {

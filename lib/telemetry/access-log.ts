@@ -11,8 +11,8 @@ export const DEFAULT_ACCESS_LOG_FORMAT =
   '%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" ' +
   '"%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"\n'
 
-/** The only moment at which lines are written: when an exchange has ended. */
-const LOG_TYPE = 'DownstreamEnd'
+/** When lines of exchanges are written: when they have ended. */
+const EXCHANGE_END = 'DownstreamEnd'
 
 /** Writes a line per exchange. Disposing it gives its sink back; the last one to do so closes the file. */
 export interface AccessLogger extends Disposable {
@@ -25,6 +25,8 @@ export interface AccessLogDeps {
   readonly runtime: Runtime
   /** Default: read from the process now. */
   readonly environment?: FormatEnvironment
+  /** Envoy's AccessLogType of the lines; default: `DownstreamEnd`. */
+  readonly logType?: string
 }
 
 /**
@@ -34,12 +36,12 @@ export interface AccessLogDeps {
  */
 export function compileAccessLog(config: AccessLogConfig, deps: AccessLogDeps): AccessLogger {
   const environment = deps.environment ?? processEnvironment()
-  const { runtime } = deps
+  const { runtime, logType = EXCHANGE_END } = deps
   const taken =
     config.filter === undefined
       ? undefined
-      : compileAccessLogFilter(config.filter, { runtime, clock: environment.clock, logType: LOG_TYPE })
-  const format = compileLine(config.format, environment)
+      : compileAccessLogFilter(config.filter, { runtime, clock: environment.clock, logType })
+  const format = compileLine(config.format, environment, logType)
   const lease = deps.sinks.open(config.sink)
   return {
     log(stream) {
@@ -50,8 +52,7 @@ export function compileAccessLog(config: AccessLogConfig, deps: AccessLogDeps): 
 }
 
 /** JSON lines end with a newline; a text format brings its own, as in Envoy. */
-function compileLine(format: FormatConfig | undefined, environment: FormatEnvironment): Format {
-  const logType = LOG_TYPE
+function compileLine(format: FormatConfig | undefined, environment: FormatEnvironment, logType: string): Format {
   if (format === undefined) {
     return compileFormat(DEFAULT_ACCESS_LOG_FORMAT, { missing: '-', output: 'log', environment, logType })
   }

@@ -22,8 +22,12 @@ export class CertificateChoice {
   /** For a client that names no server, or an unknown one. */
   readonly first: Choice
 
-  /** @throws Error where a certificate cannot be parsed; `checkTls` finds it before. */
-  constructor(certificates: readonly CertificateConfig[]) {
+  /**
+   * `fullScan`: a name that no certificate has is met by the first of each key type, whatever their names.
+   *
+   * @throws Error where a certificate cannot be parsed; `checkTls` finds it before.
+   */
+  constructor(certificates: readonly CertificateConfig[], fullScan = false) {
     this.#certificates = certificates
     const leaves = certificates.map(({ certificateChain }) => new X509Certificate(certificateChain))
     const keyTypes = leaves.map((leaf) => leaf.publicKey.asymmetricKeyType)
@@ -35,9 +39,13 @@ export class CertificateChoice {
         else if (!list.some((other) => keyTypes[other] === keyTypes[i])) list.push(i)
       }
     })
-    this.names = [...lists.keys()].sort()
+    if (fullScan) {
+      const each = keyTypes.flatMap((type, i) => (keyTypes.indexOf(type) === i ? [i] : []))
+      lists.set('', each)
+    }
+    this.names = [...lists.keys()].filter((name) => name !== '').sort()
     this.#byName = this.#choices(lists)
-    const [firstName] = servedNames(leaves[0])
+    const [firstName] = fullScan ? [''] : servedNames(leaves[0])
     this.first = (firstName === undefined ? undefined : this.#byName.get(firstName)) ?? {
       key: '0',
       certificates: certificates.slice(0, 1),

@@ -33,7 +33,12 @@ export class ClientHelloReader {
   status: HelloStatus = 'more'
   /** Set when `status` is `hello`. */
   hello: ClientHello | undefined = undefined
+  /** The handshake message with its header, of a `hello` where it was to be kept; else undefined. */
+  message: Buffer | undefined = undefined
+  /** It is `malformed` for its size alone. */
+  tooLarge = false
   readonly #limitBytes: number
+  readonly #keepMessage: boolean
   /** Of the record header at hand, how much has come; then how much of the record is left. */
   #headerBytes = 0
   #recordLeft = 0
@@ -42,8 +47,9 @@ export class ClientHelloReader {
   #message: Buffer = Buffer.alloc(MESSAGE_HEADER_BYTES)
   #have = 0
 
-  constructor(limitBytes = MAX_HELLO_BYTES) {
+  constructor(limitBytes = MAX_HELLO_BYTES, keepMessage = false) {
     this.#limitBytes = limitBytes
+    this.#keepMessage = keepMessage
   }
 
   /** Takes the next bytes; those behind the hello are not looked at. Answers, and keeps, the status. */
@@ -104,6 +110,7 @@ export class ClientHelloReader {
     const length = message.readUIntBE(1, 3)
     // The smallest one: version, random, no session id, one cipher suite, one compression method.
     if (message[0] !== CLIENT_HELLO || length < 41 || length > this.#limitBytes) {
+      this.tooLarge = message[0] === CLIENT_HELLO && length > this.#limitBytes
       this.status = 'malformed'
       return
     }
@@ -114,6 +121,7 @@ export class ClientHelloReader {
   #finish(): void {
     this.hello = parseHello(this.#message)
     this.status = this.hello === undefined ? 'malformed' : 'hello'
+    if (this.#keepMessage && this.hello !== undefined) this.message = this.#message
     this.#message = Buffer.alloc(0)
   }
 }

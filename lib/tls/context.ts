@@ -13,9 +13,23 @@ import { CERTIFICATE_LABEL, CRL_LABEL, pemBlocks } from './pem.ts'
 /** The runtime lets either side of TLS 1.2 renegotiate: other certificates could come after they were judged. */
 const NO_RENEGOTIATION = constants.SSL_OP_NO_RENEGOTIATION
 
-/** Whether peers are checked against authorities at all. Envoy: without them a validation context verifies nothing. */
+/** Whether peers are checked against authorities at all. Envoy: without them a validation context verifies no chain. */
 export function verifiesChain(validation: CertificateValidationConfig | undefined): boolean {
-  return validation !== undefined && (validation.trustedCa !== undefined || validation.systemRoots)
+  if (validation === undefined) return false
+  return validation.trustedCa !== undefined || validation.systemRoots || validation.trustDomains !== undefined
+}
+
+/** Whether the checks of a configuration look at more than the peer's own certificate. */
+export function needsChain(validation: CertificateValidationConfig | undefined): boolean {
+  if (validation === undefined) return false
+  const { maxDepth, allowExpired, trustDomains } = validation
+  return maxDepth !== undefined || allowExpired === true || trustDomains !== undefined
+}
+
+/** Whether a peer that is let in is known: by its chain, or since its very certificate or key is listed. */
+export function identifiesPeers(validation: CertificateValidationConfig | undefined): boolean {
+  const { hashes = [], spkis = [] } = validation ?? {}
+  return verifiesChain(validation) || hashes.length + spkis.length > 0
 }
 
 /**
@@ -35,22 +49,40 @@ export function contextOptions(
     ca: authorities(validation),
     // An intermediate authority may be an anchor, as in Envoy.
     allowPartialTrustChain: true,
-    honorCipherOrder: true,
-    secureOptions:
-      'sessionTickets' in config && !config.sessionTickets
-        ? NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET
-        : NO_RENEGOTIATION,
+    honorCipherOrder: !('preferClientCiphers' in config && config.preferClientCiphers === true),
+    secureOptions: givesTickets(config) ? NO_RENEGOTIATION : NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET,
   }
+  if (config.signatureAlgorithms !== undefined) options.sigalgs = config.signatureAlgorithms.join(':')
   if (certificates.length > 0) {
     options.cert = certificates.map((certificate) => certificate.certificateChain)
     options.key = certificates.map(({ privateKey, passphrase }) => ({ pem: privateKey, passphrase }))
   }
-  if (cipherSuites !== undefined && cipherSuites.length > 0) options.ciphers = cipherList(cipherSuites)
+  const suites = cipherSuites !== undefined && cipherSuites.length > 0 ? cipherSuites : defaultSuites(config)
+  if (suites !== undefined) options.ciphers = cipherList(suites)
   const groups = groupList(config.groups)
   if (groups !== undefined) options.ecdhCurve = groups
   const lists = revocationLists(validation)
   if (lists.length > 0) options.crl = lists
   return options
+}
+
+/** Clients get tickets as always. Servers give none where a verdict needs more of a peer than resumption shows. */
+function givesTickets(config: DownstreamTlsConfig | UpstreamTlsConfig): boolean {
+  return !('sessionTickets' in config) || (config.sessionTickets && !needsChain(config.validation))
+}
+
+/** Of TLS 1.2, for servers: forward secrecy and AEAD, as in Envoy. The runtime's own list still has CBC in it. */
+const SERVER_SUITES: readonly string[] = Object.freeze([
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+])
+
+function defaultSuites(config: DownstreamTlsConfig | UpstreamTlsConfig): readonly string[] | undefined {
+  return 'requireClientCertificate' in config ? SERVER_SUITES : undefined
 }
 
 /** As `contextOptions`, made. */
@@ -66,14 +98,16 @@ export function secureContext(
  * put them there wants them obeyed.
  */
 export function revocationLists(validation: CertificateValidationConfig | undefined): string[] {
-  if (validation === undefined) return []
+  if (validation === undefined || validation.leafCrlOnly === true) return []
   const { trustedCa = '', crl = '' } = validation
   return [...pemBlocks(trustedCa, CRL_LABEL), ...pemBlocks(crl, CRL_LABEL)]
 }
 
-function authorities(validation: CertificateValidationConfig | undefined): string[] {
+/** PEM of each authority that is trusted, those of the system included. */
+export function authorities(validation: CertificateValidationConfig | undefined): string[] {
   if (validation === undefined) return []
-  const own = validation.trustedCa === undefined ? [] : pemBlocks(validation.trustedCa, CERTIFICATE_LABEL)
+  const { trustedCa = '', trustDomains = [] } = validation
+  const own = pemBlocks([trustedCa, ...trustDomains.map((domain) => domain.trustedCa)].join('\n'), CERTIFICATE_LABEL)
   return validation.systemRoots ? [...systemRoots(), ...own] : own
 }
 

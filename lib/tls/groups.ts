@@ -32,3 +32,10 @@ export function unknownGroups(groups: readonly string[]): readonly number[] {
     return optional || isKnownGroup(name) ? [] : [i]
   })
 }
+
+/** What is wrong with a group that `unknownGroups` has found. */
+export function groupProblem(name: string): string {
+  const { openssl } = process.versions
+  const why = /MLKEM/i.test(name) ? '; post-quantum groups came with OpenSSL 3.5' : ''
+  return `unknown group "${name}" (this runtime has OpenSSL ${openssl}${why})`
+}

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 
 /**
@@ -7,7 +7,14 @@ import { TLSSocket } from 'node:tls'
  */
 export function rawSocket(socket: Socket): Socket | undefined {
   if (!(socket instanceof TLSSocket)) return socket
-  return (socket as TLSSocket & { readonly _parent?: Socket | null })._parent ?? undefined
+  const { _parent, ssl } = socket as unknown as TlsInsides
+  // Above a stream that is no socket of the runtime's (connections within the gateway) it lies one level deeper.
+  return _parent ?? ssl?._parentWrap?.stream
+}
+
+interface TlsInsides {
+  readonly _parent?: Socket | null
+  readonly ssl?: { readonly _parentWrap?: { readonly stream?: Socket } | null } | null
 }
 
 /**
@@ -18,6 +25,15 @@ export function resetConnection(socket: Socket): void {
   if (socket.destroyed) return
   const raw = rawSocket(socket)
   if (raw === undefined || (raw.remoteAddress === undefined && !raw.destroyed)) socket.destroy()
+  else if (raw instanceof Socket && finishing(socket)) raw.destroy()
   // A TLS socket goes with its raw one. Destroyed by hand as well, it would be closed before this returns.
   else raw.resetAndDestroy()
+}
+
+/**
+ * A FIN is on its way to the system, or with it and not yet sent: until it has left, the system refuses to reset, and Node
+ * then leaves the descriptor open for ever, without a 'close'.
+ */
+function finishing(socket: Socket): boolean {
+  return socket.writableEnded && !socket.writableFinished && socket.writableLength === 0
 }

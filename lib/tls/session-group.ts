@@ -7,6 +7,9 @@ const GROUPS: ReadonlyMap<number, string> = new Map([
   [0x001e, 'X448'],
   [0x0100, 'ffdhe2048'],
   [0x0101, 'ffdhe3072'],
+  [0x0200, 'MLKEM512'],
+  [0x0201, 'MLKEM768'],
+  [0x0202, 'MLKEM1024'],
   [0x11eb, 'SecP256r1MLKEM768'],
   [0x11ec, 'X25519MLKEM768'],
   [0x11ed, 'SecP384r1MLKEM1024'],
@@ -30,6 +33,21 @@ export function sessionGroup(session: Buffer | undefined): string | undefined {
     at = item.to
   }
   return undefined
+}
+
+/** The session's identifier, hexadecimal; '' where it has none. From the same form as `sessionGroup`, as careful. */
+export function sessionId(session: Buffer | undefined): string {
+  const outer = session && element(session, 0)
+  if (session === undefined || outer?.tag !== 0x30) return ''
+  let at = outer.from
+  // Version of the form, protocol version, cipher suite; then it.
+  for (const tag of [0x02, 0x02, 0x04]) {
+    const item = element(session, at)
+    if (item?.tag !== tag) return ''
+    at = item.to
+  }
+  const id = element(session, at)
+  return id?.tag === 0x04 ? session.toString('hex', id.from, id.to) : ''
 }
 
 function groupOf(bytes: Buffer, at: number): string | undefined {

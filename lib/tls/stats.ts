@@ -5,12 +5,19 @@ export interface TlsStats {
   readonly handshake: Counter
   /** Handshakes that failed for other reasons than the peer's certificate. */
   readonly connectionError: Counter
+  /** Those among them with a client that does not speak TLS. */
+  readonly notTls: Counter
   /** Good handshakes without a peer certificate. */
   readonly noCertificate: Counter
   readonly failVerifyNoCert: Counter
   readonly failVerifyError: Counter
   readonly failVerifySan: Counter
+  readonly failVerifyCertHash: Counter
   readonly sessionReused: Counter
+  readonly ocspRequests: Counter
+  readonly ocspResponses: Counter
+  readonly ocspOmitted: Counter
+  readonly ocspFailed: Counter
   /** One more of that name (`ciphers`, `versions`, `curves`): counters that come up as they are met. */
   readonly met: (kind: 'ciphers' | 'versions' | 'curves', name: string) => void
 }
@@ -22,11 +29,17 @@ export function tlsStats(metrics: Metrics, prefix: string): TlsStats {
   return {
     handshake: cell('handshake'),
     connectionError: cell('connection_error'),
+    notTls: cell('not_tls'),
     noCertificate: cell('no_certificate'),
     failVerifyNoCert: cell('fail_verify_no_cert'),
     failVerifyError: cell('fail_verify_error'),
     failVerifySan: cell('fail_verify_san'),
+    failVerifyCertHash: cell('fail_verify_cert_hash'),
     sessionReused: cell('session_reused'),
+    ocspRequests: cell('ocsp_staple_requests'),
+    ocspResponses: cell('ocsp_staple_responses'),
+    ocspOmitted: cell('ocsp_staple_omitted'),
+    ocspFailed: cell('ocsp_staple_failed'),
     met(kind, name) {
       const key = `${kind}.${name}`
       let counter = met.get(key)

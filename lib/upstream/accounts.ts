@@ -6,7 +6,8 @@ import type { PoolParts } from './pool.ts'
 
 /** What is counted of one connection from its first SYN to its end. */
 export interface ConnectionAccount {
-  readonly socket: Socket
+  /** From when it is ready for use. */
+  socket: Socket | undefined
   readonly limit: BreakerLimit
   readonly openedMs: number
 }
@@ -52,37 +53,45 @@ export class HostAccounts {
   }
 
   /** A connection with the room of `limit` begins to connect. */
-  opened(socket: Socket, limit: BreakerLimit): ConnectionAccount {
-    const { stats, traffic, wheel } = this.#parts
+  opened(limit: BreakerLimit): ConnectionAccount {
+    const { stats, wheel } = this.#parts
     stats.cxTotal.v++
     stats.cxActive.v++
     this.host.cxTotal++
     this.host.cxActive++
-    traffic.add(socket)
-    return { socket, limit, openedMs: wheel.clock.now() }
+    return { socket: undefined, limit, openedMs: wheel.clock.now() }
   }
 
-  connected(account: ConnectionAccount): void {
+  /** Its transport is ready. */
+  connected(account: ConnectionAccount, socket: Socket): void {
+    account.socket = socket
+    this.#parts.traffic.add(socket)
     this.#parts.stats.cxConnectMs.record(this.#parts.wheel.clock.now() - account.openedMs)
   }
 
-  connectFailed(): void {
+  /** It is gone without ever having been ready. `refused`: that was not our doing. */
+  connectFailed(account: ConnectionAccount, refused: boolean): void {
     this.#parts.stats.cxConnectFail.v++
     this.host.cxConnectFail++
+    this.#closed(account, false, refused)
   }
 
-  /** The connection is gone; every opened one exactly once. `busy`: an exchange was under way. */
+  /** A connection that was ready is gone. `busy`: an exchange was under way. */
   closed(account: ConnectionAccount, busy: boolean): void {
-    const { stats, traffic, wheel } = this.#parts
     const { socket } = account
+    if (socket !== undefined) this.#parts.traffic.remove(socket)
+    this.#closed(account, busy, socket !== undefined && (socket.readableEnded || socket.errored !== null))
+  }
+
+  #closed(account: ConnectionAccount, busy: boolean, byPeer: boolean): void {
+    const { stats, wheel } = this.#parts
     account.limit.release()
-    traffic.remove(socket)
     stats.cxActive.v--
     this.host.cxActive--
     stats.cxLengthMs.record(wheel.clock.now() - account.openedMs)
     stats.cxDestroy.v++
     if (busy) stats.cxDestroyWithActiveRq.v++
-    if (socket.readableEnded || socket.errored !== null) {
+    if (byPeer) {
       stats.cxDestroyRemote.v++
       if (busy) stats.cxDestroyRemoteWithActiveRq.v++
     } else {

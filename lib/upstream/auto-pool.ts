@@ -3,7 +3,7 @@ import { FAILURES } from '../core/failure.ts'
 import { Timed } from '../core/timer-wheel.ts'
 import { type ConnectionAccount, HostAccounts } from './accounts.ts'
 import { AutoStream } from './auto-stream.ts'
-import { describeFailure, negotiatedProtocol, resetTransport, type Transport } from './connect.ts'
+import { describeFailure, negotiatedProtocol, type Opener, type Opening, type Transport } from './connect.ts'
 import type { HostPool } from './host.ts'
 import { Http1Pool } from './http1/pool.ts'
 import { Http2Pool, type Http2PoolSite } from './http2/pool.ts'
@@ -60,31 +60,32 @@ export class AutoPool implements HostPool {
 
   /** It has no connection that serves: Envoy lets such a pool always have one. */
   #ask(attempt: Attempt): Probe {
-    const { connectors, config, wheel } = this.#parts
+    const { config, wheel } = this.#parts
+    const { connectors, host, wish } = this.#site
     const limit = this.#parts.breakers.of(attempt.priority).connections
     limit.acquire()
-    const transport = connectors.auto.open(this.#site.host, this.#site.wish)
-    const probe = new Probe(transport, this.#accounts.opened(transport.socket, limit), this)
-    wheel.arm(probe, config.connectTimeoutMs)
+    const probe = new Probe(this.#accounts.opened(limit), this)
+    if (config.connectTimeoutMs > 0) wheel.arm(probe, config.connectTimeoutMs)
+    probe.opening = connectors.auto.open(host, wish, probe)
     return probe
   }
 
   // --- from the probe -----------------------------------------------------------------------------------------------
 
   /** The handshake is done: the connection goes to the pool of what it speaks, and after it whoever waits. */
-  decided(probe: Probe): void {
+  decided(probe: Probe, transport: Transport): void {
     this.#parts.wheel.disarm(probe)
     this.#probe = undefined
     let pool: Http1Pool | Http2Pool
-    if (negotiatedProtocol(probe.transport.socket) === 'h2') {
+    if (negotiatedProtocol(transport.socket) === 'h2') {
       const http2 = this.#newHttp2()
       pool = this.#http2 = http2
       this.#pools.add(pool)
-      http2.adopt(probe.transport, probe.account)
+      http2.adopt(transport, probe.account)
     } else {
       pool = this.#http1 ??= this.#newHttp1()
       this.#pools.add(pool)
-      pool.adopt(probe.transport, probe.account)
+      pool.adopt(transport, probe.account)
     }
     const waiting = this.#waiting
     this.#waiting = []
@@ -98,7 +99,7 @@ export class AutoPool implements HostPool {
       emptied: () => this.#emptied(pool),
       otherProtocol: (demanded) => this.#forget(pool, demanded),
     }
-    const pool: Http2Pool = new Http2Pool(site, this.#parts, this.#parts.connectors.auto)
+    const pool: Http2Pool = new Http2Pool(site, this.#parts, this.#site.connectors.auto)
     return pool
   }
 
@@ -106,7 +107,7 @@ export class AutoPool implements HostPool {
     const pool: Http1Pool = new Http1Pool(
       { ...this.#site, emptied: () => this.#emptied(pool) },
       this.#parts,
-      this.#parts.connectors.http1,
+      this.#site.connectors.http1,
     )
     return pool
   }
@@ -122,14 +123,13 @@ export class AutoPool implements HostPool {
 
   overdue(probe: Probe): void {
     this.#parts.stats.cxConnectTimeout.v++
-    resetTransport(probe.transport, this.#site.host)
+    probe.opening?.abort()
   }
 
   failed(probe: Probe, failure: string | undefined, late: boolean): void {
     this.#parts.wheel.disarm(probe)
     this.#probe = undefined
-    this.#accounts.closed(probe.account, false)
-    this.#accounts.connectFailed()
+    this.#accounts.connectFailed(probe.account, failure !== undefined)
     const waiting = this.#waiting
     this.#waiting = []
     this.#parts.stats.rqPendingFailureEject.v += waiting.length
@@ -186,42 +186,31 @@ export class AutoPool implements HostPool {
     this.#destroyed = true
     this.close()
     for (const pool of [...this.#pools]) pool.destroy()
-    if (this.#probe !== undefined) this.#probe.transport.socket.destroy()
+    this.#probe?.opening?.abort()
   }
 }
 
 /** A connection of which it is not known yet what it will speak. */
-class Probe extends Timed {
-  readonly transport: Transport
+class Probe extends Timed implements Opener {
   readonly account: ConnectionAccount
+  opening: Opening | undefined = undefined
   readonly #pool: AutoPool
-  #failure: string | undefined = undefined
   #late = false
 
-  constructor(transport: Transport, account: ConnectionAccount, pool: AutoPool) {
+  constructor(account: ConnectionAccount, pool: AutoPool) {
     super()
-    this.transport = transport
     this.account = account
     this.#pool = pool
-    const { socket } = transport
-    socket.once('secureConnect', this.#ready)
-    socket.on('error', this.#error)
-    socket.on('close', this.#close)
   }
 
-  readonly #ready = (): void => {
-    const { socket } = this.transport
-    this.#pool.decided(this)
-    // Not before the connection listens: an error that nobody listens to would end the process.
-    socket.off('error', this.#error)
-    socket.off('close', this.#close)
+  opened(transport: Transport): void {
+    this.#pool.decided(this, transport)
   }
 
-  readonly #error = (error: Error): void => {
-    this.#failure ??= describeFailure(error)
+  openFailed(error: NodeJS.ErrnoException | undefined): void {
+    const failure = error === undefined || this.#late ? undefined : describeFailure(error)
+    this.#pool.failed(this, failure, this.#late)
   }
-
-  readonly #close = (): void => this.#pool.failed(this, this.#late ? undefined : this.#failure, this.#late)
 
   override onDue(): void {
     this.#late = true

@@ -1,16 +1,20 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import type { Cluster, Clusters } from '../core/attempt.ts'
 import { type ClusterDeps, UpstreamCluster } from './cluster.ts'
 import type { ClusterConfig } from './config.ts'
 
 interface Entry {
+  /** Of all but the TLS material. */
   readonly hash: string
+  /** Of that. */
+  readonly material: string
+  readonly config: ClusterConfig
   readonly cluster: UpstreamCluster
 }
 
 /**
  * The clusters of one snapshot, by name; immutable. The next snapshot's set takes over every cluster whose configuration
- * is unchanged, with its pools and counts.
+ * is unchanged but for certificates, keys, authorities and revocation lists, with its pools and counts.
  */
 export class ClusterSet implements Clusters {
   readonly #byName: ReadonlyMap<string, Entry>
@@ -25,9 +29,12 @@ export class ClusterSet implements Clusters {
   next(configs: readonly ClusterConfig[], deps: ClusterDeps): ClusterSet {
     const byName = new Map<string, Entry>()
     for (const config of configs) {
-      const hash = createHash('sha256').update(JSON.stringify(config)).digest('base64')
+      const secrets = createHash('sha256')
+      const rest = JSON.stringify(config, (key, value) => withoutMaterial(key, value, secrets))
+      const hash = createHash('sha256').update(rest).digest('base64')
       const known = this.#byName.get(config.name)
-      byName.set(config.name, known?.hash === hash ? known : { hash, cluster: new UpstreamCluster(config, deps) })
+      const cluster = known?.hash === hash ? known.cluster : new UpstreamCluster(config, deps)
+      byName.set(config.name, { hash, material: secrets.digest('base64'), config, cluster })
     }
     return new ClusterSet(byName)
   }
@@ -45,10 +52,12 @@ export class ClusterSet implements Clusters {
     await Promise.all(this.all().map((cluster) => cluster.warm()))
   }
 
-  /** Retires what `successor` has not taken over. */
+  /** Retires what `successor` has not taken over; what it has gets the successor's certificates and authorities. */
   retire(successor: ClusterSet): void {
-    for (const [name, entry] of this.#byName) {
-      if (successor.#byName.get(name) !== entry) entry.cluster.retire()
+    for (const [name, { cluster, material }] of this.#byName) {
+      const next = successor.#byName.get(name)
+      if (next?.cluster !== cluster) cluster.retire()
+      else if (next.material !== material) cluster.renew(next.config)
     }
   }
 
@@ -64,4 +73,19 @@ export class ClusterSet implements Clusters {
   destroy(): void {
     for (const cluster of this.all()) cluster.destroy()
   }
+}
+
+/** What may change in place: that it is there counts, its content does not. */
+const MATERIAL: ReadonlySet<string> = new Set(['certificateChain', 'privateKey', 'passphrase', 'trustedCa', 'crl'])
+
+/** What users name as they like: nothing in there is material, whatever it is called. */
+const FREE: ReadonlySet<string> = new Set(['metadata', 'labels'])
+
+/** Takes the material out, and adds it to `secrets`. */
+function withoutMaterial(key: string, value: unknown, secrets: Hash): unknown {
+  if (FREE.has(key)) return JSON.stringify(value)
+  if (typeof value !== 'string' || !MATERIAL.has(key)) return value
+  // With its length in front, so that two values cannot pass for two others.
+  secrets.update(`${key} ${value.length} ${value}`)
+  return ''
 }

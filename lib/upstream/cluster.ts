@@ -16,14 +16,14 @@ import type { ClusterStatus } from '../core/status.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { Http2Stats } from '../http2/contract.ts'
 import { http2Stats } from '../http2/stats.ts'
-import { tlsStats } from '../tls/stats.ts'
 import { type Balancer, createBalancer } from './balance/balancer.ts'
 import { CircuitBreakers } from './breaker.ts'
 import type { ClusterConfig } from './config.ts'
-import { Connectors, type ConnectWish } from './connect.ts'
+import type { Connectors, ConnectWish } from './connect.ts'
 import { createDiscovery } from './discovery/create-discovery.ts'
 import type { Discovery } from './discovery/discovery.ts'
 import type { DnsResolvers } from './discovery/dns/resolver.ts'
+import { wantedHost } from './discovery/wanted-host.ts'
 import type { Host, HostPool } from './host.ts'
 import { HostSet } from './host-set.ts'
 import { createHostPool, type PoolParts } from './pool.ts'
@@ -31,6 +31,7 @@ import type { ReadBuffer } from './socket-reader.ts'
 import { type ClusterStats, clusterStats } from './stats.ts'
 import { ByteConnections } from './tcp/byte-connections.ts'
 import { TrafficMeter } from './traffic.ts'
+import { Transports } from './transports.ts'
 
 /** What clusters share within a gateway. */
 export interface ClusterDeps {
@@ -54,7 +55,7 @@ const NO_WISH: ConnectWish = Object.freeze({ authority: '', downstream: undefine
  */
 export class UpstreamCluster implements Cluster {
   readonly name: string
-  readonly config: ClusterConfig
+  #config: ClusterConfig
   readonly hosts = new HostSet()
   readonly counters: Cluster['counters']
   readonly #stats: ClusterStats
@@ -62,6 +63,7 @@ export class UpstreamCluster implements Cluster {
   readonly #balancer: Balancer
   readonly #discovery: Discovery
   readonly #poolParts: PoolParts
+  readonly #transports: Transports
   readonly #bytes: ByteConnections
   /** All that have connections or may get some, those of removed hosts included. */
   readonly #pools = new Set<HostPool>()
@@ -69,7 +71,7 @@ export class UpstreamCluster implements Cluster {
 
   constructor(config: ClusterConfig, deps: ClusterDeps) {
     this.name = config.name
-    this.config = config
+    this.#config = config
     const stats = clusterStats(deps.metrics, config.statName)
     this.#stats = stats
     this.#breakers = new CircuitBreakers(deps.metrics, config.statName, config.thresholds)
@@ -91,11 +93,6 @@ export class UpstreamCluster implements Cluster {
       breakers: this.#breakers,
       wheel: deps.wheel,
       traffic: new TrafficMeter(deps.wheel, stats.cxRxBytesTotal, stats.cxTxBytesTotal),
-      connectors: new Connectors(config, {
-        stats: config.tls && tlsStats(deps.metrics, `cluster.${config.statName}.`),
-        readBuffer: deps.readBuffer,
-        internal: deps.internal,
-      }),
       random: deps.random,
       get http2Stats(): Http2Stats {
         // As Envoy: these appear with the first connection that needs them.
@@ -104,13 +101,34 @@ export class UpstreamCluster implements Cluster {
       },
       nextConnectionId: deps.nextConnectionId,
     }
-    this.#bytes = new ByteConnections(this.#poolParts)
+    this.#transports = new Transports(config, deps.metrics, {
+      readBuffer: deps.readBuffer,
+      internal: deps.internal,
+      clock: deps.wheel.clock,
+      bindErrors: stats.bindErrors,
+      makeCluster: (own) => new UpstreamCluster(own, deps),
+    })
+    this.#bytes = new ByteConnections(this.#poolParts, this.#transports)
     this.counters = {
       timeout: stats.rqTimeout,
       retry: stats.rqRetry,
       retrySuccess: stats.rqRetrySuccess,
       cancelled: stats.rqCancelled,
     }
+  }
+
+  get config(): ClusterConfig {
+    return this.#config
+  }
+
+  /**
+   * Takes over a configuration that differs in certificates, keys, authorities and revocation lists alone: connections to
+   * come use them, those that are open stay.
+   */
+  renew(config: ClusterConfig): void {
+    if (config === this.#config) return
+    this.#config = config
+    this.#transports.renew(config)
   }
 
   get statName(): string {
@@ -128,6 +146,7 @@ export class UpstreamCluster implements Cluster {
       const { added, removed, changed } = this.hosts.update(localities)
       for (const host of removed) host.pool?.close()
       if (!changed) return
+      for (const host of this.hosts.all) this.#checkTransport(host)
       this.#stats.membershipChange.v += added.length + removed.length
       this.#stats.membershipTotal.v += this.hosts.all.length - before
       this.#gaugeHealth(1)
@@ -135,6 +154,15 @@ export class UpstreamCluster implements Cluster {
     return this.#started
   }
 
+  /** An update may have given a host labels that mean another transport: what comes now gets a pool of its own. */
+  #checkTransport(host: Host): void {
+    const { pool } = host
+    if (pool === undefined || this.#connectorsOf.get(pool) === this.#transports.peek(host)) return
+    host.pool = undefined
+    pool.close()
+  }
+
+  readonly #connectorsOf = new WeakMap<HostPool, Connectors>()
   #healthy = 0
   #degraded = 0
   #retired = false
@@ -150,8 +178,29 @@ export class UpstreamCluster implements Cluster {
     this.#degraded = degraded
   }
 
+  /** As `Cluster.prepare`; without effect where hosts are configured or discovered. */
+  prepare(context: PickContext): Failure | undefined | Promise<Failure | undefined> {
+    if (this.#discovery.demand === undefined) return undefined
+    const wanted = wantedHost(context, this.#config.tls !== undefined)
+    if (wanted === undefined) return FAILURES.noHealthyHost
+    const found = this.#discovery.demand(wanted.name, wanted.port)
+    if (typeof found === 'string') return undefined
+    return found instanceof Promise ? found.then((key) => (typeof key === 'string' ? undefined : key)) : found
+  }
+
   pick(context: PickContext): UpstreamHost | Failure {
+    if (this.#discovery.demand !== undefined) return this.#pickWanted(context)
     const host = this.#balancer.pick(context as { excluded?: readonly Host[] })
+    if (host !== undefined) return host
+    this.#stats.cxNoneHealthy.v++
+    return FAILURES.noHealthyHost
+  }
+
+  #pickWanted(context: PickContext): UpstreamHost | Failure {
+    const wanted = wantedHost(context, this.#config.tls !== undefined)
+    const key = wanted === undefined ? undefined : this.#discovery.demand?.(wanted.name, wanted.port)
+    if (typeof key === 'object' && 'code' in key) return key
+    const host = typeof key === 'string' ? this.hosts.find(`${key}@0`) : undefined
     if (host !== undefined) return host
     this.#stats.cxNoneHealthy.v++
     return FAILURES.noHealthyHost
@@ -165,8 +214,10 @@ export class UpstreamCluster implements Cluster {
     const target = host as Host
     if (target.pool !== undefined) return target.pool.open(attempt, events)
     const emptied = (): void => this.#emptied(target, pool)
-    const pool = createHostPool({ host: target, wish: NO_WISH, emptied }, this.#poolParts)
+    const connectors = this.#transports.of(target)
+    const pool = createHostPool({ host: target, connectors, wish: NO_WISH, emptied }, this.#poolParts)
     target.pool = pool
+    this.#connectorsOf.set(pool, connectors)
     this.#pools.add(pool)
     const stream = pool.open(attempt, events)
     // A choice made just before the host or the cluster went away: it is served, and nothing is kept for later.
@@ -194,6 +245,7 @@ export class UpstreamCluster implements Cluster {
   async drained(): Promise<void> {
     if (this.#pools.size > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
     await this.#bytes.drained()
+    for (const tunnels of this.#transports.tunnels) await tunnels.drained()
   }
 
   health(): { healthy: number; degraded: number; total: number } {
@@ -217,6 +269,7 @@ export class UpstreamCluster implements Cluster {
     this.#gaugeHealth(0)
     this.#stats.membershipTotal.v -= this.hosts.all.length
     for (const pool of this.#pools) pool.close()
+    for (const tunnels of this.#transports.tunnels) tunnels.retire()
     this.#breakers[Symbol.dispose]()
   }
 
@@ -227,6 +280,7 @@ export class UpstreamCluster implements Cluster {
     this.#balancer[Symbol.dispose]()
     for (const pool of this.#pools) pool.destroy()
     this.#bytes.destroy()
+    for (const tunnels of this.#transports.tunnels) tunnels.destroy()
   }
 
   status(): ClusterStatus {

@@ -1,4 +1,4 @@
-import type { EndpointAddress } from '../core/address.ts'
+import type { Address, EndpointAddress } from '../core/address.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { Http2Config } from '../http2/config.ts'
 import type { UpstreamTlsConfig } from '../tls/config.ts'
@@ -7,6 +7,14 @@ export interface LocalityConfig {
   readonly region: string
   readonly zone: string
   readonly subZone: string
+}
+
+/** A type-length-value that is added to PROXY headers of version 2. */
+export interface AddedTlvConfig {
+  /** 0 to 255. */
+  readonly type: number
+  /** Base64. */
+  readonly value: string
 }
 
 /** One endpoint as configured; `address.host` is an IP address for static and EDS clusters, a name for DNS clusters. */
@@ -18,6 +26,12 @@ export interface EndpointConfig {
   readonly weight: number
   readonly health: 'healthy' | 'unhealthy' | 'degraded' | 'draining' | 'timeout'
   readonly metadata?: JsonObject
+  /** Further addresses of the same endpoint: a connection goes to the one that answers first (RFC 8305). */
+  readonly additionalAddresses?: readonly Address[]
+  /** The HTTP proxy that an `http-connect` layer goes through for this endpoint, before that of the layer itself. */
+  readonly proxyAddress?: Address
+  /** Added to PROXY headers of version 2, in place of those that the layer adds of the same type. */
+  readonly addedTlvs?: readonly AddedTlvConfig[]
 }
 
 export interface LocalityEndpointsConfig {
@@ -25,6 +39,8 @@ export interface LocalityEndpointsConfig {
   readonly priority: number
   readonly weight?: number
   readonly endpoints: readonly EndpointConfig[]
+  /** What `transportMatches` look at where the endpoint's own metadata matches nothing. */
+  readonly metadata?: JsonObject
 }
 
 /** Limits of one priority (Envoy's CircuitBreakers.Thresholds); they count per worker until leases exist. */
@@ -41,9 +57,109 @@ export interface DnsConfig {
   readonly failureRefreshMaxMs: number
   readonly jitterMs: number
   readonly respectTtl: boolean
+  /** A TTL that is shorter counts as this; undefined: it counts as it is. */
+  readonly minRefreshMs?: number
   readonly family: 'auto' | 'v4-only' | 'v6-only' | 'v4-preferred' | 'all'
   /** `host:port` of name servers; empty: those of the machine. */
   readonly resolvers: readonly string[]
+}
+
+/** The hosts of a forward proxy: those that clients ask for. */
+export interface ForwardProxyConfig {
+  /** Names that nobody has asked for during that time are forgotten. */
+  readonly hostTtlMs: number
+  readonly maxHosts: number
+  /** Connections that wait for names. */
+  readonly maxPending: number
+  /** Names are looked up once, when they are asked for. */
+  readonly preresolve: readonly { readonly host: string; readonly port: number }[]
+}
+
+/** A PROXY protocol header at the start of each connection, which then belongs to one downstream connection alone. */
+export interface ProxyProtocolLayerConfig {
+  readonly kind: 'proxy-protocol'
+  readonly version: 1 | 2
+  /** TLVs of the client's own header that go along, by type; of version 2 only. */
+  readonly passTlvs: 'none' | 'all' | readonly number[]
+  /** Take the place of passed ones of the same type. */
+  readonly addedTlvs: readonly AddedTlvConfig[]
+}
+
+/**
+ * A connection through an HTTP/1 proxy: `CONNECT address` first, and on with what a 2xx is followed by. Endpoints without
+ * a proxy, neither their own nor `proxyAddress`, are connected to directly.
+ */
+export interface HttpConnectLayerConfig {
+  readonly kind: 'http-connect'
+  readonly proxyAddress?: Address
+  /** What the proxy is asked for: the endpoint's address (as Envoy), or its name where it has one. */
+  readonly target: 'address' | 'hostname'
+}
+
+/** What connections to internal listeners take along from downstream (Envoy's `internal_upstream`). */
+export interface InternalLayerConfig {
+  readonly kind: 'internal'
+  /** Namespaces of the metadata, by where they are read. */
+  readonly metadata: readonly { readonly from: 'host' | 'cluster'; readonly namespace: string }[]
+}
+
+/**
+ * Connections are tunnels: CONNECT on HTTP/2 connections with mutual TLS (HBONE, as Istio's ambient mesh speaks it), many
+ * on one. The only layer of its transport.
+ */
+export interface HboneLayerConfig {
+  readonly kind: 'hbone'
+  /** Whom to ask; undefined: the endpoint's own address at `port`. */
+  readonly proxy?: Address
+  readonly port: number
+  /** What is asked for: the endpoint's address, or its name where it has one. */
+  readonly authority: 'address' | 'hostname'
+  /** With a certificate of our own, and what the peer must be. */
+  readonly tls: UpstreamTlsConfig
+  /** Fields of each CONNECT, flat as in `Headers.raw`. */
+  readonly headers: readonly string[]
+  /** Of another network: connections to the proxy go through tunnels of this one (double HBONE). */
+  readonly gateway?: { readonly address: Address; readonly tls: UpstreamTlsConfig }
+}
+
+/** What happens on a new connection before TLS (or else HTTP) begins. */
+export type TransportLayerConfig =
+  | ProxyProtocolLayerConfig
+  | HttpConnectLayerConfig
+  | InternalLayerConfig
+  | HboneLayerConfig
+
+/**
+ * How the endpoints of a cluster are reached. On the wire: what `layers` write, in their order, then TLS, then HTTP or
+ * bytes. Envoy nests transport sockets instead; the outermost is the first layer here, a TLS socket is the innermost.
+ */
+export interface TransportConfig {
+  /** Undefined: plaintext. */
+  readonly tls?: UpstreamTlsConfig
+  readonly layers?: readonly TransportLayerConfig[]
+}
+
+/** Envoy's `transport_socket_matches`: another transport for endpoints with these labels. */
+export interface TransportMatchConfig {
+  readonly name: string
+  /** All of them must be in the metadata `envoy.transport_socket_match` of the endpoint, or else of its locality. */
+  readonly labels: JsonObject
+  readonly transport: TransportConfig
+}
+
+/** The order of an endpoint's addresses: so many of the first family, one of the other, and so on. */
+export interface AddressOrderConfig {
+  /** `given`: the family of the endpoint's first address. */
+  readonly firstFamily: 'given' | 'v4' | 'v6'
+  /** At least 1. */
+  readonly firstFamilyCount: number
+}
+
+/** TCP keep-alive probes; what is undefined is the system's. Seconds. */
+export interface KeepaliveConfig {
+  readonly idleS: number
+  readonly intervalS?: number
+  readonly probes?: number
 }
 
 export type BalancerConfig =
@@ -57,13 +173,15 @@ export interface ClusterHttp1Config {
 }
 
 /** One upstream cluster, fully resolved: every default has been filled in by the dialect it came from. */
-export interface ClusterConfig {
+export interface ClusterConfig extends TransportConfig {
   readonly name: string
   /** Name in statistics; equal to `name` unless the configuration says otherwise. */
   readonly statName: string
-  readonly type: 'static' | 'strict-dns' | 'logical-dns'
+  readonly type: 'static' | 'strict-dns' | 'logical-dns' | 'dynamic-forward-proxy'
   readonly localities: readonly LocalityEndpointsConfig[]
   readonly dns?: DnsConfig
+  /** Of `dynamic-forward-proxy`, which has no localities and no use for a balancer. */
+  readonly forwardProxy?: ForwardProxyConfig
   readonly balancer: BalancerConfig
   readonly connectTimeoutMs: number
   readonly bufferLimitBytes: number
@@ -84,11 +202,16 @@ export interface ClusterConfig {
   readonly protocol: 'http1' | 'http2' | 'auto' | 'downstream'
   readonly http1: ClusterHttp1Config
   readonly http2: Http2Config
-  /** Undefined: plaintext. */
-  readonly tls?: UpstreamTlsConfig
+  /** The first that fits an endpoint is its transport; otherwise `tls` and `layers` of the cluster itself. */
+  readonly transportMatches?: readonly TransportMatchConfig[]
   /** Connections opened ahead of need (Envoy's `per_upstream_preconnect_ratio`); 1: none. */
   readonly preconnectRatio: number
-  readonly keepalive?: { readonly idleS: number }
+  readonly keepalive?: KeepaliveConfig
+  /** The local address of connections; undefined: the system's choice. */
   readonly bindAddress?: string
+  /** Taken, the first of the right family, for endpoints of another family than `bindAddress`. */
+  readonly extraBindAddresses?: readonly string[]
+  /** Undefined: the families take turns, beginning with that of the first address. */
+  readonly addressOrder?: AddressOrderConfig
   readonly metadata?: JsonObject
 }

@@ -1,35 +1,38 @@
-import { connect, type Socket } from 'node:net'
-import { Duplex } from 'node:stream'
-import type { Address } from '../core/address.ts'
+import type { Socket } from 'node:net'
+import { formatAddress, formatHostPort } from '../core/address.ts'
+import type { Clock } from '../core/clock.ts'
 import type { ConnectionInfo } from '../core/connection.ts'
 import type { InternalListeners } from '../core/internal-listeners.ts'
+import type { Counter } from '../core/metrics.ts'
+import type { UpstreamTlsConfig } from '../tls/config.ts'
+import { resetConnection } from '../tls/raw-socket.ts'
 import type { TlsStats } from '../tls/stats.ts'
-import type { ClusterConfig } from './config.ts'
+import type { UpstreamCluster } from './cluster.ts'
+import type { ClusterConfig, HboneLayerConfig, TransportConfig } from './config.ts'
+import { HboneTunnels } from './hbone/tunnels.ts'
 import type { Host } from './host.ts'
-import { type ReadBuffer, SocketReader } from './socket-reader.ts'
+import { describeArrivals } from './internal-arrival.ts'
+import {
+  type ConnectWish,
+  type Layer,
+  type Opener,
+  Opening,
+  type OpeningPlan,
+  PROXY_REFUSED,
+  type Transport,
+} from './opening.ts'
+import { ProxyHeaderWriter } from './proxy-protocol.ts'
+import type { ReadBuffer } from './socket-reader.ts'
 import { UpstreamTls } from './tls/client.ts'
 
-/** A connection in the making: what HTTP is spoken on, and the socket beneath it (the same one in plaintext). */
-export interface Transport {
-  readonly socket: Socket
-  readonly raw: Socket
-  /** Takes the place of the socket's 'data' events; plaintext connections of `Connectors.http1` have one. */
-  readonly reader: SocketReader | undefined
-}
-
-/** Tells that a transport may be used: the socket is connected, or the handshake done and the peer verified. */
-export type ReadyEvent = 'connect' | 'secureConnect'
-
-/** What a connection is wanted for, as far as it matters to how it is made. */
-export interface ConnectWish {
-  /** Of the requests that it is meant for, where TLS depends on it; otherwise ''. */
-  readonly authority: string
-  /** Where the connection must be this client's alone (PROXY header, internal listeners); otherwise undefined. */
-  readonly downstream: ConnectionInfo | undefined
-}
+export type { ConnectWish, Opener, Opening, Transport } from './opening.ts'
 
 /** What connectors of one cluster share. */
 export interface ConnectorParts {
+  /** A cluster that nobody else knows, for tunnels. */
+  readonly makeCluster: (config: ClusterConfig) => UpstreamCluster
+  readonly clock: Clock
+  readonly bindErrors: Counter
   readonly internal: InternalListeners | undefined
   /** Wanted where the cluster speaks TLS. */
   readonly stats: TlsStats | undefined
@@ -39,124 +42,175 @@ export interface ConnectorParts {
 
 /** How the pools of one protocol reach their hosts: plaintext, or TLS that offers these protocols by ALPN. */
 export class Connector {
-  readonly ready: ReadyEvent
-  readonly #config: ClusterConfig
-  readonly #tls: UpstreamTls | undefined
-  readonly #readBuffer: ReadBuffer | undefined
-  readonly #internal: InternalListeners | undefined
+  readonly #protocols: readonly string[]
+  readonly #stats: TlsStats | undefined
+  #plan: OpeningPlan
 
-  constructor(config: ClusterConfig, protocols: readonly string[], shared: ConnectorParts) {
-    const { stats, readBuffer, internal } = shared
-    this.#internal = internal
-    this.#config = config
-    this.#readBuffer = readBuffer
-    const { tls } = config
-    const secure = tls !== undefined && stats !== undefined
-    this.ready = secure ? 'secureConnect' : 'connect'
-    this.#tls = secure ? new UpstreamTls(tls, protocols, stats) : undefined
+  constructor(plan: OpeningPlan, protocols: readonly string[], stats: TlsStats | undefined) {
+    this.#plan = plan
+    this.#protocols = protocols
+    this.#stats = stats
   }
 
-  /** Begins to connect; success, failure and end arrive as events of `socket`. */
-  open(host: Host, wish: ConnectWish): Transport {
-    const plain = this.#tls === undefined && this.#readBuffer !== undefined && host.address.kind !== 'internal'
-    const reader = plain ? new SocketReader(this.#readBuffer as ReadBuffer) : undefined
-    const raw = this.#dial(host, wish, reader)
-    if (this.#tls === undefined) return { socket: raw, raw, reader }
-    return { socket: this.#tls.connect(host, wish.authority, raw), raw, reader }
+  /** New connections use this certificate and these authorities; those that are open stay as they are. */
+  renew(tls: UpstreamTlsConfig | undefined): void {
+    const secured = tls !== undefined && this.#stats !== undefined
+    this.#plan = { ...this.#plan, tls: secured ? new UpstreamTls(tls, this.#protocols, this.#stats) : undefined }
   }
 
-  #dial(host: Host, wish: ConnectWish, reader: SocketReader | undefined): Socket {
-    const { address } = host
-    if (address.kind !== 'internal') return connectSocket(address, this.#config, reader)
-    const arrival = { downstream: wish.downstream }
-    const stream = this.#internal?.connect(address.listener, arrival)
-    return internalSocket(stream, address.listener)
+  /** Begins to connect. */
+  open(host: Host, wish: ConnectWish, opener: Opener): Opening {
+    return new Opening(this.#plan, { host, wish }, opener)
   }
 }
 
 /**
- * Streams from within take the place of sockets: they have their methods and events. Where there is none, one that
- * reports it as a refused connection.
- */
-function internalSocket(stream: Duplex | undefined, listener: string): Socket {
-  const end = stream ?? new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
-  if (stream === undefined) {
-    end.destroy(Object.assign(new Error(`no internal listener "${listener}"`), { code: 'ECONNREFUSED' }))
-  }
-  return end as unknown as Socket
-}
-
-/**
- * The connectors of one cluster, made when first needed: TLS contexts are not cheap. A cluster that speaks one protocol
- * offers what its TLS configuration names, if anything (as Envoy); where pools of two protocols stand side by side each
- * offers its own alone.
+ * The connectors of one transport of a cluster, made when first needed: TLS contexts are not cheap. A cluster that speaks
+ * one protocol offers what its TLS configuration names, if anything (as Envoy); where pools of two protocols stand side by
+ * side each offers its own alone.
  */
 export class Connectors {
-  readonly #config: ClusterConfig
+  readonly #cluster: ClusterConfig
   readonly #parts: ConnectorParts
+  readonly #layers: readonly Layer[]
+  readonly #writers: readonly ProxyHeaderWriter[]
+  /** There is an `internal` layer. */
+  readonly #internal: boolean
+  #transport: TransportConfig
   #http1: Connector | undefined = undefined
   #http2: Connector | undefined = undefined
   #auto: Connector | undefined = undefined
   #bytes: Connector | undefined = undefined
+  #tunnels: HboneTunnels | undefined = undefined
 
-  constructor(config: ClusterConfig, parts: ConnectorParts) {
-    this.#config = config
+  constructor(cluster: ClusterConfig, transport: TransportConfig, parts: ConnectorParts) {
+    this.#cluster = cluster
+    this.#transport = transport
     this.#parts = parts
+    const layers: Layer[] = []
+    for (const layer of transport.layers ?? []) {
+      if (layer.kind === 'proxy-protocol') layers.push(new ProxyHeaderWriter(layer))
+      else if (layer.kind === 'http-connect') layers.push(layer)
+    }
+    this.#layers = layers
+    this.#writers = layers.filter((layer) => layer instanceof ProxyHeaderWriter)
+    this.#internal = transport.layers?.some(({ kind }) => kind === 'internal') === true
+  }
+
+  get tls(): UpstreamTlsConfig | undefined {
+    return this.#transport.tls
+  }
+
+  /** Connections depend on whom they are made for. */
+  get perClient(): boolean {
+    return this.#internal || this.#writers.length > 0
+  }
+
+  /** Clients with the same key may share connections; '' where it does not matter. */
+  clientKey(downstream: ConnectionInfo | undefined): string {
+    if (downstream === undefined || !this.perClient) return ''
+    // Internal listeners are told more of a client than its addresses, which two connections may share behind a proxy.
+    if (this.#writers.length === 0 || this.#internal) return String(downstream.id)
+    return this.#writers.map((writer) => writer.key(downstream)).join()
+  }
+
+  /** The same transport with other certificates, authorities or revocation lists. */
+  renew(transport: TransportConfig): void {
+    this.#transport = transport
+    const hbone = hboneOf(transport)
+    if (hbone !== undefined) this.#tunnels?.renew(hbone)
+    for (const connector of [this.#http1, this.#http2, this.#auto, this.#bytes]) connector?.renew(transport.tls)
   }
 
   get http1(): Connector {
-    this.#http1 ??= this.#make('http1', 'http/1.1', this.#parts.readBuffer)
+    this.#http1 ??= this.#make(this.#offered('http1', 'http/1.1'), this.#parts.readBuffer)
     return this.#http1
   }
 
   get http2(): Connector {
-    this.#http2 ??= this.#make('http2', 'h2', undefined)
+    this.#http2 ??= this.#make(this.#offered('http2', 'h2'), undefined)
     return this.#http2
   }
 
   /** For bytes that are not ours to understand: offers by ALPN what the configuration names. */
   get bytes(): Connector {
-    this.#bytes ??= new Connector(this.#config, this.#config.tls?.alpn ?? [], { ...this.#parts, readBuffer: undefined })
+    this.#bytes ??= this.#make(this.#transport.tls?.alpn ?? [], this.#parts.readBuffer)
     return this.#bytes
   }
 
   /** Lets the peer choose (Envoy's `auto_config`). */
   get auto(): Connector {
-    this.#auto ??= new Connector(this.#config, ['h2', 'http/1.1'], { ...this.#parts, readBuffer: undefined })
+    this.#auto ??= this.#make(['h2', 'http/1.1'], undefined)
     return this.#auto
   }
 
-  #make(protocol: ClusterConfig['protocol'], alpn: string, readBuffer: ReadBuffer | undefined): Connector {
-    const configured = this.#config.tls?.alpn ?? []
-    const named = this.#config.protocol === protocol && configured.length > 0
-    return new Connector(this.#config, named ? configured : [alpn], { ...this.#parts, readBuffer })
+  #offered(protocol: ClusterConfig['protocol'], alpn: string): readonly string[] {
+    const configured = this.#transport.tls?.alpn ?? []
+    return this.#cluster.protocol === protocol && configured.length > 0 ? configured : [alpn]
+  }
+
+  #openTunnels(): HboneTunnels | undefined {
+    const hbone = hboneOf(this.#transport)
+    if (hbone === undefined) return undefined
+    this.#tunnels ??= new HboneTunnels(hbone, { cluster: this.#cluster, makeCluster: this.#parts.makeCluster })
+    return this.#tunnels
+  }
+
+  /** Of an HBONE transport; undefined where none has been needed. */
+  get tunnels(): HboneTunnels | undefined {
+    return this.#tunnels
+  }
+
+  #make(protocols: readonly string[], readBuffer: ReadBuffer | undefined): Connector {
+    const { stats, internal, clock, bindErrors } = this.#parts
+    const { tls } = this.#transport
+    // What a proxy answers, and TLS, is read as Node reads by itself.
+    const ownReads = tls !== undefined || this.#layers.some((layer) => 'kind' in layer)
+    const plan: OpeningPlan = {
+      sockets: this.#cluster,
+      addressOrder: this.#cluster.addressOrder,
+      layers: this.#layers,
+      tls: undefined,
+      readBuffer: ownReads ? undefined : readBuffer,
+      internal,
+      tunnels: this.#openTunnels(),
+      describeArrival: describeArrivals(this.#transport.layers, this.#cluster.metadata),
+      clock,
+      bindErrors,
+    }
+    const connector = new Connector(plan, protocols, stats)
+    connector.renew(tls)
+    return connector
   }
 }
 
-function connectSocket(address: Address, config: ClusterConfig, reader: SocketReader | undefined): Socket {
-  // allowHalfOpen: the pool decides what an upstream's FIN means; Node must not answer it by itself.
-  const onread = reader === undefined ? {} : { onread: reader.onread }
-  if (address.kind === 'pipe') return connect({ path: address.path, allowHalfOpen: true, ...onread })
-  return connect({
-    host: address.host,
-    port: address.port,
-    noDelay: true,
-    ...onread,
-    allowHalfOpen: true,
-    ...(config.bindAddress === undefined ? {} : { localAddress: config.bindAddress }),
-    ...(config.keepalive === undefined
-      ? {}
-      : { keepAlive: true, keepAliveInitialDelay: config.keepalive.idleS * 1000 }),
-  })
+function hboneOf({ layers }: TransportConfig): HboneLayerConfig | undefined {
+  return layers?.find((layer) => layer.kind === 'hbone')
 }
 
 /** Ends a connection whose peer is not to be waited for: what is unsent is thrown away, a RST goes out where it can. */
-export function resetTransport(transport: Transport, host: Host): void {
-  const { raw, socket } = transport
-  // A TLS stream cannot reset, nor can a Unix socket; and a reset behind a FIN fails without ever closing the socket.
-  const canReset = host.address.kind === 'ip' && !raw.connecting && !raw.destroyed
-  if (canReset && !raw.writableEnded && !socket.writableEnded) raw.resetAndDestroy()
+export function resetTransport({ raw, socket }: Transport): void {
+  // A reset behind a FIN fails without ever closing the socket.
+  if (!raw.writableEnded && !socket.writableEnded) resetConnection(raw)
   socket.destroy()
+}
+
+/** The two ends of a connection, as logs print them. */
+export interface Ends {
+  readonly local: string
+  readonly remote: string
+}
+
+/** '' for what has no address: Unix sockets on this side, streams of another kind. */
+export function endsOf({ raw }: Transport, host: Host): Ends {
+  const { localAddress, localPort, remoteAddress, remotePort } = raw
+  return {
+    local: localAddress === undefined ? '' : formatHostPort(localAddress, localPort ?? 0),
+    remote:
+      host.address.kind === 'ip' && remoteAddress !== undefined
+        ? formatHostPort(remoteAddress, remotePort ?? 0)
+        : formatAddress(host.address),
+  }
 }
 
 /** What was chosen by ALPN; undefined in plaintext and where nothing was. */
@@ -174,6 +228,8 @@ export function describeFailure(error: NodeJS.ErrnoException): string {
       return 'delayed connect error: No route to host'
     case 'ENETUNREACH':
       return 'immediate connect error: Network is unreachable'
+    case PROXY_REFUSED:
+      return error.message
     default:
       // An operating system's error has a number; one of TLS has a message that says why.
       if (error.errno !== undefined && error.code !== undefined) return error.code

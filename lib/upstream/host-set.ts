@@ -54,6 +54,11 @@ export class HostSet {
     return this.#choices
   }
 
+  /** By `Host.key`. */
+  find(key: string): Host | undefined {
+    return this.#byKey.get(key)
+  }
+
   get healthyCount(): number {
     return this.#healthy
   }
@@ -70,7 +75,7 @@ export class HostSet {
     const next = new Map<string, Host>()
     const added: Host[] = []
     let changed = false
-    for (const { priority, locality, endpoints } of localities) {
+    for (const { priority, locality, endpoints, metadata } of localities) {
       for (const endpoint of endpoints) {
         const key = hostKey(endpoint, priority)
         if (next.has(key)) continue
@@ -80,7 +85,12 @@ export class HostSet {
           known.assign(endpoint, locality)
           changed = true
         }
-        next.set(key, known ?? added[added.length - 1])
+        const host = known ?? added[added.length - 1]
+        if (!isDeepStrictEqual(host.localityMetadata, metadata)) {
+          host.localityMetadata = metadata
+          changed = true
+        }
+        next.set(key, host)
       }
     }
     const removed = this.#all.filter((host) => !next.has(host.key))
@@ -124,6 +134,9 @@ function differs(host: Host, endpoint: ResolvedEndpoint, locality: LocalityConfi
     host.hostname !== (endpoint.hostname ?? '') ||
     !isDeepStrictEqual(host.address, endpoint.address) ||
     !isDeepStrictEqual(host.locality, locality) ||
-    !isDeepStrictEqual(host.metadata, endpoint.metadata)
+    !isDeepStrictEqual(host.metadata, endpoint.metadata) ||
+    !isDeepStrictEqual(host.additionalAddresses, endpoint.additionalAddresses ?? []) ||
+    !isDeepStrictEqual(host.proxyAddress, endpoint.proxyAddress) ||
+    !isDeepStrictEqual(host.addedTlvs, endpoint.addedTlvs)
   )
 }

@@ -1,8 +1,8 @@
-import type { EndpointAddress } from '../core/address.ts'
+import type { Address, EndpointAddress } from '../core/address.ts'
 import { formatAddress } from '../core/address.ts'
 import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import type { JsonObject } from '../core/errors.ts'
-import type { EndpointConfig, LocalityConfig } from './config.ts'
+import type { AddedTlvConfig, EndpointConfig, LocalityConfig } from './config.ts'
 
 /**
  * The connections of one host, whatever they speak; the cluster puts it there, and whoever removes the host closes it. A
@@ -28,6 +28,7 @@ export interface ResolvedLocality {
   readonly priority: number
   readonly weight?: number
   readonly endpoints: readonly ResolvedEndpoint[]
+  readonly metadata?: JsonObject
 }
 
 /** How a host counts for balancing: Envoy's three coarse states. */
@@ -63,6 +64,11 @@ export class Host {
   configuredHealth: EndpointConfig['health']
   health: HostHealth
   metadata: JsonObject | undefined
+  localityMetadata: JsonObject | undefined = undefined
+  /** Besides `address`; a connection goes to the one that answers first. */
+  additionalAddresses: readonly Address[]
+  proxyAddress: Address | undefined
+  addedTlvs: readonly AddedTlvConfig[] | undefined
   pool: HostPool | undefined = undefined
 
   cxActive = 0
@@ -85,6 +91,9 @@ export class Host {
     this.configuredHealth = endpoint.health
     this.health = coarseHealth(endpoint.health)
     this.metadata = endpoint.metadata
+    this.additionalAddresses = endpoint.additionalAddresses ?? NO_ADDRESSES
+    this.proxyAddress = endpoint.proxyAddress
+    this.addedTlvs = endpoint.addedTlvs
   }
 
   /** Takes over what an update says of the same endpoint. */
@@ -97,6 +106,9 @@ export class Host {
     this.configuredHealth = endpoint.health
     this.health = coarseHealth(endpoint.health)
     this.metadata = endpoint.metadata
+    this.additionalAddresses = endpoint.additionalAddresses ?? NO_ADDRESSES
+    this.proxyAddress = endpoint.proxyAddress
+    this.addedTlvs = endpoint.addedTlvs
   }
 
   /** `healthy`, or the flags against it, as Envoy's admin prints them (`/failed_eds_health`). */
@@ -104,6 +116,8 @@ export class Host {
     return FLAG_WORDS[this.configuredHealth]
   }
 }
+
+const NO_ADDRESSES: readonly Address[] = Object.freeze([])
 
 /** The identity of an endpoint within its cluster. */
 export function hostKey(endpoint: ResolvedEndpoint, priority: number): string {

@@ -19,7 +19,6 @@ export interface PoolParts {
   readonly breakers: CircuitBreakers
   readonly wheel: TimerWheel
   readonly traffic: TrafficMeter
-  readonly connectors: Connectors
   /** In [0, 1). */
   readonly random: () => number
   readonly nextConnectionId: () => number
@@ -28,6 +27,8 @@ export interface PoolParts {
 /** One pool's place. */
 export interface PoolSite {
   readonly host: Host
+  /** Of the host's transport. */
+  readonly connectors: Connectors
   /** What its connections are wanted for. */
   readonly wish: ConnectWish
   /** The pool is closing and its last connection has gone. May be called again after a request that came late. */
@@ -36,14 +37,18 @@ export interface PoolSite {
 
 /** The pool of one host as its cluster wants it. */
 export function createHostPool(site: PoolSite, parts: PoolParts): HostPool {
-  const { tls } = parts.config
-  // TLS identities do not mix: a connection verified for one name never serves a request for another.
-  if (tls !== undefined && tls.autoSni !== 'none') return new IdentityPools(site, parts, createProtocolPool)
+  const { tls, perClient } = site.connectors
+  // A connection that was verified for one name never serves a request for another, nor one client's another. One that
+  // comes back to us serves requests that have come equally far: or a circle of internal listeners would never end.
+  const within = site.host.address.kind === 'internal'
+  const split = perClient || within || (tls !== undefined && tls.autoSni !== 'none')
+  if (split) return new IdentityPools(site, parts, createProtocolPool)
   return createProtocolPool(site, parts)
 }
 
 function createProtocolPool(site: PoolSite, parts: PoolParts): HostPool {
-  const { config, connectors } = parts
+  const { config } = parts
+  const { connectors } = site
   switch (config.protocol) {
     case 'http1':
       return new Http1Pool(site, parts, connectors.http1)
@@ -53,6 +58,6 @@ function createProtocolPool(site: PoolSite, parts: PoolParts): HostPool {
       return new DownstreamPools(site, parts)
     case 'auto':
       // Without TLS nobody says what the peer speaks.
-      return config.tls === undefined ? new Http1Pool(site, parts, connectors.http1) : new AutoPool(site, parts)
+      return connectors.tls === undefined ? new Http1Pool(site, parts, connectors.http1) : new AutoPool(site, parts)
   }
 }

@@ -11,6 +11,11 @@ export interface ReadTarget {
   received(chunk: Buffer, lent: boolean): void
   /** A body is under way, of which the next read brings more. */
   readonly expectsBody: boolean
+  /**
+   * Asked after `received`: nothing of that chunk is kept, and its memory may be read into again although it was lent.
+   * Where it is missing, what was lent is gone.
+   */
+  readonly spent?: boolean
 }
 
 /** Memory that all plaintext HTTP/1 sockets of a gateway read into, on both sides: one read is looked at before the next happens. */
@@ -79,9 +84,11 @@ export class SocketReader {
   }
 
   #read(bytes: number, buffer: Buffer): boolean {
+    const { target } = this
+    const lent = bytes >= LEND_BYTES && buffer !== this.#shared.bytes
     this.#large = bytes >= LEND_BYTES
-    this.#lent = this.#large && buffer !== this.#shared.bytes
-    this.target?.received(buffer.subarray(0, bytes), this.#lent)
+    target?.received(buffer.subarray(0, bytes), lent)
+    this.#lent = lent && target?.spent !== true
     return true
   }
 }

@@ -1,5 +1,6 @@
 import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
-import type { UpstreamTlsConfig } from '../tls/config.ts'
+import type { ConnectionInfo } from '../core/connection.ts'
+import type { ConnectWish } from './connect.ts'
 import type { HostPool } from './host.ts'
 import { Http1Pool } from './http1/pool.ts'
 import { Http2Pool } from './http2/pool.ts'
@@ -23,7 +24,7 @@ export class DownstreamPools implements HostPool {
     const http2 = attempt.downstreamProtocol === 'HTTP/2'
     const known = http2 ? this.#http2 : this.#http1
     if (known !== undefined) return known.open(attempt, events)
-    const { connectors } = this.#parts
+    const { connectors } = this.#site
     const site: PoolSite = { ...this.#site, emptied: () => this.#emptied() }
     const pool = http2
       ? (this.#http2 = new Http2Pool(site, this.#parts, connectors.http2))
@@ -52,65 +53,84 @@ export class DownstreamPools implements HostPool {
   }
 }
 
-/** Identities that a host has pools for at a time; the one unused for longest makes room. */
+/** Pools that a host has at a time, for identities and for clients; the one unused for longest makes room. */
 const MAX_IDENTITIES = 100
+const MAX_CLIENTS = 1024
 
 /**
  * One pool per identity that TLS asks for and expects, where it follows the request or the endpoint (`auto_sni`,
- * `auto_host_sni`). Bounded: names come from clients.
+ * `auto_host_sni`), and per client where connections tell of it (PROXY header). Bounded: both come from clients.
  */
 export class IdentityPools implements HostPool {
   readonly #site: PoolSite
   readonly #parts: PoolParts
-  readonly #tls: UpstreamTlsConfig
   readonly #make: (site: PoolSite, parts: PoolParts) => HostPool
   /** In order of use. */
   readonly #pools = new Map<string, HostPool>()
   /** Those that may have connections, the ones that made room included. */
   readonly #alive = new Set<HostPool>()
+  readonly #limit: number
   #closing = false
   /** The pool of the latest request, and what that request was for. */
   #last: HostPool | undefined = undefined
   #lastAuthority = ''
   #lastHostname = ''
+  #lastDownstream: ConnectionInfo | undefined = undefined
+  #lastDepth = 0
 
   constructor(site: PoolSite, parts: PoolParts, make: (site: PoolSite, parts: PoolParts) => HostPool) {
     this.#site = site
     this.#parts = parts
-    this.#tls = parts.config.tls as UpstreamTlsConfig
     this.#make = make
+    this.#limit = site.connectors.perClient ? MAX_CLIENTS : MAX_IDENTITIES
   }
 
   open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
-    const { hostname } = this.#site.host
-    const authority = this.#tls.autoSni === 'authority' ? attempt.head.authority : ''
+    const { connectors, host } = this.#site
+    const { hostname } = host
+    const authority = connectors.tls?.autoSni === 'authority' ? attempt.head.authority : ''
+    const downstream = connectors.perClient ? attempt.downstream : undefined
+    const depth = host.address.kind === 'internal' ? (attempt.downstream?.state.depth ?? 0) : 0
     let pool = this.#last
-    if (pool === undefined || authority !== this.#lastAuthority || hostname !== this.#lastHostname) {
-      pool = this.#of(hostname, authority)
+    if (
+      pool === undefined ||
+      authority !== this.#lastAuthority ||
+      hostname !== this.#lastHostname ||
+      downstream !== this.#lastDownstream ||
+      depth !== this.#lastDepth
+    ) {
+      pool = this.#of({ authority, downstream, depth })
       this.#last = pool
       this.#lastAuthority = authority
       this.#lastHostname = hostname
+      this.#lastDownstream = downstream
+      this.#lastDepth = depth
     }
     const stream = pool.open(attempt, events)
     if (this.#closing) pool.close()
     return stream
   }
 
-  #of(hostname: string, authority: string): HostPool {
-    const { serverName, expectedHost } = serverIdentity(this.#tls, hostname, authority)
-    // Neither can hold a blank.
-    const key = `${serverName ?? ''} ${expectedHost ?? ''}`
-    const pool = this.#pools.get(key) ?? this.#create(authority)
+  #of(wish: ConnectWish): HostPool {
+    const { connectors, host } = this.#site
+    const { tls } = connectors
+    const identity = tls && serverIdentity(tls, host.hostname, wish.authority)
+    // Neither name can hold a blank.
+    const names = identity === undefined ? '' : `${identity.serverName ?? ''} ${identity.expectedHost ?? ''}`
+    const key = `${names}\n${connectors.clientKey(wish.downstream)}\n${wish.depth ?? 0}`
+    const known = this.#pools.get(key)
+    // One that is closed and empty has been forgotten: a request that comes late gets another.
+    const pool = known !== undefined && this.#alive.has(known) ? known : this.#create(wish)
     // Written again, it is the newest.
     this.#pools.delete(key)
     this.#pools.set(key, pool)
-    if (this.#pools.size > MAX_IDENTITIES) this.#makeRoom()
+    if (this.#pools.size > this.#limit) this.#makeRoom()
     return pool
   }
 
-  #create(authority: string): HostPool {
+  #create(wish: ConnectWish): HostPool {
     const emptied = (): void => this.#emptied(pool)
-    const pool = this.#make({ host: this.#site.host, wish: { ...this.#site.wish, authority }, emptied }, this.#parts)
+    const pool = this.#make({ ...this.#site, wish, emptied }, this.#parts)
     this.#alive.add(pool)
     return pool
   }
@@ -125,6 +145,7 @@ export class IdentityPools implements HostPool {
 
   #emptied(pool: HostPool): void {
     this.#alive.delete(pool)
+    if (this.#last === pool) this.#last = undefined
     if (this.#closing && this.#alive.size === 0) this.#site.emptied()
   }
 

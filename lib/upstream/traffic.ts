@@ -48,8 +48,8 @@ export class TrafficMeter extends Timed {
   }
 
   #count(socket: Socket, counted: Counted): void {
-    const received = socket.bytesRead
-    // Undefined where the socket never got as far as to connect.
+    // Undefined on streams of another kind, and where a socket never got as far as to connect.
+    const received = socket.bytesRead ?? 0
     const sent = socket.bytesWritten ?? 0
     this.#received.v += received - counted.received
     this.#sent.v += sent - counted.sent

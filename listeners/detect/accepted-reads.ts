@@ -15,6 +15,7 @@ export interface Borrower {
   receive(chunk: Buffer): void
   /** As in `ReadTarget`. */
   readonly expectsBody: boolean
+  readonly spent?: boolean
 }
 
 /** What is read from one socket, for whoever has it at the time. */
@@ -27,6 +28,10 @@ export class Loan implements ReadTarget {
 
   get expectsBody(): boolean {
     return this.borrower.expectsBody
+  }
+
+  get spent(): boolean {
+    return this.borrower.spent === true
   }
 
   received(chunk: Buffer, lent: boolean): void {

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import type { ConnectionInfo, TlsInfo } from '../../lib/core/connection.ts'
+import type { Log } from '../../lib/core/metrics.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
 import type { HttpStats } from '../http/stats.ts'
 import { Http1ServerConnection } from '../http1/connection.ts'
@@ -17,7 +18,13 @@ export interface OpeningHost extends ConnectionHost {
   opened(opening: OpeningConnection, connection: Http1ServerConnection | Http2ServerConnection): void
   /** A handshake took longer than the listener permits. */
   handshakeExpired(): void
+  readonly log: Log
 }
+
+/** The first byte of a ClientHello, with which no HTTP begins. */
+const TLS_HANDSHAKE = 0x16
+/** A fatal alert (RFC 8446 §6). */
+const HANDSHAKE_FAILURE = '\x15\x03\x01\x00\x02\x02\x28'
 
 const HANDSHAKE = 0
 const SNIFF = 1
@@ -43,6 +50,8 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
   #phase = HANDSHAKE
   /** Our listeners are on the socket. */
   #sniffing = false
+  /** What else comes is not looked at. */
+  #refused = false
   /** Bytes of the preface that have come. */
   #seen = 0
   /** Where its bytes come from, if not as 'data'. */
@@ -80,6 +89,8 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
     const known = knownProtocol(this.#host.manager.config.codec, tls)
     if (known === undefined) this.#listen()
     else this.#hand(known, undefined)
+    // Listener filters have paused it, and a listener for 'data' does not undo that.
+    socket.resume()
   }
 
   #listen(): void {
@@ -95,7 +106,12 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
   readonly #onData = (chunk: Buffer): void => this.receive(chunk)
 
   receive(chunk: Buffer): void {
+    if (this.#refused) return
     const before = this.#seen
+    if (before === 0 && chunk[0] === TLS_HANDSHAKE) {
+      this.#refuseTls()
+      return
+    }
     const seen = matchPreface(chunk, before)
     if (seen < 0) this.#hand('http1', chunk)
     else if (seen === PREFACE.length) this.#hand('http2', chunk)
@@ -103,6 +119,16 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
       this.#seen = seen
       if (before === 0) this.#headBegins()
     }
+  }
+
+  /** A client that takes this for a port of HTTPS is told in its own language. */
+  #refuseTls(): void {
+    const { remoteAddress: client, listenerName: listener } = this.info
+    this.#refused = true
+    this.stats.protocolErrors.v++
+    this.#host.log.debug('a client speaks TLS to a port of plain HTTP', { client, listener })
+    this.#socket.end(HANDSHAKE_FAILURE)
+    this.#close()
   }
 
   /** The client's FIN before there was anything to answer. */
@@ -151,7 +177,7 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
   }
 
   /** The handshake failed, or the socket is gone. */
-  failed(): void {
+  failed(_why?: string): void {
     if (this.#phase === OVER) return
     this.#phase = OVER
     this.#host.manager.wheel.disarm(this)

@@ -13,9 +13,11 @@ import { compileAccessLog } from '../../lib/telemetry/access-log.ts'
 import { compileBodyFormat, compileFormat } from '../../lib/telemetry/format.ts'
 import { compileHeaderEdits, type HeaderEdits, inTurn } from '../../lib/telemetry/header-edits.ts'
 import type { AccessLogSinks } from '../../lib/telemetry/sinks/registry.ts'
+import { compileClientCert } from './client-cert.ts'
 import { ConnectionManager } from './connection-manager.ts'
 import { CallerRules } from './forwarded.ts'
 import { compileLocalReply } from './local-reply.ts'
+import type { MisdirectedCheck } from './misdirected.ts'
 import { httpStats } from './stats.ts'
 
 /** What compiling a connection manager needs of the gateway. */
@@ -34,6 +36,8 @@ export interface ManagerDeps {
   readonly sinks: AccessLogSinks
   readonly date: (nowMs: number) => string
   readonly bufferLimitBytes: number
+  /** Undefined where there is no other filter chain that a request could belong to. */
+  readonly misdirected?: MisdirectedCheck
 }
 
 /** Compiles one connection manager. A generator: it pauses every millisecond or so, so that it need not block the loop. */
@@ -65,6 +69,8 @@ export function* managerSteps(
     wheel: deps.wheel,
     stats: httpStats(deps.metrics, config.statPrefix),
     callers: new CallerRules(config),
+    clientCert: config.clientCertificateHeader && compileClientCert(config.clientCertificateHeader),
+    misdirected: config.misdirected === 'refuse' ? deps.misdirected : undefined,
     earlyEdits: compileMutations(config.earlyHeaderMutations),
     mapReply: compileLocalReply(config.localReply, runtime),
     loggers: config.accessLogs.map((log) => deps.own(compileAccessLog(log, { sinks: deps.sinks, runtime }))),

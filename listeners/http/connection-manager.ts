@@ -16,9 +16,21 @@ import { reasonPhrase } from '../../lib/http1/head-writer.ts'
 import type { CompiledRoute } from '../../lib/router/route.ts'
 import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import { stripAuthority } from './authority.ts'
+import type { ClientCertHeader } from './client-cert.ts'
 import { addUserAgent, appendVia, type CallerRules } from './forwarded.ts'
 import { editReply, type Refusal, refusalReply } from './local-reply.ts'
+import { isMisdirected, type MisdirectedCheck } from './misdirected.ts'
 import { applyPathRules, needsNormalizing } from './path.ts'
+import {
+  DURATION_TIMEOUT,
+  MISDIRECTED,
+  NO_PATH,
+  REPLIED_ALREADY,
+  UNDERSCORES,
+  UNDERSCORES_2,
+  UNKNOWN_EXPECTATION,
+  UPGRADE_FAILED,
+} from './refusals.ts'
 import { applyRequestId } from './request-id.ts'
 import type { HttpStats } from './stats.ts'
 
@@ -39,6 +51,10 @@ export interface ManagerParts {
   readonly wheel: TimerWheel
   readonly stats: HttpStats
   readonly callers: CallerRules
+  /** Undefined: the header is removed with the others that strangers must not set. */
+  readonly clientCert: ClientCertHeader | undefined
+  /** Undefined: every request is served on the connection it came on. */
+  readonly misdirected: MisdirectedCheck | undefined
   readonly earlyEdits: ((headers: Headers, exchange: Exchange) => void) | undefined
   readonly mapReply: ((exchange: Exchange, reply: LocalReply) => LocalReply) | undefined
   readonly loggers: readonly { log(exchange: Exchange): void }[]
@@ -181,6 +197,13 @@ export class ConnectionManager implements ExchangeOwner {
     const { config } = this
     const { head } = exchange
     if (this.#strip) head.authority = stripAuthority(head.authority, config, exchange.connection.localPort)
+    const { misdirected } = this.#parts
+    // The authority of a plain CONNECT is where the tunnel goes to, not whom the client takes this server for.
+    const named = head.method !== 'CONNECT' || head.protocol !== undefined
+    if (misdirected !== undefined && named && isMisdirected(head.authority, exchange.connection, misdirected)) {
+      this.stats.misdirected.v++
+      return MISDIRECTED
+    }
     if (head.path === '*') return NO_PATH
     if ((flags & EXPECT_OTHER) !== 0) return UNKNOWN_EXPECTATION
     if ((flags & EXPECT_CONTINUE) !== 0 && !config.proxy100Continue) exchange.request.delete('expect')
@@ -213,6 +236,7 @@ export class ConnectionManager implements ExchangeOwner {
     const { config } = this
     this.#parts.earlyEdits?.(request, exchange)
     const caller = this.#parts.callers.apply(request, exchange.connection)
+    this.#parts.clientCert?.(request, exchange.connection)
     info.clientAddress = caller.address
     info.internal = caller.internal
     if (caller.rejectStatus !== 0) {
@@ -364,21 +388,6 @@ export class ConnectionManager implements ExchangeOwner {
     if (--this.#active === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 }
-
-const UPGRADE_FAILED: Refusal = Object.freeze({ status: 403, details: 'upgrade_failed' })
-const NO_PATH: Refusal = Object.freeze({ status: 404, details: 'absolute_path_rejected' })
-const UNKNOWN_EXPECTATION: Refusal = Object.freeze({ status: 417, details: 'unknown_expectation' })
-const UNDERSCORES: Refusal = Object.freeze({ status: 400, details: 'http1.unexpected_underscore' })
-const UNDERSCORES_2: Refusal = Object.freeze({ status: 400, details: 'http2.unexpected_underscore' })
-/** Stands for an answer that has been given. */
-const REPLIED_ALREADY: Refusal = Object.freeze({ status: 0, details: '' })
-
-const DURATION_TIMEOUT = Object.freeze({
-  body: 'downstream duration timeout',
-  details: 'max_duration_timeout',
-  // DEADLINE_EXCEEDED
-  grpcStatus: 4,
-})
 
 /** The earliest of an exchange's deadlines. */
 function nextDue(exchange: Exchange): number {

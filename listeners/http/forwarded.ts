@@ -3,6 +3,7 @@ import { canonicalIp, isIp } from '../../lib/core/address.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { Headers } from '../../lib/core/headers.ts'
 import { compileCidrs } from '../../lib/match/cidr.ts'
+import { CLIENT_CERT } from './client-cert.ts'
 
 /** What the proxy concluded about who is calling. */
 export interface Caller {
@@ -14,7 +15,6 @@ export interface Caller {
 
 /** Headers that only internal callers may send: removed from external requests by every hop. */
 const INTERNAL_ONLY: readonly string[] = [
-  'x-forwarded-client-cert',
   'x-envoy-expected-rq-timeout-ms',
   'x-envoy-force-trace',
   'x-envoy-hedge-on-per-try-timeout',
@@ -56,6 +56,8 @@ export class CallerRules {
   readonly #appendXff: boolean
   readonly #internalOnly: ReadonlySet<string>
   readonly #onlyEnvoy: boolean
+  /** Nobody may speak of a client's certificate. */
+  readonly #noClientCert: boolean
 
   constructor(config: HttpConnectionManagerConfig) {
     this.#config = config
@@ -64,7 +66,13 @@ export class CallerRules {
     this.#appendXff = config.originalIpDetection.some((d) => d.kind === 'xff' && !d.skipAppend)
     const extra = config.routes.internalOnlyHeaders ?? []
     this.#onlyEnvoy = extra.length === 0
-    this.#internalOnly = new Set([...INTERNAL_ONLY, ...(config.useRemoteAddress ? EDGE_ONLY : []), ...extra])
+    this.#noClientCert = config.clientCertificateHeader === undefined
+    this.#internalOnly = new Set([
+      ...INTERNAL_ONLY,
+      ...(this.#noClientCert ? [CLIENT_CERT] : []),
+      ...(config.useRemoteAddress ? EDGE_ONLY : []),
+      ...extra,
+    ])
   }
 
   /** Reads and rewrites the forwarding headers of one request. */
@@ -116,7 +124,8 @@ export class CallerRules {
   ): void {
     const config = this.#config
     const peer = connection.remoteAddress
-    if (facts.append && connection.kind === 'ip') {
+    // Of connections within the gateway that many clients share nobody is the client.
+    if (facts.append && connection.kind !== 'pipe' && peer !== '') {
       if (facts.xff === undefined || facts.xff === '') headers.put('x-forwarded-for', peer)
       else headers.put('x-forwarded-for', `${facts.xff},${peer}`)
     }
@@ -128,8 +137,7 @@ export class CallerRules {
     }
     if (facts.internal) {
       headers.put('x-envoy-internal', 'true')
-      // Nobody's certificate has been verified on plain connections, so nobody may speak of one.
-      headers.delete('x-forwarded-client-cert')
+      if (this.#noClientCert) headers.delete(CLIENT_CERT)
     } else this.#cleanExternal(headers)
     if (!facts.internal && config.useRemoteAddress) headers.add('x-envoy-external-address', facts.address)
   }

@@ -38,6 +38,7 @@ export interface HttpStats {
   readonly resets: Counter
   readonly tooLarge: Counter
   readonly underscores: Counter
+  readonly misdirected: Counter
   readonly filterErrors: Counter
   readonly localReplies: Counter
   readonly bytesReceived: Counter
@@ -83,6 +84,7 @@ export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
     resets: c('downstream_rq_rx_reset'),
     tooLarge: c('downstream_rq_too_large'),
     underscores: c('downstream_rq_rejected_underscore_headers'),
+    misdirected: c('downstream_rq_misdirected'),
     filterErrors: c('downstream_rq_filter_error'),
     localReplies: c('downstream_rq_local_reply'),
     bytesReceived: c('downstream_cx_rx_bytes_total'),

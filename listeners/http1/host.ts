@@ -1,8 +1,8 @@
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { Http2Stats } from '../../lib/http2/contract.ts'
+import type { AcceptedReads } from '../detect/accepted-reads.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
-import type { AcceptedReads } from '../detect/accepted-reads.ts'
 
 /** What is known of a connection before its protocol is. */
 export interface Opening {
@@ -18,7 +18,8 @@ export interface Opening {
 /** One accepted connection as its listener sees it, whatever it speaks. */
 export interface ServerConnection {
   readonly info: ConnectionInfo
-  readonly stats: HttpStats
+  /** Undefined where it is not known to be HTTP. */
+  readonly stats?: HttpStats
   readonly openedMs: number
   /** The TLS handshake has begun and is not complete. */
   readonly securing?: boolean

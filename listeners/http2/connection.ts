@@ -90,7 +90,6 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
     socket.on('error', () => {})
     socket.on('close', () => this.#onClose())
     this.#session.start()
-    if (host.draining) this.drain()
   }
 
   get manager(): ConnectionManager {
@@ -163,7 +162,8 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
     const stream = new Http2ServerStream(this, face)
     face.handler = stream
     this.#requests++
-    if (!this.#draining && manager.reachedLimits(this.#requests, this.openedMs)) this.drain()
+    // Not before its first request: one that is told to go at once could ask for nothing.
+    if (!this.#draining && (this.#host.draining || manager.reachedLimits(this.#requests, this.openedMs))) this.drain()
     this.#deadlines.busy()
     return stream
   }

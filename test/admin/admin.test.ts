@@ -130,7 +130,7 @@ function fakeBackend(): Fake {
       level = next
       calls.push(['level', next])
     },
-    drainListeners: () => void calls.push('drain'),
+    drainListeners: (wish) => void calls.push(['drain', wish]),
     setHealthy: (ok) => void calls.push(['healthy', ok]),
     reopenLogs: () => void calls.push('reopen'),
     quit: () => void calls.push('quit'),
@@ -222,8 +222,11 @@ t.test('POST drains, fails and heals, reopens, sets the level and quits', async 
   t.match(await post('/logging?level=warning'), { status: 200, body: 'active loggers:\n  headgate: warn\n' })
   t.match(await post('/logging?level=loud'), { status: 400, body: /must be one of trace, debug, .*not "loud"/ })
   t.match(await post('/logging?paths=http:debug'), { status: 400, body: /paths: is not a parameter/ })
+  t.match(await post('/drain_listeners?skip_exit'), { status: 400, body: 'skip_exit requires graceful\n' })
   for (const path of [
-    '/drain_listeners?graceful',
+    '/drain_listeners',
+    '/drain_listeners?inboundonly',
+    '/drain_listeners?graceful&skip_exit',
     '/healthcheck/fail',
     '/healthcheck/ok',
     '/reopen_logs',
@@ -231,7 +234,17 @@ t.test('POST drains, fails and heals, reopens, sets the level and quits', async 
   ]) {
     t.match(await post(path), { status: 200, body: 'OK\n' })
   }
-  t.strictSame(backend.calls, [['level', 'warn'], 'drain', ['healthy', false], ['healthy', true], 'reopen', 'quit'])
+  const now = { inboundOnly: false, graceful: false, skipExit: false }
+  t.strictSame(backend.calls, [
+    ['level', 'warn'],
+    ['drain', now],
+    ['drain', { ...now, inboundOnly: true }],
+    ['drain', { ...now, graceful: true, skipExit: true }],
+    ['healthy', false],
+    ['healthy', true],
+    'reopen',
+    'quit',
+  ])
 })
 
 t.test('server info, clusters, listeners and memory have the shapes of Envoy', async (t) => {

@@ -25,12 +25,12 @@ export class GatewayProcess {
     this.workerPid = workerOf(child.pid ?? 0)
   }
 
-  /** Ends with the test. `bootstrap` needs no admin of its own. */
-  static async start(t: Test, bootstrap: object): Promise<GatewayProcess> {
+  /** Ends with the test. `bootstrap` needs no admin of its own; `flags` are more of the command `run`. */
+  static async start(t: Test, bootstrap: object, flags: readonly string[] = []): Promise<GatewayProcess> {
     const file = join(t.testdir(), 'gateway.json')
     const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } }
     writeFileSync(file, JSON.stringify({ ...bootstrap, admin }))
-    const args = ['--disable-sigusr1', MAIN, 'run', '--config', file, '--workers', '1']
+    const args = ['--disable-sigusr1', MAIN, 'run', '--config', file, '--workers', '1', ...flags]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
     const said = { text: '' }
     child.stderr?.on('data', (text) => {
@@ -51,6 +51,13 @@ export class GatewayProcess {
     const port = new RegExp(`^${listener}::127\\.0\\.0\\.1:(\\d+)$`, 'm').exec(body)?.[1]
     if (port === undefined) throw new Error(`no listener ${listener} in ${body}`)
     return Number(port)
+  }
+
+  /** SIGTERM; answers the exit status, once it has ended. */
+  async terminate(): Promise<number | null> {
+    const ended = once(this.#child, 'exit')
+    this.#child.kill('SIGTERM')
+    return (await ended)[0] as number | null
   }
 
   /** Every counter and gauge. */

@@ -950,3 +950,25 @@ t.test('metadata merges by key, filter state keeps objects, and chance is drawn 
   t.equal(driven.exchange.filterState.get('k'), object)
   t.same([driven.exchange.random, driven.exchange.random], [0.25, 0.25])
 })
+
+t.test(
+  'below the metadata and state of an exchange lie those of its connection, which it does not change',
+  async (t) => {
+    const { exchange } = drive({ filters: [] })
+    const { state } = exchange.connection
+    state.mergeMetadata('n', { a: 1, b: 1 })
+    state.setObject('k', 'connection')
+    t.same(exchange.metadata.get('n'), { a: 1, b: 1 })
+    t.equal(exchange.filterState.get('k'), 'connection')
+    state.mergeMetadata('gone', 1)
+    exchange.metadata.merge('gone', null)
+    t.equal(exchange.metadata.get('gone'), null, 'null is a value')
+    exchange.metadata.merge('n', { b: 2 })
+    exchange.filterState.set('k', 'stream')
+    t.same(exchange.metadata.get('n'), { a: 1, b: 2 })
+    t.equal(exchange.filterState.get('k'), 'stream')
+    exchange.filterState.set('k', undefined)
+    t.equal(exchange.filterState.get('k'), undefined)
+    t.same([state.metadata('n'), state.object('k')], [{ a: 1, b: 1 }, 'connection'])
+  },
+)

@@ -17,6 +17,7 @@ import type { RouteConfig, RouteTableConfig } from '../../lib/router/config.ts'
 import { routerFactory } from '../../lib/router/router.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
 import { httpOf, managerOf } from '../support/chains.ts'
+import { FAKE_LISTENER_FILTERS, FAKE_NETWORK_FILTERS } from '../xds-client/fake-lower-filters.ts'
 
 /** A filter that takes a text, and another one per route. */
 const tag: FilterFactory<{ text: string }> = {
@@ -121,6 +122,7 @@ t.test('what is left out gets a default that is safe at the edge', async (t) => 
     originalIpDetection: [],
     internalCidrs: [],
     internalUnixSockets: false,
+    misdirected: 'refuse',
     normalizePath: true,
     mergeSlashes: true,
     escapedSlashes: 'redirect',
@@ -204,6 +206,11 @@ t.test('a value that is set is the value that holds, undefined is not set', asyn
     { type: 'connect', enabled: false },
   ])
   t.equal(readHttp({ routes: [], originalIpDetection: [{ kind: 'xff', trustedHops: 1 }] }).useRemoteAddress, false)
+  t.equal(readHttp({ routes: [], misdirected: 'serve' }).misdirected, undefined)
+  const told = (clientCertificateHeader: NativeHttp['clientCertificateHeader']): unknown =>
+    readHttp({ routes: [], clientCertificateHeader }).clientCertificateHeader
+  t.same(told({ mode: 'sanitize-set' }), { mode: 'sanitize-set', fields: ['subject', 'uri', 'dns'] })
+  t.same(told({ mode: 'append-forward', fields: [] }), { mode: 'append-forward', fields: [] })
 })
 
 t.test('addresses are written as text or in parts', async (t) => {
@@ -826,7 +833,9 @@ t.test('what the Envoy dialect accepts passes the same checks', async (t) => {
   for (const name of goldens) {
     const config = JSON.parse(readFileSync(join(folder, name), 'utf8')) as GatewayConfig
     const isTerminal = (typeUrl: string): boolean => typeUrl.endsWith('.Router')
-    t.same(validateConfig(config, { isTerminal }), [], name)
+    const networkFilter = (typeUrl: string) => FAKE_NETWORK_FILTERS.get(typeUrl)
+    const listenerFilter = (typeUrl: string) => FAKE_LISTENER_FILTERS.get(typeUrl)
+    t.same(validateConfig(config, { isTerminal, networkFilter, listenerFilter }), [], name)
   }
 })
 

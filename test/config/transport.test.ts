@@ -7,7 +7,11 @@ import type { GatewayConfig } from '../../lib/config/model.ts'
 import type { NativeConfig } from '../../lib/config/native/config.ts'
 import type { NativeHttp2 } from '../../lib/config/native/http2.ts'
 import { readNativeConfig } from '../../lib/config/native/read.ts'
-import type { NativeDownstreamTls, NativeUpstreamTls } from '../../lib/config/native/tls.ts'
+import type {
+  NativeCertificateValidation,
+  NativeDownstreamTls,
+  NativeUpstreamTls,
+} from '../../lib/config/native/tls.ts'
 import { ConfigRefused } from '../../lib/core/errors.ts'
 import { EDGE_HTTP2, type Http2Config } from '../../lib/http2/config.ts'
 import { routerFactory } from '../../lib/router/router.ts'
@@ -175,9 +179,18 @@ t.test('every setting of TLS holds', async (t) => {
     requireClientCertificate: false,
     handshakeTimeoutMs: 500,
     sessionTickets: false,
+    signatureAlgorithms: ['ecdsa_secp256r1_sha256'],
+    keyLog: { path: '/tmp/keys', localRanges: ['10.0.0.0/8'] },
+    ticketKeys: [Buffer.alloc(80, 1).toString('base64')],
+    sessionTimeoutS: 60,
+    requireSni: true,
+    fullScan: true,
+    preferClientCiphers: true,
+    ocspPolicy: 'strict',
   }
   t.same(listenerTls(tls), {
     ...tls,
+    keyLog: { path: '/tmp/keys', localRanges: [{ address: '10.0.0.0', prefixLength: 8 }], remoteRanges: [] },
     validation: {
       trustedCa: authority.pem,
       systemRoots: false,
@@ -194,6 +207,29 @@ t.test('every setting of TLS holds', async (t) => {
     autoSanValidation: false,
     maxSessionKeys: 5,
   })
+})
+
+t.test('peers are told by pins, SPIFFE IDs and names of every type', async (t) => {
+  const validation = (value: NativeCertificateValidation): unknown =>
+    listenerTls({ certificates: [CERTIFICATE], validation: value }).validation
+  const base = { systemRoots: false, sans: [], acceptUntrusted: false }
+  const spkis = [Buffer.alloc(32, 1).toString('base64')]
+  t.same(validation({ hashes: [Array.from({ length: 32 }, () => 'AB').join(':')], spkis }), {
+    ...base,
+    hashes: ['ab'.repeat(32)],
+    spkis,
+  })
+  const narrow = { trustedCa: authority.pem, maxDepth: 1, leafCrlOnly: true, allowExpired: true, crl }
+  t.same(validation(narrow), { ...base, ...narrow })
+  const oid = '1.3.6.1.4.1.311.20.2.3'
+  const sans = [{ type: 'other' as const, oid, match: 'user@corp' }]
+  t.match(validation({ trustedCa: authority.pem, sans }), { sans: [{ type: 'other', oid }] })
+  t.same(validation({ trustDomains: { 'td.example': authority.pem } }), {
+    ...base,
+    trustDomains: [{ name: 'td.example', trustedCa: authority.pem }],
+  })
+  const spiffe = clusterTls({ validation: { trustDomains: { 'td.example': authority.pem } } })
+  t.equal(spiffe.autoSanValidation, false, 'a SPIFFE ID is not the name of a host')
 })
 
 t.test('PEM is read from files whenever the configuration is', async (t) => {

@@ -13,6 +13,8 @@ export interface ListenerSpec {
   readonly port?: number
   /** Fields of the listener itself. */
   readonly fields?: Fields
+  /** Fields of its one filter chain; `filters` takes the place of the connection manager. */
+  readonly chain?: Fields
   /** Fields of the connection manager. */
   readonly hcm?: Fields
   /** Fields of the route configuration; replaces `routes`. */
@@ -100,6 +102,7 @@ function listener(spec: ListenerSpec): Fields {
             },
           },
         ],
+        ...spec.chain,
       },
     ],
   }

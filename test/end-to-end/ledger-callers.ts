@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import http2 from 'node:http2'
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { settle } from '../support/clock.ts'
 import type { Ledger } from '../support/ledger.ts'
 import type { Random } from '../support/random.ts'
@@ -11,6 +12,8 @@ import type { Plan } from './ledger-plan.ts'
 export interface Caller {
   /** All of them at once; resolves when each has its end. */
   ask(plans: readonly Plan[]): Promise<void>
+  /** It has a connection for the next request. */
+  readonly connected: boolean
   close(): Promise<void>
 }
 
@@ -18,6 +21,19 @@ export interface CallerParts {
   readonly ledger: Ledger
   readonly port: number
   readonly random: Random
+  /** Certificates are not checked. */
+  readonly tls?: boolean
+  /**
+   * node:http2 gives up requests that it has taken and not yet sent when a GOAWAY arrives, with REFUSED_STREAM: true
+   * withdraws them from the ledger. What the gateway refuses itself is in its statistics.
+   */
+  readonly withdraws?: boolean
+}
+
+/** A socket on which the protocol may begin: at once, or after the handshake. */
+function open({ port, tls }: CallerParts, alpn: string): Socket {
+  if (tls !== true) return connect(port, '127.0.0.1')
+  return connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: [alpn] })
 }
 
 /** One connection of node:http2 at a time; the next one where that was told to go, or was killed. */
@@ -51,6 +67,12 @@ export class Http2Caller implements Caller {
     await Promise.all(ended)
   }
 
+  /** A connection is open that takes requests. */
+  get connected(): boolean {
+    const session = this.#session
+    return session !== undefined && !session.closed && !session.destroyed
+  }
+
   #kill(session: http2.ClientHttp2Session): void {
     this.#killed.add(session)
     // Without a word: session.destroy() would say goodbye.
@@ -59,9 +81,10 @@ export class Http2Caller implements Caller {
 
   #connected(): http2.ClientHttp2Session {
     let session = this.#session
-    if (session === undefined || session.closed || session.destroyed) {
-      const socket = connect(this.#parts.port, '127.0.0.1')
-      const opened = http2.connect('http://ledger.example', { createConnection: () => socket })
+    if (session === undefined || !this.connected) {
+      const socket = open(this.#parts, 'h2')
+      const scheme = this.#parts.tls === true ? 'https' : 'http'
+      const opened = http2.connect(`${scheme}://ledger.example`, { createConnection: () => socket })
       opened.on('error', () => undefined)
       opened.on('close', () => this.#open.delete(opened))
       this.#open.set(opened, socket)
@@ -71,7 +94,7 @@ export class Http2Caller implements Caller {
   }
 
   async #one(plan: Plan): Promise<void> {
-    const { ledger, random } = this.#parts
+    const { ledger, random, withdraws } = this.#parts
     const { seq, method, body, fields } = plan.request
     const broken = plan.fault === 'client-reset'
     const session = this.#connected()
@@ -98,7 +121,8 @@ export class Http2Caller implements Caller {
       stream.end(body.subarray(cut))
     }
     const got = await answer
-    if (got.status === 0) ledger.failed(seq, `no response, code ${got.code}`)
+    if (withdraws === true && got.code === http2.constants.NGHTTP2_REFUSED_STREAM) ledger.withdraw(seq)
+    else if (got.status === 0) ledger.failed(seq, `no response, code ${got.code}`)
     else if (this.#killed.has(session)) ledger.failed(seq, 'its connection was killed')
     else ledger.answered(seq, { ...got, get: (name) => got.headers[name] as string | undefined })
   }
@@ -152,18 +176,29 @@ export class Http1Caller implements Caller {
     return this.#client.closeAll()
   }
 
+  /** A connection is open on which nothing is under way. */
+  get connected(): boolean {
+    return this.#free.some((wire) => !wire.socket.destroyed && !wire.socket.readableEnded)
+  }
+
+  async #opened(): Promise<Wire> {
+    const socket = open(this.#parts, 'http/1.1')
+    await once(socket, this.#parts.tls === true ? 'secureConnect' : 'connect')
+    return this.#client.adopt(socket, 15_000)
+  }
+
   /** One that is still there: a response that was whole to us may have broken off behind its last byte. */
   #kept(): Wire | undefined {
     for (let wire = this.#free.pop(); wire !== undefined; wire = this.#free.pop()) {
-      if (!wire.socket.destroyed) return wire
+      if (!wire.socket.destroyed && !wire.socket.readableEnded) return wire
     }
     return undefined
   }
 
   async #one(plan: Plan): Promise<void> {
-    const { ledger, port, random } = this.#parts
+    const { ledger, random } = this.#parts
     const { seq, method } = plan.request
-    const wire = this.#kept() ?? (await this.#client.connect(port, { deadlineMs: 15_000 }))
+    const wire = this.#kept() ?? (await this.#opened())
     const bytes = encode(plan)
     if (plan.fault === 'client-reset' || plan.fault === 'client-kill') {
       await wire.write(bytes.subarray(0, random.below(bytes.length + 1)))

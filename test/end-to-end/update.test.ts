@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import http2 from 'node:http2'
 import { createServer, type Server } from 'node:net'
 import t, { type Test } from 'tap'
 import { ConfigRefused } from '../../lib/core/errors.ts'
@@ -224,6 +225,63 @@ t.test('drain: no new connections, what is on its way is answered, idle connecti
   t.equal(response.get('connection'), 'close')
   await drained
   t.equal(await idle.expectEnd(), 'fin')
+})
+
+t.test('a graceful drain of inbound listeners: told to go, then closed; the others notice nothing', async (t) => {
+  const named = (name: string, traffic_direction: string): ListenerSpec => ({ name, fields: { traffic_direction } })
+  const { gateway, client } = await stage(t, undefined, [named('in', 'INBOUND'), named('out', 'OUTBOUND')])
+  const [inbound, outbound] = [gateway.port('in'), gateway.port('out')]
+  const ask = async (port: number): Promise<string | undefined> => {
+    const response = await (await client.connect(port)).exchange(get())
+    t.equal(response.status, 200)
+    return response.get('connection')
+  }
+  const drained = gateway.engine.drain(400, { inboundOnly: true, graceful: true, skipExit: false })
+  t.equal(await ask(inbound), 'close')
+  t.equal(await ask(outbound), undefined)
+  await drained
+  await t.rejects(client.connect(inbound), { code: 'ECONNREFUSED' })
+  t.equal(await ask(outbound), undefined)
+  const skip = { inboundOnly: false, graceful: true, skipExit: true }
+  await gateway.engine.drain(50, skip)
+  t.equal(await ask(outbound), 'close', 'listening still')
+})
+
+t.test('a gateway that fails its health checks sends connections away, but for drain_type MODIFY_ONLY', async (t) => {
+  let healthy = true
+  const origin = await Origin.start(named('a', () => Promise.resolve()))
+  const listeners = [{ name: 'in' }, { name: 'out', fields: { drain_type: 'MODIFY_ONLY' } }]
+  const gateway = await TestGateway.start(bootstrap({ listeners, clusters: [cluster('origin', origin.port)] }), {
+    serving: () => healthy,
+  })
+  const client = new WireClient()
+  const sessions = ['in', 'out'].map((name) => http2.connect(`http://127.0.0.1:${gateway.port(name)}`))
+  t.teardown(async () => {
+    for (const session of sessions) session.destroy()
+    await client.closeAll()
+    await gateway.close()
+    await origin.close()
+  })
+  const ask = async (session: http2.ClientHttp2Session): Promise<number | undefined> => {
+    const stream = session.request({ ':path': '/' })
+    const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
+    stream.resume()
+    await once(stream, 'close')
+    return Number(headers[':status'])
+  }
+  const goaways = sessions.map(() => 0)
+  for (const [i, session] of sessions.entries()) session.on('goaway', () => goaways[i]++)
+  const wires = [await client.connect(gateway.port('in')), await client.connect(gateway.port('out'))]
+  for (const wire of wires) t.equal((await wire.exchange(get())).get('connection'), undefined)
+  for (const session of sessions) t.equal(await ask(session), 200)
+  healthy = false
+  t.equal((await wires[0].exchange(get())).get('connection'), 'close')
+  t.equal((await wires[1].exchange(get())).get('connection'), undefined)
+  for (const session of sessions) t.equal(await ask(session), 200)
+  await gateway.until(() => goaways[0] > 0, 'GOAWAY')
+  t.equal(goaways[1], 0)
+  healthy = true
+  t.equal((await (await client.connect(gateway.port('in'))).exchange(get())).get('connection'), undefined)
 })
 
 t.test('drain resolves at its deadline even where a response does not come; close ends it', async (t) => {

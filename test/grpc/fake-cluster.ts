@@ -70,7 +70,14 @@ export class FakeAttempt implements UpstreamStream {
   }
 
   connected(): void {
-    this.events.onConnected({ protocol: 'HTTP/2', localAddress: '127.0.0.1:1', connectionId: 1, reused: false })
+    this.events.onConnected({
+      protocol: 'HTTP/2',
+      localAddress: '127.0.0.1:1',
+      remoteAddress: '127.0.0.1:2',
+      tls: undefined,
+      connectionId: 1,
+      reused: false,
+    })
   }
 
   head(fields: readonly string[] = [], status = 200): void {

@@ -883,3 +883,48 @@ t.test('ten interim responses and no more', async (t) => {
   rig.feed(headers(1, [[':status', '103']]))
   check(t, rig, stream(1, Http2Code.ENHANCE_YOUR_CALM), 'the eleventh')
 })
+
+t.test(
+  '4.2 larger frames where they were announced: DATA of any such length, HEADERS no longer than fields may be',
+  async (t) => {
+    const MIB = 1024 * 1024
+    const begun = (): SessionRig =>
+      SessionRig.ready({
+        config: { maxFrameBytes: MIB, initialStreamWindowBytes: 4 * MIB, initialConnectionWindowBytes: 4 * MIB },
+        maxHeaderListBytes: 64 * 1024,
+      })
+    const feed = (rig: SessionRig, bytes: Buffer): void => {
+      // As the network brings them: in pieces, whose ends are nobody's business.
+      for (let at = 0; at < bytes.length; at += 60_001) rig.feed(bytes.subarray(at, at + 60_001))
+    }
+    const rig = begun()
+    rig.feed(open)
+    feed(rig, frame(T.DATA, 0, 1, Buffer.alloc(MIB, 'x')))
+    feed(rig, frame(0x42, 0, 0, Buffer.alloc(MIB)))
+    feed(
+      rig,
+      frame(T.DATA, FLAG.PADDED | FLAG.END_STREAM, 1, Buffer.concat([Buffer.from([255]), Buffer.alloc(MIB - 1)])),
+    )
+    t.equal(rig.failure, undefined)
+    t.equal(rig.requests[0].text.length, 2 * MIB - 256)
+    t.ok(rig.requests[0].ended)
+    const wide = begun()
+    const fields: Fields = [...get(), ['x-wide', '~'.repeat(30_000)]]
+    feed(wide, headers(1, fields, true))
+    t.equal(wide.failure, undefined)
+    t.equal(wide.requests.length, 1)
+    for (const tooLong of [
+      frame(T.DATA, 0, 1, Buffer.alloc(MIB + 1)),
+      frame(0x42, 0, 0, Buffer.alloc(MIB + 1)),
+      // Only the head of a frame: nothing is set aside for the rest.
+      frame(T.HEADERS, 4, 3, Buffer.alloc(64 * 1024 + 1)).subarray(0, 9),
+      frame(T.CONTINUATION, 4, 3, Buffer.alloc(64 * 1024 + 1)).subarray(0, 9),
+      frame(0x10, 0, 0, Buffer.alloc(64 * 1024 + 1)).subarray(0, 9),
+    ]) {
+      const strict = begun()
+      strict.feed(open)
+      feed(strict, tooLong)
+      t.equal(strict.failure?.code, FRAME_SIZE_ERROR)
+    }
+  },
+)

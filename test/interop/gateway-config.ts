@@ -29,6 +29,7 @@ export interface ListenerSpec {
   readonly name?: string
   /** A transport socket (`downstreamTls`). */
   readonly tls?: Data
+  readonly listenerFilters?: readonly Data[]
   readonly routes?: readonly Data[]
   /** Fields of the HttpConnectionManager. */
   readonly hcm?: Data
@@ -70,6 +71,7 @@ function listener(spec: ListenerSpec): Data {
   return {
     name,
     address: { socket_address: { address: '127.0.0.1', port_value: 0 } },
+    ...(spec.listenerFilters && { listener_filters: spec.listenerFilters }),
     filter_chains: [
       {
         filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }],

@@ -13,9 +13,9 @@ echo "*" > "$folder/.gitignore"
 lacks() { ! command -v "$1" >/dev/null 2>&1 && [ ! -x "/usr/sbin/$1" ] && [ ! -x "$folder/bin/$1" ]; }
 
 # Program and Debian package, where their names differ.
-declare -A package_of=([nghttp]=nghttp2-client [h2load]=nghttp2-client [nghttpd]=nghttp2-server [nghttpx]=nghttp2-proxy)
+declare -A package_of=([testssl]=testssl.sh [nghttp]=nghttp2-client [h2load]=nghttp2-client [nghttpd]=nghttp2-server [nghttpx]=nghttp2-proxy)
 declare -A wanted=()
-for program in nginx haproxy curl wrk nghttp h2load nghttpd nghttpx openssl; do
+for program in nginx haproxy curl wrk nghttp h2load nghttpd nghttpx openssl testssl; do
   lacks "$program" && wanted["${package_of[$program]:-$program}"]=1
 done
 
@@ -83,7 +83,7 @@ for side in client server; do
   if lacks "grpc-go-$side"; then install_go "grpc-go-$side" "google.golang.org/grpc/interop/$side" v1.84.0 latest; fi
 done
 
-for program in envoy nginx haproxy curl wrk nghttp h2load nghttpd nghttpx openssl chromium h2spec h2specd \
+for program in envoy nginx haproxy curl wrk nghttp h2load nghttpd nghttpx openssl testssl go chromium h2spec h2specd \
   grpc-go-client grpc-go-server; do
   if lacks "$program"; then echo "interop: $program is missing"; else echo "interop: $program is here"; fi
 done

@@ -1,5 +1,8 @@
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:tls'
 import t, { type Test } from 'tap'
+import { isKnownGroup } from '../../lib/tls/groups.ts'
 import { type CertificateFolder, certificatesFor } from './certificates.ts'
 import { startEcho } from './echo.ts'
 import { cluster } from './envoy/group.ts'
@@ -155,3 +158,36 @@ t.test('openssl: key exchange in X25519MLKEM768', { skip: withoutMlKem(), timeou
   t.same([hybrid.version, hybrid.group], ['TLSv1.3', 'X25519MLKEM768'])
   await bench.gateway.assertUnharmed(t)
 })
+
+/** The client of OpenSSL 3.5 that is always here: the runtime's own. */
+t.test('openssl: hybrid groups with the client of Node', { skip: withoutHybrids() }, async (t) => {
+  const [origin, certificates] = [await startEcho(t), await certificatesFor(t)]
+  const pair = [await certificates.issue({ subject: 'CN=first', dns: ['first.test'] })]
+  const hybrids = ['X25519MLKEM768', 'SecP256r1MLKEM768', 'SecP384r1MLKEM1024']
+  const gateway = await startGateway(
+    t,
+    [
+      { tls: downstreamTls(pair) },
+      { name: 'quantum', tls: downstreamTls(pair, { tls_params: { ecdh_curves: hybrids } }) },
+    ],
+    [cluster('origin', [origin.port])],
+  )
+  const agreed = async (listener: string, ecdhCurve: string): Promise<string> => {
+    const port = gateway.port(listener)
+    const socket = connect({ host: '127.0.0.1', port, servername: 'first.test', ca: certificates.caPem, ecdhCurve })
+    const ended = await Promise.race([
+      once(socket, 'secureConnect').then(() => (socket.getEphemeralKeyInfo() as { name?: string }).name ?? ''),
+      once(socket, 'error').then(([error]) => (error as { code: string }).code),
+    ]).catch((error: unknown) => (error as { code: string }).code)
+    socket.destroy()
+    return ended
+  }
+  for (const group of hybrids) t.equal(await agreed('quantum', group), group)
+  t.equal(await agreed('ingress', 'X25519MLKEM768:X25519'), 'X25519MLKEM768')
+  t.match(await agreed('quantum', 'X25519:P-256'), /HANDSHAKE_FAILURE/)
+  await gateway.assertUnharmed(t)
+})
+
+function withoutHybrids(): string | false {
+  return isKnownGroup('X25519MLKEM768') ? false : unable('this runtime has no post-quantum groups')
+}

@@ -18,6 +18,8 @@ export const PROGRAMS = [
   'grpc-go-client',
   'grpc-go-server',
   'openssl',
+  'testssl',
+  'go',
   'chromium',
 ] as const
 

@@ -20,6 +20,8 @@ const SUITES: readonly Suite[] = [
   { file: 'http2-proxies.interop.ts', programs: ['nghttpx', 'nghttpd', 'haproxy', 'nginx', 'envoy'] },
   { file: 'grpc-go.interop.ts', programs: ['grpc-go-client', 'grpc-go-server'] },
   { file: 'openssl.interop.ts', programs: ['openssl'] },
+  { file: 'testssl.interop.ts', programs: ['testssl', 'openssl'] },
+  { file: 'go-pq.interop.ts', programs: ['go'] },
   { file: 'chromium.interop.ts', programs: ['chromium'] },
 ]
 

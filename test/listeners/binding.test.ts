@@ -3,8 +3,10 @@ import type { ListenerConfig } from '../../lib/config/listener.ts'
 import { systemClock } from '../../lib/core/clock.ts'
 import { ConfigRefused } from '../../lib/core/errors.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
+import { listenOptions } from '../../lib/runtime/local-binder.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import type { CompiledListener } from '../../listeners/compile.ts'
+import { ConnectionBudget } from '../../listeners/limits.ts'
 import { Listener } from '../../listeners/listener.ts'
 import { socketPath } from '../support/socket-path.ts'
 
@@ -23,7 +25,14 @@ t.test('a socket whose mode cannot be set is closed, and let go of once', async 
     addresses: [address],
     backlog: 5,
   } as unknown as ListenerConfig
-  const deps = { binder, metrics: new MetricsStore(), nextConnectionId: () => 1, wheel: new TimerWheel(systemClock) }
+  const deps = {
+    binder,
+    metrics: new MetricsStore(),
+    nextConnectionId: () => 1,
+    wheel: new TimerWheel(systemClock),
+    log: { debug() {}, info() {}, warn() {}, error() {} },
+    budget: new ConnectionBudget(),
+  }
   const compiled = { config, chains: [] } as unknown as CompiledListener
   const listener = new Listener(compiled, deps)
   await t.rejects(listener.open(), ConfigRefused)
@@ -32,4 +41,11 @@ t.test('a socket whose mode cannot be set is closed, and let go of once', async 
   listener.close()
   t.equal(released, 1)
   t.same(listener.status().addresses, [])
+})
+
+t.test('IPv6 sockets take IPv6 alone unless they are told to take IPv4 as well', async (t) => {
+  const address = { kind: 'ip', host: '::', port: 80 } as const
+  t.match(listenOptions(address, 1), { host: '::', ipv6Only: true })
+  t.match(listenOptions({ ...address, dualStack: true }, 1), { host: '::', ipv6Only: false })
+  t.match(listenOptions({ ...address, host: '0.0.0.0' }, 1), { ipv6Only: false })
 })

@@ -67,6 +67,23 @@ t.test('HTTP/1 that begins like the preface arrives unharmed, at every split', a
   t.equal(gateway.stat('http.test.downstream_cx_http2_total'), 0)
 })
 
+t.test('a client that speaks TLS to a port of plain HTTP is told so by an alert', async (t) => {
+  const { gateway, connect } = await setup(t, { routes: ANSWER })
+  const hello = Buffer.from('160301000501000001ff', 'hex')
+  for (let at = 1; at <= hello.length; at++) {
+    const wire = await connect()
+    await wire.writeSplit(hello, [at])
+    t.equal((await wire.readToEnd()).bytes.toString('hex'), '15030100020228', `cut at ${at}`)
+  }
+  const port = gateway.port()
+  const client = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false })
+  const [error] = (await once(client, 'error')) as [Error & { code: string }]
+  t.match(error.code, /HANDSHAKE_FAILURE/)
+  t.equal(gateway.stat('http.test.downstream_cx_protocol_error'), hello.length + 1)
+  await gateway.until(() => gateway.stat('http.test.downstream_cx_active') === 0, 'the end of all')
+  t.equal((await (await connect()).exchange(get())).status, 200)
+})
+
 t.test('a listener for HTTP/2 alone takes nothing else, one for HTTP/1 no preface', async (t) => {
   const two = await setup(t, { routes: ANSWER, hcm: { codec_type: 'HTTP2' } })
   for (const bytes of [

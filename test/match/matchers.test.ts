@@ -2,19 +2,22 @@ import assert from 'node:assert/strict'
 import { BlockList, isIPv4 } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { type ConnectionInfo, plainConnection } from '../../lib/core/connection.ts'
+import { type ConnectionInfo, ConnectionState, plainConnection } from '../../lib/core/connection.ts'
 import type { Json } from '../../lib/core/errors.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import { noRuntime, type Runtime } from '../../lib/core/metrics.ts'
 import { compileCidrs } from '../../lib/match/cidr.ts'
 import type {
+  FilterStateMatchConfig,
   HeaderMatchConfig,
   MatcherTreeConfig,
+  MatchInputConfig,
   StringMatchConfig,
   ValueMatchConfig,
 } from '../../lib/match/config.ts'
 import { compileCookie } from '../../lib/match/cookie.ts'
+import { compileFilterState } from '../../lib/match/filter-state.ts'
 import { compileFraction } from '../../lib/match/fraction.ts'
 import { compileHeader } from '../../lib/match/header.ts'
 import { barePath, compilePath } from '../../lib/match/path.ts'
@@ -22,6 +25,7 @@ import { compileQueryParameter, queryParameter } from '../../lib/match/query.ts'
 import { compileString } from '../../lib/match/string.ts'
 import { compileMatcherTree, type MatchData } from '../../lib/match/tree.ts'
 import { compileMetadata, compileValue } from '../../lib/match/value.ts'
+import { connection, peer, tlsInfo } from '../support/peers.ts'
 
 const HEAD: RequestHead = { method: 'GET', scheme: 'https', authority: 'a.example', path: '/p?q', protocol: undefined }
 
@@ -357,4 +361,93 @@ t.test('a map of a matcher tree finds exact values and the longest prefix that l
   t.equal(of({ kind: 'destination-port' }, '8443'), 'hit')
   t.equal(of({ kind: 'server-name' }, ''), undefined)
   t.equal(of({ kind: 'request-header', name: 'none' }, ''), undefined)
+})
+
+t.test('a connection alone answers what it knows, and nothing of requests', async (t) => {
+  const certificate = peer({ subject: 'CN=a', uriSans: ['spiffe://a', 'spiffe://b'], dnsSans: ['a.example'] })
+  const known: ConnectionInfo = connection({
+    remotePort: 4711,
+    serverName: 'a.example',
+    transportProtocol: 'tls',
+    applicationProtocols: ['h2', 'http/1.1'],
+    tls: tlsInfo({ peer: certificate }),
+  })
+  const hits = (from: ConnectionInfo, input: MatchInputConfig, value: string): boolean =>
+    compileMatcherTree<string>({ tree: { input, kind: 'exact', map: [[value, { action: 'hit' }]] } })({
+      connection: from,
+      metadata: { get: () => undefined },
+      filterState: { get: (key) => ({ text: 'x', number: 7, object: {} })[key] },
+    }) === 'hit'
+  const plain = connection()
+  for (const [kind, value] of [
+    ['source-ip', '203.0.113.7'],
+    ['source-port', '4711'],
+    ['destination-port', '443'],
+    ['server-name', 'a.example'],
+    ['transport-protocol', 'tls'],
+    ['application-protocol', "'h2','http/1.1'"],
+    ['uri-san', 'spiffe://a,spiffe://b'],
+    ['dns-san', 'a.example'],
+    ['subject', 'CN=a'],
+  ] as const) {
+    t.equal(hits(known, { kind }, value), true, kind)
+    t.equal(hits(known, { kind }, ''), false, kind)
+    if (!kind.startsWith('source-ip') && kind !== 'destination-port') t.equal(hits(plain, { kind }, value), false, kind)
+    if (!kind.endsWith('ip') && !kind.endsWith('port')) t.equal(hits(plain, { kind }, ''), false, `${kind}: no value`)
+  }
+  t.equal(hits(plain, { kind: 'source-type' }, 'local'), false)
+  for (const remoteAddress of ['127.8.9.1', '::1', '192.0.2.1']) {
+    t.equal(hits({ ...plain, remoteAddress }, { kind: 'source-type' }, 'local'), true, remoteAddress)
+  }
+  const tunnel = (remoteAddress: string, localAddress = ''): ConnectionInfo => ({
+    ...plain,
+    kind: 'internal',
+    remoteAddress,
+    localAddress,
+  })
+  const local = (from: ConnectionInfo): boolean => hits(from, { kind: 'source-type' }, 'local')
+  t.equal(local(tunnel('203.0.113.7')), false, 'the client of a tunnel is where its address says')
+  t.equal(local(tunnel('127.0.0.1')), true)
+  t.equal(local(tunnel('')), false, 'nobody knows')
+  t.equal(local({ ...plain, kind: 'pipe', remoteAddress: '' }), true)
+  for (const kind of ['source-port', 'destination-port'] as const) {
+    t.equal(hits({ ...plain, kind: 'pipe', localPort: 0, remotePort: 0 }, { kind }, '0'), false, 'a path has no port')
+  }
+  t.equal(hits(plain, { kind: 'filter-state', key: 'text' }, 'x'), true)
+  t.equal(hits(plain, { kind: 'filter-state', key: 'number' }, '7'), true)
+  t.equal(hits(plain, { kind: 'filter-state', key: 'object' }, '{}'), false)
+  t.equal(hits(plain, { kind: 'filter-state', key: 'none' }, ''), false)
+  const tunnelled = { ...plain, state: new ConnectionState(1, certificate) }
+  t.equal(hits(tunnelled, { kind: 'subject' }, 'CN=a'), true, 'the identity of the tunnel around it')
+  for (const input of [
+    { kind: 'request-header', name: ':path' },
+    { kind: 'query-parameter', name: 'a' },
+    { kind: 'response-header', name: 'a' },
+    { kind: 'response-status' },
+  ] as const) {
+    t.equal(hits(known, input, ''), false, input.kind)
+  }
+})
+
+t.test('filter state is matched as text or as an address, and only where it is there', async (t) => {
+  const match = (config: FilterStateMatchConfig, value: unknown): boolean =>
+    compileFilterState(config)({ get: (key) => (key === 'k' ? value : undefined) })
+  const text: FilterStateMatchConfig = { key: 'k', string: string('prefix', 'a') }
+  t.equal(match(text, 'ab'), true)
+  t.equal(match(text, 'b'), false)
+  t.equal(match(text, undefined), false)
+  t.equal(match({ ...text, key: 'other' }, 'ab'), false)
+  const ranges = [{ address: '10.0.0.0', prefixLength: 8 }]
+  t.equal(match({ key: 'k', ranges }, '10.1.1.1'), true)
+  t.equal(match({ key: 'k', ranges }, '::ffff:10.1.1.1'), true)
+  t.equal(match({ key: 'k', ranges }, 'no address'), false)
+  t.equal(match({ key: 'k', ranges, invert: true }, '11.1.1.1'), true)
+  t.equal(match({ key: 'k', ranges, invert: true }, undefined), false)
+  t.equal(match({ key: 'k', ranges, invert: true }, 'no address'), false, 'what is no address is outside of nothing')
+  t.equal(match({ key: 'k', ranges, invert: true }, ''), false)
+  t.equal(match({ key: 'k', ranges }, '10.1.1.1:80'), true, 'addresses of connections come with their ports')
+  t.equal(match({ key: 'k', ranges, invert: true }, '10.1.1.1:80'), false)
+  t.equal(match({ key: 'k', ranges }, '[::ffff:10.1.1.1]:80'), true)
+  t.equal(match({ key: 'k', ranges, invert: true }, '[2001:db8::1]:80'), true)
+  t.equal(match({ key: 'k', ranges, invert: true }, '2001:db8::1'), true)
 })

@@ -34,6 +34,7 @@ function request(path: string, raw: string[] = [], method = 'GET', protocol?: st
     request: new Headers(raw),
     connection: CONNECTION,
     metadata: METADATA,
+    filterState: { get: () => undefined },
     info: { internal: false, clientAddress: '' },
     random: 0.5,
   }

@@ -16,6 +16,7 @@ import { compileRouteTable, type RouteTable, routeTableSteps } from '../../lib/r
 import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import { VirtualHosts } from '../../lib/router/virtual-hosts.ts'
 import { compileHeaderEdits } from '../../lib/telemetry/header-edits.ts'
+import { peer, tlsInfo } from '../support/peers.ts'
 
 /** `%REQ(name)%` only; the real formatter is lib/telemetry. */
 function compileFormat(text: string, missing: string): (s: HttpStream) => string {
@@ -42,17 +43,23 @@ interface Asked {
   readonly random?: number
   readonly internal?: boolean
   readonly metadata?: Record<string, Json>
-  readonly certificate?: boolean
+  readonly certificate?: boolean | 'unverified'
+  readonly state?: Record<string, unknown>
 }
 
 /** As much of an exchange as routes look at. */
 function stream(asked: Asked = {}): HttpStream {
   const { path = '/', authority = 'a.example', raw = [], scheme = 'http', method = 'GET' } = asked
-  const peer = { subject: '', uriSans: [], dnsSans: [], sha256: '' }
+  const { certificate } = asked
+  const tls =
+    certificate === undefined
+      ? undefined
+      : tlsInfo({ peerUnverified: certificate === 'unverified', peer: certificate === true ? peer() : undefined })
   return {
     head: { method, scheme, authority, path, protocol: undefined },
     request: new Headers(raw),
-    connection: { tls: asked.certificate === undefined ? undefined : { peer: asked.certificate ? peer : undefined } },
+    connection: { tls },
+    filterState: { get: (key: string) => asked.state?.[key] },
     metadata: { get: (ns: string) => asked.metadata?.[ns], merge: () => undefined },
     info: { internal: asked.internal ?? false, clientAddress: '' },
     random: asked.random ?? 0.5,
@@ -189,6 +196,7 @@ t.test('every criterion of a route must hold', async (t) => {
     grpc: true,
     fraction: { numerator: 50, denominator: 100 },
     metadata: [{ namespace: 'n', path: ['k'], value: { kind: 'bool', value: true } }],
+    filterState: [{ key: 's', string: { kind: 'prefix', value: 'v' } }],
     tls: { presented: true, validated: true },
   }
   const good = {
@@ -198,7 +206,8 @@ t.test('every criterion of a route must hold', async (t) => {
     random: 0.49,
     metadata: { n: { k: true } },
     certificate: true,
-  }
+    state: { s: 'value' },
+  } satisfies Asked
   const routes = compile(table([host([route('strict', forward('c'), { match }), route('rest')])]))
   const name = (more: Partial<Asked>): string | undefined => routes.match(stream({ ...good, ...more }))?.name
   const without = (field: string, value: string): string[] => good.raw.with(good.raw.indexOf(field) + 1, value)
@@ -214,6 +223,9 @@ t.test('every criterion of a route must hold', async (t) => {
   t.equal(name({ random: 0.5 }), 'rest')
   t.equal(name({ metadata: { n: { k: false } } }), 'rest')
   t.equal(name({ certificate: false }), 'rest')
+  t.equal(name({ certificate: 'unverified' }), 'rest')
+  t.equal(name({ state: { s: 'other' } }), 'rest')
+  t.equal(name({ state: {} }), 'rest')
 })
 
 t.test('a cluster comes from the route, a header, or the draw', async (t) => {
@@ -592,4 +604,21 @@ t.test('an upgrade is allowed by the route where it speaks of it, else by the co
   t.equal(upgradeAllowed('connect', manager, [{ type: 'connect', enabled: true }]), true)
   t.equal(upgradeAllowed('h2c', manager, []), false)
   t.equal(upgradeAllowed('websocket', [], [{ type: 'other', enabled: true }]), false)
+})
+
+t.test('a certificate that is shown and one that is verified are two questions', async (t) => {
+  const routes = compile(
+    table([
+      host([
+        route('verified', forward('c'), { match: { ...ANY, tls: { validated: true } } }),
+        route('shown', forward('c'), { match: { ...ANY, tls: { presented: true } } }),
+        route('none', forward('c'), { match: { ...ANY, tls: { presented: false, validated: false } } }),
+      ]),
+    ]),
+  )
+  const name = (certificate?: Asked['certificate']): string | undefined => routes.match(stream({ certificate }))?.name
+  t.equal(name(true), 'verified')
+  t.equal(name('unverified'), 'shown')
+  t.equal(name(false), 'none')
+  t.equal(name(), 'none')
 })

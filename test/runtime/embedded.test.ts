@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { GatewayConfig } from '../../lib/config/model.ts'
 import { systemClock } from '../../lib/core/clock.ts'
 import { EmbeddedPanel } from '../../lib/runtime/embedded.ts'
 import type { Engine } from '../../lib/runtime/engine.ts'
@@ -43,6 +44,30 @@ t.test('an embedded gateway goes from INITIALIZING to LIVE, and says no when tol
   t.strictSame(calls, [['drain', 7]], 'drained once')
 })
 
+t.test('listeners that were drained on request do not come back; a stronger wish takes over', async (t) => {
+  const calls: unknown[] = []
+  const panel = panelOf(calls)
+  const listeners = ['inbound', 'outbound', undefined].map((trafficDirection) => ({ trafficDirection }))
+  const config = { ...configuration({}), listeners } as unknown as GatewayConfig
+  const left = (): unknown[] => panel.without(config).listeners.map((listener) => listener.trafficDirection)
+  panel.applied(config)
+  t.equal(panel.without(config), config)
+  panel.drainListeners({ inboundOnly: true, graceful: true, skipExit: false })
+  t.equal(panel.state(), 'LIVE', 'other listeners go on')
+  t.equal(left().length, 3, 'until the drain time is over')
+  await new Promise(setImmediate)
+  t.strictSame(left(), ['outbound', undefined])
+  panel.drainListeners({ inboundOnly: true, graceful: true, skipExit: true })
+  t.equal(calls.length, 1, 'nothing more than before')
+  panel.drainListeners({ inboundOnly: false, graceful: true, skipExit: true })
+  t.equal(panel.state(), 'DRAINING')
+  await new Promise(setImmediate)
+  t.equal(left().length, 3, 'told to go, not closed')
+  panel.drainListeners()
+  t.strictSame(left(), [])
+  t.equal(calls.length, 3)
+})
+
 t.test('an embedded gateway passes on what admin asks for', async (t) => {
   const calls: unknown[] = []
   const panel = panelOf(calls)
@@ -53,7 +78,11 @@ t.test('an embedded gateway passes on what admin asks for', async (t) => {
   panel.quit()
   t.strictSame(calls, [['level', 'debug'], 'reopen', 'quit'])
   const stats = await panel.stats()
-  t.strictSame(stats.counters, [['a', 1]])
+  t.strictSame(stats.counters, [
+    ['a', 1],
+    ['server.file_reload_rejected', 0],
+    ['server.file_reload_success', 0],
+  ])
   t.match(
     new Map(stats.gauges),
     new Map([

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import http from 'node:http'
 import net from 'node:net'
@@ -37,7 +37,7 @@ const log: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
 async function start(
   t: Test,
-  options: { workers?: number; config?: GatewayConfig | string; drainTimeMs?: number } = {},
+  options: { workers?: number; config?: GatewayConfig | string; drainTimeMs?: number; watched?: boolean } = {},
 ): Promise<Running> {
   const dir = mkdtempSync(`${tmpdir()}/hg-`)
   const config = options.config ?? configuration({ ingress: loopback() })
@@ -48,7 +48,12 @@ async function start(
     workerEntry: fileURLToPath(new URL('./fixtures/fake-worker.ts', import.meta.url)),
     workers: options.workers ?? 1,
     drainTimeMs: options.drainTimeMs ?? 10_000,
-    settings: { config: `${dir}/config`, port: `${dir}/port`, report: `${dir}/report` },
+    settings: {
+      config: `${dir}/config`,
+      port: `${dir}/port`,
+      report: `${dir}/report`,
+      watched: options.watched ?? false,
+    },
     clock: systemClock,
     log,
     ready: ready.resolve,
@@ -261,6 +266,36 @@ t.test('control may die: workers go on, and the next control takes over what the
     replies.every((r) => r.routes === 5000),
     'a new worker gets that configuration from it',
   )
+})
+
+t.test('files that change are read anew by all workers; what is refused changes nothing', async (t) => {
+  const g = await serving(await start(t, { workers: 2, watched: true }))
+  const use = (text: string): void => {
+    writeFileSync(`${g.dir}/next`, text)
+    renameSync(`${g.dir}/next`, `${g.dir}/config`)
+  }
+  const counter = async (name: string): Promise<number> => (await g.stats()).get(`server.file_reload_${name}`) ?? -1
+  use(JSON.stringify(configuration({ ingress: loopback() }, 3)))
+  await until(
+    async () => new Set([(await g.get()).routes, (await g.get()).routes, (await g.get()).routes]),
+    (routes) => routes.size === 1 && routes.has(3),
+  )
+  t.equal(await counter('success'), 1)
+  use('refused')
+  await until(
+    () => counter('rejected'),
+    (rejected) => rejected === 1,
+  )
+  t.equal((await g.get()).routes, 3)
+  // An address that no worker can have.
+  use(JSON.stringify(configuration({ ingress: { kind: 'ip', host: '192.0.2.1', port: 1 } }, 5)))
+  await until(
+    () => counter('rejected'),
+    (rejected) => rejected === 2,
+  )
+  t.equal((await g.get()).routes, 3)
+  const config = (await g.panel('configuration')) as { config: GatewayConfig }
+  t.same(config.config.listeners[0].addresses, [loopback()], 'what is shown is what runs')
 })
 
 t.test('log level, health and reopened logs reach every worker, also those that start later', async (t) => {

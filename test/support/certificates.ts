@@ -25,6 +25,12 @@ export interface LeafOptions {
   readonly toDays?: number
   /** Bits of an RSA key. */
   readonly bits?: number
+  /** Somebody else's, for a request of theirs; `key` of the answer is then of no use. */
+  readonly publicKey?: x509.PublicKey
+  /** Extended key usages, dotted; the default is none, which is any. */
+  readonly usages?: readonly string[]
+  /** Besides those that the other options make. */
+  readonly extensions?: readonly x509.Extension[]
 }
 
 const DAY_MS = 86_400_000
@@ -138,22 +144,35 @@ export class Authority {
     ]
     const certificate = await x509.X509CertificateGenerator.create({
       ...Authority.#fields(options.subject ?? 'CN=leaf', this.#name, keys, this.#keys),
+      ...(options.publicKey && { publicKey: options.publicKey }),
       notBefore: new Date(Date.now() + (options.fromDays ?? -1) * DAY_MS),
       notAfter: new Date(Date.now() + (options.toDays ?? 30) * DAY_MS),
       extensions: [
         new x509.BasicConstraintsExtension(false, undefined, true),
         ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)]),
+        ...(options.usages === undefined ? [] : [new x509.ExtendedKeyUsageExtension([...options.usages])]),
+        ...(options.extensions ?? []),
       ],
     })
     return { chain: certificatePem(certificate) + this.#between, key: await keyPem(keys), certificate, keys }
   }
 
+  /** The authority's own key. */
+  keyPem(): Promise<string> {
+    return keyPem(this.#keys)
+  }
+
   /** A revocation list of these certificates, PEM as OpenSSL wants it. */
-  async revoke(...revoked: readonly Issued[]): Promise<string> {
+  revoke(...revoked: readonly Issued[]): Promise<string> {
+    return this.list(revoked)
+  }
+
+  /** The same, from and until a day of its own: days from now. */
+  async list(revoked: readonly Issued[], fromDays = -1, untilDays = 30): Promise<string> {
     const list = await x509.X509CrlGenerator.create({
       issuer: this.#name,
-      thisUpdate: new Date(Date.now() - DAY_MS),
-      nextUpdate: new Date(Date.now() + 30 * DAY_MS),
+      thisUpdate: new Date(Date.now() + fromDays * DAY_MS),
+      nextUpdate: new Date(Date.now() + untilDays * DAY_MS),
       entries: revoked.map(({ certificate }) => ({
         serialNumber: certificate.serialNumber,
         revocationDate: new Date(Date.now() - DAY_MS / 2),

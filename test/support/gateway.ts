@@ -29,6 +29,8 @@ export interface GatewayOptions {
   readonly listenerFilters?: readonly AnyListenerFilterFactory[]
   /** Last touch on what was loaded: settings that the Envoy dialect has no field for. */
   readonly adjust?: (config: GatewayConfig) => GatewayConfig
+  /** False: the gateway fails its health checks. */
+  readonly serving?: () => boolean
   /** An access log of that bootstrap, read by `lines` and `line`. */
   readonly logPath?: string
 }
@@ -85,6 +87,7 @@ export class TestGateway {
       clock: options.clock ?? systemClock,
       log: { debug() {}, info() {}, warn: complain, error: complain, setLevel() {} },
       random: options.random ?? (() => 0),
+      serving: options.serving,
     })
   }
 

@@ -98,6 +98,12 @@ export class Ledger {
     this.#account(seq).excused = true
   }
 
+  /** It never left the client, which knows that and may send it again: as if it had not been. Throws where an origin has seen it. */
+  withdraw(seq: string): void {
+    if (this.#account(seq).seen.length > 0) throw new Error(`${seq} was withdrawn, but an origin has seen it`)
+    this.#accounts.delete(seq)
+  }
+
   /** The origin has seen it. */
   delivered(
     seq: string | undefined,

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { ConnectionState, type TlsInfo } from '../../lib/core/connection.ts'
 import type { Json } from '../../lib/core/errors.ts'
 import { ABSENT_COMMANDS, REFUSED_COMMANDS } from '../../lib/telemetry/format/absent.ts'
 import { findCommand } from '../../lib/telemetry/format/commands.ts'
@@ -16,6 +17,7 @@ import {
   renderCommandTable,
 } from '../../lib/telemetry/format.ts'
 import { TestClock } from '../support/clock.ts'
+import { peer, tlsInfo } from '../support/peers.ts'
 import { SAMPLE_ID, SAMPLE_WALL_MS, sampleStream } from './sample-stream.ts'
 
 const clock = new TestClock(2_000, Date.UTC(2025, 11, 31, 23, 59, 59, 5))
@@ -98,9 +100,9 @@ const EXPECTED: readonly (readonly [operator: string, text: string, json?: Json]
   ['DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT', '2001:db8::1:2'],
   ['DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(64)', '2001:db8::/64'],
   ['DOWNSTREAM_LOCAL_PORT', '8443', 8443],
-  ['DOWNSTREAM_DIRECT_LOCAL_ADDRESS', '[2001:db8::1:2]:8443'],
-  ['DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT', '2001:db8::1:2'],
-  ['DOWNSTREAM_DIRECT_LOCAL_PORT', '8443', 8443],
+  ['DOWNSTREAM_DIRECT_LOCAL_ADDRESS', '10.0.0.1:10443'],
+  ['DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT', '10.0.0.1'],
+  ['DOWNSTREAM_DIRECT_LOCAL_PORT', '10443', 10_443],
   ['UPSTREAM_REMOTE_ADDRESS', '10.2.0.9:8080'],
   ['UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT', '10.2.0.9'],
   ['UPSTREAM_REMOTE_PORT', '8080', 8080],
@@ -112,6 +114,7 @@ const EXPECTED: readonly (readonly [operator: string, text: string, json?: Json]
   ['UPSTREAM_HOST_NAME_WITHOUT_PORT', 'web-1.internal'],
   ['UPSTREAM_CLUSTER', 'web'],
   ['UPSTREAM_CLUSTER_RAW', 'web'],
+  ['DOWNSTREAM_TRANSPORT_FAILURE_REASON', 'certificate_expired'],
   ['UPSTREAM_TRANSPORT_FAILURE_REASON', 'connect_ECONNREFUSED'],
 
   ['REQ(User-Agent)', 'curl/8.5.0'],
@@ -165,17 +168,58 @@ const EXPECTED: readonly (readonly [operator: string, text: string, json?: Json]
   ['DOWNSTREAM_TLS_VERSION', 'TLSv1.3'],
   ['DOWNSTREAM_TLS_CIPHER', 'TLS_AES_128_GCM_SHA256'],
   ['DOWNSTREAM_TLS_GROUP', 'X25519MLKEM768'],
+  ['DOWNSTREAM_TLS_SESSION_ID', 'd5'.repeat(32)],
   ['DOWNSTREAM_PEER_SUBJECT', 'CN=client'],
+  ['DOWNSTREAM_PEER_ISSUER', 'CN=Client CA,O=Example'],
   ['DOWNSTREAM_PEER_URI_SAN', 'spiffe://td/ns/a,spiffe://td/ns/b'],
   ['DOWNSTREAM_PEER_DNS_SAN', 'client.example'],
+  ['DOWNSTREAM_PEER_IP_SAN', '192.0.2.7'],
+  ['DOWNSTREAM_PEER_EMAIL_SAN', 'a@client.example,b@client.example'],
+  ['DOWNSTREAM_PEER_CERT', '-----BEGIN%20CERTIFICATE-----%0AMA%3D%3D%0A-----END%20CERTIFICATE-----%0A'],
+  ['DOWNSTREAM_PEER_CERT_V_START', '2024-01-01T00:00:00.000Z'],
+  ['DOWNSTREAM_PEER_CERT_V_END', '2025-01-01T00:00:00.000Z'],
+  ['DOWNSTREAM_PEER_CERT_V_END(%b %e %H:%M:%S %Y)', 'Jan  1 00:00:00 2025'],
+  ['DOWNSTREAM_PEER_SERIAL', '1f'],
   ['DOWNSTREAM_PEER_FINGERPRINT_256', 'ab'.repeat(32)],
+  ['DOWNSTREAM_PEER_FINGERPRINT_1', 'cd'.repeat(20)],
+  [
+    'DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256',
+    'b988176b4b1959f90d965898ec1652c7048e4875471a69a26d6e9420ae76d0a6,623edf08df0b84a4c7941346229730e6fdbd1d7091f5b91aef03cdb8463328d6',
+  ],
+  [
+    'DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1',
+    '43f6d716217159247cde7b17fa272c244d88b275,63042baae610a0e1276e21cbda5bf10981b114da',
+  ],
+  ['DOWNSTREAM_PEER_CHAIN_SERIALS', '1f,abc'],
+  ['DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256', '623edf08df0b84a4c7941346229730e6fdbd1d7091f5b91aef03cdb8463328d6'],
+  ['DOWNSTREAM_PEER_ISSUER_SERIAL', 'abc'],
+  ['DOWNSTREAM_LOCAL_SUBJECT', 'CN=shop'],
+  ['DOWNSTREAM_LOCAL_URI_SAN', 'spiffe://td/shop'],
+  ['DOWNSTREAM_LOCAL_DNS_SAN', 'shop.example,*.shop.example'],
+  ['UPSTREAM_TLS_VERSION', 'TLSv1.2'],
+  ['UPSTREAM_TLS_CIPHER', 'ECDHE-RSA-AES128-GCM-SHA256'],
+  ['UPSTREAM_TLS_GROUP', 'X25519'],
+  ['UPSTREAM_TLS_SESSION_ID', 'e6'.repeat(32)],
+  ['UPSTREAM_SERVER_NAME', 'web.internal'],
+  ['UPSTREAM_PEER_SUBJECT', 'CN=web'],
+  ['UPSTREAM_PEER_ISSUER', 'CN=Server CA'],
+  ['UPSTREAM_PEER_URI_SAN', 'spiffe://td/web'],
+  ['UPSTREAM_PEER_DNS_SAN', 'web.internal,web-1.internal'],
+  ['UPSTREAM_PEER_IP_SAN', '10.2.0.9,2001:db8::9'],
+  ['UPSTREAM_PEER_CERT', '-----BEGIN%20CERTIFICATE-----%0AMA%3D%3D%0A-----END%20CERTIFICATE-----%0A'],
+  ['UPSTREAM_PEER_CERT_V_START', '2024-01-01T00:00:00.000Z'],
+  ['UPSTREAM_PEER_CERT_V_END(%s)', '1735689600'],
+  ['UPSTREAM_LOCAL_URI_SAN', 'spiffe://td/gate'],
+  ['UPSTREAM_LOCAL_DNS_SAN', 'gate.internal'],
+  ['TLS_JA3_FINGERPRINT', 'aa'.repeat(16)],
+  ['TLS_JA4_FINGERPRINT', 't13d1516h2_8daaf6152771_e5627efa2ab1'],
 
   ['HOSTNAME', 'gw-1'],
   ['ENVIRONMENT(ZONE)', 'eu-1a'],
   ['ENVIRONMENT(ZONE):2', 'eu'],
   ['ENVIRONMENT(OTHER)', '-'],
   [
-    'COALESCE({"operators": ["UPSTREAM_SERVER_NAME", {"command": "REQ", "param": "x-none"}, "ROUTE_NAME"]})',
+    'COALESCE({"operators": ["VIRTUAL_CLUSTER_NAME", {"command": "REQ", "param": "x-none"}, "ROUTE_NAME"]})',
     'checkout',
   ],
   ['COALESCE({"operators": [{"command": "REQ", "param": "user-agent", "max_length": 3}]}):2', 'cu'],
@@ -192,8 +236,21 @@ t.test('every command gives its text and its JSON value', async (t) => {
   t.not(line('%UNIQUE_ID%'), uuid)
 })
 
+t.test('an endpoint that is an internal listener has an id', async (t) => {
+  const id = (upstreamHost: string, upstreamConnectionId = 1): string =>
+    line('%UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID%', sampleStream({ info: { upstreamHost, upstreamConnectionId } }))
+  t.equal(id('envoy://inner/10.0.0.1:80'), '10.0.0.1:80')
+  t.equal(id('envoy://inner/'), '-')
+  t.equal(id('10.0.0.1:80'), '-')
+  t.equal(id('envoy://inner/x', 0), '-', 'not connected')
+})
+
 t.test('the table lists exactly the commands that compile and have a value', async (t) => {
-  const written = new Set(['UNIQUE_ID', ...EXPECTED.map(([operator]) => operator.split('(')[0].split(':')[0])])
+  const written = new Set([
+    'UNIQUE_ID',
+    'UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID',
+    ...EXPECTED.map(([operator]) => operator.split('(')[0].split(':')[0]),
+  ])
   const listed = new Set(FORMAT_COMMANDS.flatMap((c) => (c.alias === undefined ? [c.name] : [c.name, c.alias])))
   t.same(
     [...listed].filter((name) => !written.has(name)),
@@ -237,8 +294,9 @@ t.test('an exchange in which nothing happened gives the missing text, and zero w
     path: '/',
     metadata: {},
     filterState: {},
-    connection: { tls: undefined, filterChainName: '' },
+    connection: { tls: undefined, serverName: undefined, ja3: undefined, ja4: undefined, filterChainName: '' },
     info: {
+      upstreamTls: undefined,
       requestEndMs: 0,
       upstreamFirstSentMs: 0,
       upstreamLastSentMs: 0,
@@ -250,6 +308,7 @@ t.test('an exchange in which nothing happened gives the missing text, and zero w
       details: '',
       connectionTerminationDetails: '',
       upstreamTransportFailure: '',
+      downstreamTransportFailure: '',
       upstreamHost: '',
       upstreamHostName: '',
       upstreamLocalAddress: '',
@@ -279,7 +338,10 @@ t.test('an exchange in which nothing happened gives the missing text, and zero w
     'UPSTREAM_HOST_NAME UPSTREAM_HOST_NAME_WITHOUT_PORT UPSTREAM_CLUSTER UPSTREAM_TRANSPORT_FAILURE_REASON ' +
     'REQ(user-agent) RESP(server) RESP(:status) TRAILER(x) QUERY_PARAM(a) QUERY_PARAMS REQUESTED_SERVER_NAME TRACE_ID ' +
     'DYNAMIC_METADATA(com.test) FILTER_STATE(text) FILTER_STATE(text:PLAIN) DOWNSTREAM_TLS_VERSION ' +
-    'DOWNSTREAM_PEER_SUBJECT COMMON_DURATION(DS_RX_BEG:DS_RX_END)'
+    'DOWNSTREAM_PEER_SUBJECT DOWNSTREAM_PEER_CERT DOWNSTREAM_PEER_CERT_V_START DOWNSTREAM_PEER_CHAIN_SERIALS ' +
+    'DOWNSTREAM_TLS_SESSION_ID DOWNSTREAM_LOCAL_SUBJECT UPSTREAM_TLS_VERSION UPSTREAM_SERVER_NAME UPSTREAM_PEER_ISSUER ' +
+    'UPSTREAM_PEER_CERT_V_END UPSTREAM_LOCAL_URI_SAN TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT ' +
+    'COMMON_DURATION(DS_RX_BEG:DS_RX_END)'
   for (const operator of missing.split(' ')) {
     t.equal(line(`%${operator}%`, nothing), '-', operator)
     t.equal(compileFormat(`[%${operator}%]`, { missing: '' })(nothing), '[]', `${operator} in a header`)
@@ -288,6 +350,24 @@ t.test('an exchange in which nothing happened gives the missing text, and zero w
   }
   // Envoy prints a dash for no flags wherever it stands.
   t.equal(compileFormat('%RESPONSE_FLAGS%', { missing: '' })(nothing), '-')
+})
+
+t.test('a certificate that was not verified, or that has no such name, says nothing', async (t) => {
+  const of = (tls: TlsInfo): string =>
+    line(
+      '%DOWNSTREAM_PEER_SUBJECT% %DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_PEER_FINGERPRINT_256% %DOWNSTREAM_TLS_VERSION%',
+      sampleStream({ connection: { tls } }),
+    )
+  t.equal(of(tlsInfo({ peerUnverified: true })), '- - - TLSv1.3')
+  t.equal(of(tlsInfo({ peer: peer({ subject: '' }) })), `- - ${'ab'.repeat(32)} TLSv1.3`)
+  // The identity of the tunnel that a connection came in stands for its own.
+  const state = new ConnectionState(1, peer({ subject: 'CN=workload', uriSans: ['spiffe://td/w'] }))
+  const tunnelled = sampleStream({ connection: { tls: undefined, state } })
+  t.equal(line('%DOWNSTREAM_PEER_SUBJECT% %DOWNSTREAM_PEER_URI_SAN%', tunnelled), 'CN=workload spiffe://td/w')
+  const broken = tlsInfo({ peer: peer({ chainPem: '-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n' }) })
+  t.equal(line('%DOWNSTREAM_PEER_CHAIN_SERIALS%', sampleStream({ connection: { tls: broken } })), '-')
+  const line2 = tlsInfo({ peer: peer({ subject: 'CN=a\nb' }) })
+  t.equal(line('%DOWNSTREAM_PEER_SUBJECT%', sampleStream({ connection: { tls: line2 } })), 'CN=a\\nb')
 })
 
 t.test('a gRPC status comes from trailers, headers, or the HTTP status, and only for gRPC requests', async (t) => {

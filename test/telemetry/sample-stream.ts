@@ -4,6 +4,7 @@ import { flagBit } from '../../lib/core/failure.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
 import type { LogStream } from '../../lib/telemetry/format.ts'
+import { peer, tlsInfo } from '../support/peers.ts'
 
 /** What tests change of the sample. */
 export interface SampleOptions {
@@ -23,6 +24,27 @@ export interface SampleOptions {
 /** 2024-02-03 04:05:06.789 UTC, a Saturday. */
 export const SAMPLE_WALL_MS = Date.UTC(2024, 1, 3, 4, 5, 6, 789)
 export const SAMPLE_ID = '7fffffff-1111-4222-8333-444444444444'
+
+/** A leaf (serial 1f) and its authority (serial 0abc), as openssl made them. */
+const SAMPLE_CHAIN = `-----BEGIN CERTIFICATE-----
+MIIBBzCBrgIBHzAKBggqhkjOPQQDAjANMQswCQYDVQQDDAJDQTAgFw0yNjExMjEw
+NzAxMjhaGA8yMTI2MTAyODA3MDEyOFowETEPMA0GA1UEAwwGY2xpZW50MFkwEwYH
+KoZIzj0CAQYIKoZIzj0DAQcDQgAE16Iw0fslJQENz0ppdK4Sj3s8hUVfuBOuwYPW
+Y/c03/yopH00JtRpydIuH4EnpKOsNCLBJsdTocUpIOcUhqqP3zAKBggqhkjOPQQD
+AgNIADBFAiEAv63g3eI1bg/D2JPKZms/b3NQITJuBRDPl/NlCZgSUIsCIHyjxcNC
+KGa5+qvAD5AkkdFnBKKVkje4u/sc1Sge6X8k
+-----END CERTIFICATE-----
+-----BEGIN CERTIFICATE-----
+MIIBXzCCAQWgAwIBAgICCrwwCgYIKoZIzj0EAwIwDTELMAkGA1UEAwwCQ0EwIBcN
+MjYxMTIxMDcwMTI3WhgPMjEyNjEwMjgwNzAxMjdaMA0xCzAJBgNVBAMMAkNBMFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEYCnwgjpY3ex98+WBzWDwaOcTxg8ahd6+
+NalUsQ0qn3MCvGP6HrKQdpVMMYGnknERMa5PmZvcsqIAxCvHNEl6H6NTMFEwHQYD
+VR0OBBYEFHbPjQmk7QsByPBMW+Gvj8TdIFL/MB8GA1UdIwQYMBaAFHbPjQmk7QsB
+yPBMW+Gvj8TdIFL/MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIg
+T+BPXK18mwXqahszF0isx2C7Yr5HS305skCdcD1IkZUCIQCl05+5FsbnZ/i8sqE1
+Zm8k9jcC8KrGdK2W9R95rSqKeQ==
+-----END CERTIFICATE-----
+`
 
 const REQUEST = [
   ['user-agent', 'curl/8.5.0'],
@@ -106,19 +128,26 @@ function connection(changes: Partial<ConnectionInfo> = {}): ConnectionInfo {
     directRemoteAddress: '10.1.10.23',
     directRemotePort: 40_000,
     filterChainName: 'tls-chain',
-    tls: {
-      version: 'TLSv1.3',
-      cipher: 'TLS_AES_128_GCM_SHA256',
-      group: 'X25519MLKEM768',
+    directLocalAddress: '10.0.0.1',
+    directLocalPort: 10_443,
+    serverName: 'shop.example',
+    ja3: 'aa'.repeat(16),
+    ja4: 't13d1516h2_8daaf6152771_e5627efa2ab1',
+    tls: tlsInfo({
       serverName: 'shop.example',
       alpn: 'http/1.1',
-      peer: {
+      sessionId: 'd5'.repeat(32),
+      peer: peer({
         subject: 'CN=client',
+        issuer: 'CN=Client CA,O=Example',
         uriSans: ['spiffe://td/ns/a', 'spiffe://td/ns/b'],
         dnsSans: ['client.example'],
-        sha256: 'ab'.repeat(32),
-      },
-    },
+        emailSans: ['a@client.example', 'b@client.example'],
+        ipSans: ['192.0.2.7'],
+        chainPem: SAMPLE_CHAIN,
+      }),
+      local: { subject: 'CN=shop', uriSans: ['spiffe://td/shop'], dnsSans: ['shop.example', '*.shop.example'] },
+    }),
     ...changes,
   }
 }
@@ -145,6 +174,7 @@ function info(changes: Partial<StreamInfo> = {}): StreamInfo {
     details: 'upstream reset before response',
     connectionTerminationDetails: 'idle timeout',
     upstreamTransportFailure: 'connect ECONNREFUSED',
+    downstreamTransportFailure: 'certificate expired',
     upstreamHost: '10.2.0.9:8080',
     upstreamHostName: 'web-1.internal:8080',
     upstreamLocalAddress: '[::1]:33000',
@@ -155,6 +185,21 @@ function info(changes: Partial<StreamInfo> = {}): StreamInfo {
     virtualHostName: 'shop',
     clientAddress: '203.0.113.9',
     requestId: SAMPLE_ID,
+    upstreamTls: tlsInfo({
+      version: 'TLSv1.2',
+      cipher: 'ECDHE-RSA-AES128-GCM-SHA256',
+      group: 'X25519',
+      serverName: 'web.internal',
+      sessionId: 'e6'.repeat(32),
+      peer: peer({
+        subject: 'CN=web',
+        issuer: 'CN=Server CA',
+        uriSans: ['spiffe://td/web'],
+        dnsSans: ['web.internal', 'web-1.internal'],
+        ipSans: ['10.2.0.9', '2001:db8::9'],
+      }),
+      local: { subject: 'CN=gate', uriSans: ['spiffe://td/gate'], dnsSans: ['gate.internal'] },
+    }),
     ...changes,
   } satisfies Partial<StreamInfo>)
 }

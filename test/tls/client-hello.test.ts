@@ -2,6 +2,7 @@ import t from 'tap'
 import { type ClientHello, ClientHelloReader, type HelloStatus, plainServerName } from '../../lib/tls/client-hello.ts'
 import { fuzz } from '../support/fuzz.ts'
 import { cut, sameHoweverSplit } from '../support/splits.ts'
+import { alpn, clientHello, extension, sized, sni } from './hellos.ts'
 import { recordHello } from './rig.ts'
 
 function read(pieces: readonly Uint8Array[], limit?: number): { status: HelloStatus; hello: ClientHello | undefined } {
@@ -10,45 +11,9 @@ function read(pieces: readonly Uint8Array[], limit?: number): { status: HelloSta
   return { status: reader.status, hello: reader.hello }
 }
 
-function u16(value: number): Buffer {
-  return Buffer.from([value >> 8, value & 255])
-}
-
-function sized(bytes: Buffer): Buffer {
-  return Buffer.concat([u16(bytes.length), bytes])
-}
-
-function extension(type: number, body: Buffer): Buffer {
-  return Buffer.concat([u16(type), sized(body)])
-}
-
-function sni(name: string): Buffer {
-  return extension(0, sized(Buffer.concat([Buffer.from([0]), sized(Buffer.from(name, 'latin1'))])))
-}
-
-function alpn(...names: string[]): Buffer {
-  return extension(
-    16,
-    sized(Buffer.concat(names.map((name) => Buffer.concat([Buffer.from([name.length]), Buffer.from(name, 'latin1')])))),
-  )
-}
-
 /** A hello in one record, or in records of `recordBytes`. */
-function hello(extensions: readonly Buffer[] | undefined, recordBytes = 16_384): Buffer {
-  const body = Buffer.concat([
-    Buffer.from([3, 3]),
-    Buffer.alloc(32, 7),
-    Buffer.from([0]),
-    sized(Buffer.from([0x13, 0x01])),
-    Buffer.from([1, 0]),
-    ...(extensions === undefined ? [] : [sized(Buffer.concat(extensions))]),
-  ])
-  const message = Buffer.concat([Buffer.from([1, 0]), u16(body.length), body])
-  const records: Buffer[] = []
-  for (let at = 0; at < message.length; at += recordBytes) {
-    records.push(Buffer.concat([Buffer.from([22, 3, 1]), sized(message.subarray(at, at + recordBytes))]))
-  }
-  return Buffer.concat(records)
+function hello(extensions: readonly Buffer[] | undefined, recordBytes?: number): Buffer {
+  return clientHello({ ...(extensions && { extensions }), ...(recordBytes !== undefined && { recordBytes }) })
 }
 
 const real = await recordHello({ servername: 'WWW.Example.com', ALPNProtocols: ['h2', 'http/1.1'] })
@@ -115,6 +80,18 @@ t.test('its size is bounded before anything is stored', async (t) => {
   t.equal(read([real], 500).status, 'malformed')
   t.equal(read([real], 2_000).status, 'hello')
   t.equal(read([Buffer.from([22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff])]).status, 'malformed')
+})
+
+t.test('what is malformed for its size alone says so, and the message is kept where it is asked for', async (t) => {
+  const large = new ClientHelloReader(500)
+  large.feed(real)
+  t.same([large.status, large.tooLarge, large.message], ['malformed', true, undefined])
+  const other = new ClientHelloReader(500)
+  other.feed(Buffer.from([22, 3, 1, 0, 5, 2, 0, 9, 0, 3]))
+  t.same([other.status, other.tooLarge], ['malformed', false], 'another message')
+  const [plain, keeping] = [new ClientHelloReader(), new ClientHelloReader(16_384, true)]
+  for (const reader of [plain, keeping]) reader.feed(real)
+  t.same([plain.message, keeping.message], [undefined, real.subarray(5)])
 })
 
 t.test('server names have one spelling', async (t) => {

@@ -92,14 +92,18 @@ export class AcceptorRig {
   #waiting: (() => void) | undefined
   readonly #clients: Socket[] = []
 
-  private constructor(config: DownstreamTlsConfig, ticketSecret?: Uint8Array) {
+  private constructor(config: DownstreamTlsConfig, ticketSecret?: Uint8Array, maxServers?: number) {
     const stats = tlsStats(this.counters, 'listener.test.')
-    const parts = { wheel: this.wheel, stats }
+    const parts = { wheel: this.wheel, stats, ...(maxServers !== undefined && { maxServers }) }
     this.acceptor = new TlsAcceptor(config, ticketSecret === undefined ? parts : { ...parts, ticketSecret })
   }
 
-  static async start(config: DownstreamTlsConfig, ticketSecret?: Uint8Array): Promise<AcceptorRig> {
-    const rig = new AcceptorRig(config, ticketSecret)
+  static async start(
+    config: DownstreamTlsConfig,
+    ticketSecret?: Uint8Array,
+    maxServers?: number,
+  ): Promise<AcceptorRig> {
+    const rig = new AcceptorRig(config, ticketSecret, maxServers)
     rig.#server = createServer({ allowHalfOpen: true, noDelay: true }, (raw) => rig.#accept(raw))
     rig.#server.listen(0, '127.0.0.1')
     await once(rig.#server, 'listening')

@@ -3,8 +3,9 @@ import { connect as connectRaw, type Socket } from 'node:net'
 import { createServer, type Server, TLSSocket, type TlsOptions } from 'node:tls'
 import t from 'tap'
 import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
+import { rawSocket } from '../../lib/tls/raw-socket.ts'
 import { tlsStats } from '../../lib/tls/stats.ts'
-import { rawOf, UpstreamTls } from '../../lib/upstream/tls/client.ts'
+import { UpstreamTls } from '../../lib/upstream/tls/client.ts'
 import { serverIdentity } from '../../lib/upstream/tls/sni.ts'
 import { resetSocket } from '../../listeners/http1/reset.ts'
 import { Authority } from '../support/certificates.ts'
@@ -288,11 +289,11 @@ t.test('a connection can be reset', async (t) => {
   const leaks = watchLeaks()
   const peer = await Peer.start()
   const socket = secured(await peer.open(peer.client(upstream())))
-  t.equal(rawOf(socket)?.remotePort, peer.port)
+  t.equal(rawSocket(socket)?.remotePort, peer.port)
   const closed = once(socket, 'close')
   resetSocket(socket)
   await within(closed, 'the close')
-  t.equal(rawOf(socket)?.destroyed, true)
+  t.equal(rawSocket(socket)?.destroyed, true)
   await peer.close()
   await assertNoLeaks(leaks)
 })

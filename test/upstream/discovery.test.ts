@@ -1,13 +1,15 @@
 import t from 'tap'
 import { formatAddress } from '../../lib/core/address.ts'
+import { type ConnectionInfo, ConnectionState } from '../../lib/core/connection.ts'
 import type { Metrics } from '../../lib/core/metrics.ts'
 import { ENVOY_HTTP2 } from '../../lib/http2/config.ts'
-import type { ClusterConfig, DnsConfig, EndpointConfig } from '../../lib/upstream/config.ts'
+import type { ClusterConfig, DnsConfig, EndpointConfig, ForwardProxyConfig } from '../../lib/upstream/config.ts'
 import { createDiscovery } from '../../lib/upstream/discovery/create-discovery.ts'
 import type { Discovery } from '../../lib/upstream/discovery/discovery.ts'
 import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
 import type { DnsReply, MakeTransport } from '../../lib/upstream/discovery/dns/transport.ts'
 import { nodeTransport } from '../../lib/upstream/discovery/dns/transport.ts'
+import { wantedHost } from '../../lib/upstream/discovery/wanted-host.ts'
 import type { ResolvedLocality } from '../../lib/upstream/host.ts'
 import { HostSet } from '../../lib/upstream/host-set.ts'
 import { ClusterStats } from '../../lib/upstream/stats.ts'
@@ -212,7 +214,7 @@ t.test('strict DNS: several names in several localities, with addresses and pipe
   t.equal(r.clock.pending, 2, 'a timer per name')
 })
 
-t.test('logical DNS: one host that keeps its identity, its first address for new connections', async (t) => {
+t.test('logical DNS: one host that keeps its identity and has all the addresses of its name', async (t) => {
   const r = run(cluster('logical-dns', [endpoint('web.test')]))
   r.replies.set('4 web.test', [
     answer(['10.0.0.1', '10.0.0.2']),
@@ -226,12 +228,16 @@ t.test('logical DNS: one host that keeps its identity, its first address for new
   })
   t.equal(hosts.all.length, 1)
   const [host] = hosts.all
+  const others = (): string[] => host.additionalAddresses.map(formatAddress)
   t.match(host, { addressText: '10.0.0.1:80', hostname: 'web.test' })
+  t.same(others(), ['10.0.0.2:80'])
   await r.clock.advanceAsync(5_000)
-  t.equal(r.updates.length, 1)
+  t.equal(r.updates.length, 2)
+  t.same(others(), ['10.0.0.9:80'])
   await r.clock.advanceAsync(5_000)
   t.equal(hosts.all[0], host)
   t.equal(host.addressText, '10.0.0.2:80')
+  t.same(others(), ['10.0.0.1:80'])
 })
 
 t.test('refresh follows the configured time, or the TTL where it is respected', async (t) => {
@@ -361,4 +367,110 @@ t.test('a flapping real name server never empties a cluster', async (t) => {
   r.discovery.close()
   await server.close()
   await leaks.assertNone()
+})
+
+function forwardProxy(limits: Partial<ForwardProxyConfig> = {}, dns: Partial<DnsConfig> = {}): ClusterConfig {
+  const forward = { hostTtlMs: 60_000, maxHosts: 3, maxPending: 2, preresolve: [], ...limits }
+  return { ...cluster('dynamic-forward-proxy', [], dns), localities: [], forwardProxy: forward }
+}
+
+t.test('a forward proxy looks names up when they are asked for, once for all who ask', async (t) => {
+  const r = run(forwardProxy())
+  await r.begin()
+  t.same(r.last(), [])
+  r.replies.set('4 a.test', [answer(['10.0.0.1'])])
+  const [first, second] = [r.discovery.demand?.('A.test.', 443), r.discovery.demand?.('a.test', 443)]
+  t.ok(first instanceof Promise)
+  t.same([await first, await second], ['a.test:443', 'a.test:443'])
+  t.same(r.asked, ['a.test'])
+  t.equal(r.discovery.demand?.('a.test', 443), 'a.test:443', 'known: no wait')
+  t.equal(r.discovery.demand?.('192.0.2.7', 80), '192.0.2.7:80', 'an address is no question')
+  t.same(r.last(), ['a.test -> 10.0.0.1:443', '192.0.2.7 -> 192.0.2.7:80'])
+  t.match(await r.discovery.demand?.('gone.test', 80), { code: 'dns-failed' })
+  t.match(r.discovery.demand?.('gone.test', 80), { code: 'dns-failed' }, 'failures are answered at once')
+  t.match(r.discovery.demand?.('fourth.test', 80), { code: 'overflow' }, 'the cache is full')
+  t.match(r.discovery.demand?.('', 80), { code: 'dns-failed' })
+  r.discovery.close()
+  t.equal(r.clock.pending, 0)
+})
+
+t.test('a forward proxy refreshes by TTL, keeps what was good, and forgets what nobody asks for', async (t) => {
+  const r = run(forwardProxy({}, { respectTtl: true, minRefreshMs: 5_000 }))
+  await r.begin()
+  r.replies.set('4 a.test', [answer(['10.0.0.1'], 1), answer(['10.0.0.2'], 8), { code: 'SERVFAIL', records: [] }])
+  await r.discovery.demand?.('a.test', 80)
+  await r.clock.advanceAsync(4_900)
+  t.equal(r.asked.length, 1, 'not before the shortest interval')
+  await r.clock.advanceAsync(200)
+  t.same(r.last(), ['a.test -> 10.0.0.2:80'])
+  await r.clock.advanceAsync(8_000)
+  t.ok(r.asked.length >= 3)
+  t.equal(r.discovery.demand?.('a.test', 80), 'a.test:80', 'the last good address stays')
+  await r.clock.advanceAsync(59_000)
+  t.equal(r.last().length, 1, 'asked for within its time')
+  await r.clock.advanceAsync(61_000)
+  t.same(r.last(), [])
+  const asked = r.asked.length
+  await r.clock.advanceAsync(60_000)
+  t.equal(r.asked.length, asked, 'and asked for no more')
+  r.discovery.close()
+  t.equal(r.clock.pending, 0)
+})
+
+t.test('a forward proxy bounds who waits, resolves ahead, and frees those who wait when it closes', async (t) => {
+  const r = run(forwardProxy({ maxHosts: 10, preresolve: [{ host: 'ahead.test', port: 80 }] }))
+  r.replies.set('4 ahead.test', [answer(['10.0.0.9'])])
+  await r.begin()
+  t.equal(r.discovery.demand?.('ahead.test', 80), 'ahead.test:80')
+  const never = new Promise<DnsReply>(() => {})
+  r.replies.set('4 slow1.test', [never])
+  r.replies.set('4 slow2.test', [never])
+  const waiting = [r.discovery.demand?.('slow1.test', 80), r.discovery.demand?.('slow2.test', 80)]
+  t.match(r.discovery.demand?.('slow3.test', 80), { code: 'overflow' })
+  r.discovery.close()
+  for (const one of waiting) t.match(await one, { code: 'dns-failed' })
+  t.match(r.discovery.demand?.('late.test', 80), { code: 'dns-failed' })
+})
+
+t.test('a forward proxy neither keeps nor asks for what is no name of a host', async (t) => {
+  const r = run(forwardProxy({ maxHosts: 2 }))
+  await r.begin()
+  const label = 'a'.repeat(63)
+  const wrong = [
+    'a b',
+    'a..b',
+    '.',
+    '..',
+    '-a.test',
+    'a-.test',
+    'a/b',
+    'a.test:80',
+    'ä.test',
+    'a%2e',
+    '[::1',
+    `${label}a.test`,
+  ]
+  wrong.push(`${label}.${label}.${label}.${label}.test`, 'a\r\nb', '*.test', '1.2.3.999')
+  for (const name of wrong) t.match(r.discovery.demand?.(name, 80), { code: 'dns-failed' }, JSON.stringify(name))
+  t.same(r.asked, [])
+  r.replies.set(`4 _a.x-1.${label}`, [answer(['10.0.0.1'])])
+  t.equal(await r.discovery.demand?.(`_a.x-1.${label}`, 80), `_a.x-1.${label}:80`, 'there is room for those that are')
+  t.equal(r.discovery.demand?.('::1', 80), '[::1]:80')
+  r.discovery.close()
+})
+
+t.test('a server name that is an address names no host of a forward proxy', (t) => {
+  const facts = (serverName: string, state = new ConnectionState()): ConnectionInfo =>
+    ({ serverName, state }) as unknown as ConnectionInfo
+  t.equal(wantedHost({ downstream: facts('127.0.0.1') }, true), undefined)
+  t.equal(wantedHost({ downstream: facts('::1') }, true), undefined)
+  t.same(wantedHost({ downstream: facts('a.test') }, true), { name: 'a.test', port: 443 })
+  const state = new ConnectionState()
+  state.setObject('envoy.upstream.dynamic_host', '192.0.2.1')
+  t.same(
+    wantedHost({ downstream: facts('a.test', state) }, false),
+    { name: '192.0.2.1', port: 80 },
+    'filters may say so',
+  )
+  t.end()
 })

@@ -10,15 +10,17 @@ import {
 } from 'node:http2'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import type { Test } from 'tap'
-import type { Address } from '../../lib/core/address.ts'
+import type { EndpointAddress } from '../../lib/core/address.ts'
 import type { Attempt, UpstreamEvents, UpstreamHost, UpstreamInfo, UpstreamStream } from '../../lib/core/attempt.ts'
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { Failure } from '../../lib/core/failure.ts'
 import { Headers } from '../../lib/core/headers.ts'
+import type { InternalListeners } from '../../lib/core/internal-listeners.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { ENVOY_HTTP2, type Http2Config } from '../../lib/http2/config.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { UpstreamCluster } from '../../lib/upstream/cluster.ts'
-import type { ClusterConfig, ThresholdsConfig } from '../../lib/upstream/config.ts'
+import type { ClusterConfig, EndpointConfig, ThresholdsConfig } from '../../lib/upstream/config.ts'
 import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
 import type { ReadBuffer } from '../../lib/upstream/socket-reader.ts'
 import { settle, TestClock } from '../support/clock.ts'
@@ -38,6 +40,9 @@ export interface LabOptions {
   readonly path?: string
   /** Undefined: sockets read as Node does by itself. */
   readonly readBuffer?: ReadBuffer
+  /** More of the endpoint, or another address. */
+  readonly endpoint?: Partial<EndpointConfig>
+  readonly internal?: InternalListeners
 }
 
 export interface CallOptions {
@@ -57,6 +62,8 @@ export interface CallOptions {
   readonly host?: UpstreamHost
   /** Failures that are safe to repeat are repeated, on a host picked anew. */
   readonly repeat?: boolean
+  /** The client's connection; default: none. */
+  readonly connection?: ConnectionInfo
 }
 
 /** One attempt (or, with `repeat`, as many as it takes) and all that came of it. */
@@ -164,6 +171,8 @@ export interface Lab {
   readonly metrics: MetricsStore
   host(): UpstreamHost
   call(options?: CallOptions): Call
+  /** The same over another cluster of the test. */
+  callOn(cluster: UpstreamCluster, options?: CallOptions): Call
   /** Without the prefix `cluster.web.`. */
   stat(name: string): number
 }
@@ -184,6 +193,7 @@ export async function lab(t: Test, options: LabOptions): Promise<Lab> {
     random: () => 0.5,
     nextConnectionId: () => ++connectionId,
     ...(options.readBuffer && { readBuffer: options.readBuffer }),
+    ...(options.internal && { internal: options.internal }),
   })
   await cluster.warm()
   t.teardown(async () => {
@@ -196,23 +206,33 @@ export async function lab(t: Test, options: LabOptions): Promise<Lab> {
     wheel.close()
     dns[Symbol.dispose]()
   })
-  const host = (): UpstreamHost => {
-    const picked = cluster.pick({})
-    if ('code' in picked) throw new Error('no host')
-    return picked
+  const callOn = (on: UpstreamCluster, wanted: CallOptions = {}): Call =>
+    new Call((events) => on.open(wanted.host ?? hostOf(on), attemptOf(wanted), events), wanted.repeat ?? false)
+  return {
+    cluster,
+    clock,
+    wheel,
+    metrics,
+    host: () => hostOf(cluster),
+    call: (wanted) => callOn(cluster, wanted),
+    callOn,
+    stat: (name) => cellOf(metrics, `cluster.web.${name}`),
   }
-  const call = (wanted: CallOptions = {}): Call =>
-    new Call((events) => cluster.open(wanted.host ?? host(), attemptOf(wanted), events), wanted.repeat ?? false)
-  return { cluster, clock, wheel, metrics, host, call, stat: (name) => cellOf(metrics, `cluster.web.${name}`) }
+}
+
+function hostOf(cluster: UpstreamCluster): UpstreamHost {
+  const picked = cluster.pick({})
+  if ('code' in picked) throw new Error('no host')
+  return picked
 }
 
 function cellOf(metrics: MetricsStore, name: string): number {
   return metrics.has(name) ? metrics.counter(name).v : metrics.gauge(name).v
 }
 
-function configOf({ port, path, cluster, http2, limits, hostname }: LabOptions): ClusterConfig {
-  const address: Address = path === undefined ? { kind: 'ip', host: '127.0.0.1', port } : { kind: 'pipe', path }
-  const endpoint = { address, weight: 1, health: 'healthy', ...(hostname && { hostname }) } as const
+export function configOf({ port, path, cluster, http2, limits, hostname, endpoint: more }: LabOptions): ClusterConfig {
+  const address: EndpointAddress = path === undefined ? { kind: 'ip', host: '127.0.0.1', port } : { kind: 'pipe', path }
+  const endpoint = { address, weight: 1, health: 'healthy', ...(hostname && { hostname }), ...more } as const
   return {
     name: 'web',
     statName: 'web',
@@ -246,7 +266,7 @@ function attemptOf(options: CallOptions): Attempt {
     end: options.body === undefined,
     priority: options.priority ?? 'default',
     upgrade: options.upgrade ?? false,
-    downstream: undefined,
+    downstream: options.connection,
     downstreamProtocol: options.downstream ?? 'HTTP/1.1',
     forwardContinue: options.forwardContinue ?? false,
   }

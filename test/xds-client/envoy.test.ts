@@ -10,6 +10,7 @@ import { checkTls } from '../../lib/tls/check.ts'
 import { type EnvoyLoadContext, loadBootstrap, loadResourceLine } from '../../xds-client/envoy/load.ts'
 import { managerOf } from '../support/chains.ts'
 import { FAKE_FILTERS } from './fake-filters.ts'
+import { FAKE_LISTENER_FILTERS, FAKE_NETWORK_FILTERS } from './fake-lower-filters.ts'
 
 /*
  * Goldens. A case is a file: `accepted/NAME.yaml` with its `NAME.json` (the IR), `refused/NAME.yaml` with its `NAME.txt` (one
@@ -25,8 +26,8 @@ const context: EnvoyLoadContext = {
   registry,
   rules: new RuleChecker(registry),
   filters: FAKE_FILTERS,
-  networkFilters: new Map(),
-  listenerFilters: new Map(),
+  networkFilters: FAKE_NETWORK_FILTERS,
+  listenerFilters: FAKE_LISTENER_FILTERS,
   checks: {
     format: (text) => (text.includes('%BAD%') ? 'there is no command %BAD%' : undefined),
     pathTemplate: (pattern) => problemOf(() => templateToRegex(pattern)),

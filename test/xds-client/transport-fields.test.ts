@@ -359,3 +359,35 @@ t.test('no field of TLS or HTTP/2 is taken in silence', async (t) => {
     }
   }
 })
+
+t.test('a further address of an endpoint is one', (t) => {
+  const address = { socket_address: { address: '127.0.0.1', port_value: 80 } }
+  const endpoints = [{ lb_endpoints: [{ endpoint: { address, additional_addresses: [{}] } }] }]
+  const { errors } = answer({ cluster: { load_assignment: { cluster_name: 'c', endpoints } } })
+  t.match(errors.join(), /additional_addresses\[0\]\.address: is required/)
+  t.end()
+})
+
+t.test("TLVs for PROXY headers are the endpoint's, and of their own type", (t) => {
+  const address = { socket_address: { address: '127.0.0.1', port_value: 80 } }
+  const metadata = (type: string, value: JsonObject): JsonObject => ({
+    metadata: {
+      typed_filter_metadata: { 'envoy.transport_sockets.proxy_protocol': { '@type': TYPE + type, ...value } },
+    },
+  })
+  const tlvs = metadata('envoy.config.core.v3.PerHostConfig', { added_tlvs: [{ type: 0xe1, value: 'YQ==' }] })
+  const at = (group: JsonObject, one: JsonObject): Answer => {
+    const endpoints = [{ ...group, lb_endpoints: [{ endpoint: { address }, ...one }] }]
+    return answer({ cluster: { load_assignment: { cluster_name: 'c', endpoints } } })
+  }
+  t.match(at({}, tlvs).ir, '"addedTlvs":[{"type":225,"value":"YQ=="}]')
+  t.same(at({}, tlvs).ignored, [])
+  const group = at(tlvs, {})
+  t.notMatch(group.ir, 'addedTlvs')
+  t.match(group.ignored.join(), /endpoints\[0\]\.metadata\.typed_filter_metadata/)
+  const other = metadata('google.protobuf.Struct', { value: {} })
+  t.match(at({}, other).errors.join(), /must be "envoy.config.core.v3.PerHostConfig", is "google.protobuf.Struct"/)
+  const large = metadata('envoy.config.core.v3.PerHostConfig', { added_tlvs: [{ type: 300, value: 'YQ==' }] })
+  t.match(at({}, large).errors.join(), /type/)
+  t.end()
+})

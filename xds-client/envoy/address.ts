@@ -1,4 +1,4 @@
-import type { Address } from '../../lib/core/address.ts'
+import type { Address, EndpointAddress } from '../../lib/core/address.ts'
 import { canonicalIp, isIp } from '../../lib/core/address.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { CidrConfig } from '../../lib/match/config.ts'
@@ -17,11 +17,21 @@ export function translateAddress(reader: FieldReader | undefined, hosts: HostKin
     case 'pipe':
       return translatePipe(reader.message('pipe'))
     case 'envoy_internal_address':
-      reader.refuse('envoy_internal_address', 'internal listeners are not available')
+      reader.refuse('envoy_internal_address', 'an internal address cannot be listened on: set internal_listener')
       return undefined
     default:
       return undefined
   }
+}
+
+/** As `translateAddress`, for what is connected to: it may be an internal listener too. */
+export function translateEndpointAddress(reader: FieldReader, hosts: HostKind): EndpointAddress | undefined {
+  if (reader.which('address') !== 'envoy_internal_address') return translateAddress(reader, hosts)
+  reader.unread('refuse')
+  const internal = reader.message('envoy_internal_address')
+  const listener = internal?.string('server_listener_name') ?? ''
+  const endpointId = internal?.string('endpoint_id') ?? ''
+  return { kind: 'internal', listener, ...(endpointId !== '' && { endpointId }) }
 }
 
 /** `config.core.v3.SocketAddress` */
@@ -32,14 +42,14 @@ export function translateSocketAddress(reader: FieldReader | undefined, hosts: H
   reader.refuse('resolver_name', 'custom resolvers are not available')
   reader.refuse('network_namespace_filepath', 'network namespaces are not available')
   reader.refuse('named_port', 'named ports are not available; use port_value')
-  // A dual-stack socket is what Node gives for `::`.
-  reader.bool('ipv4_compat')
+  const compat = reader.bool('ipv4_compat')
   const host = reader.string('address')
   const port = reader.number('port_value') ?? 0
   if (hosts === 'ip' && host !== '' && !isIp(host)) {
     reader.error('address', `malformed IP address "${host}"`)
   }
-  return { kind: 'ip', host: isIp(host) ? canonicalIp(host) : host, port }
+  const dualStack = compat && host.includes(':')
+  return { kind: 'ip', host: isIp(host) ? canonicalIp(host) : host, port, ...(dualStack && { dualStack }) }
 }
 
 function translatePipe(reader: FieldReader | undefined): Address | undefined {

@@ -5,11 +5,13 @@ import type { JsonObject } from '../../lib/core/errors.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
 import { translateAddress } from './address.ts'
-import { translateBindConfig, translateCluster } from './cluster.ts'
+import { translateCluster } from './cluster.ts'
+import { translateBindConfig } from './connection-options.ts'
 import type { ClusterDefaults, EnvoyContext } from './context.ts'
 import { translateResolvers } from './dns.ts'
 import { translateNodeLocality } from './endpoints.ts'
 import { translateListener } from './listener.ts'
+import { translateConnectionLimit } from './overload.ts'
 import { consume, refuseExtension, typedExtension, WHY } from './refusals.ts'
 import { translateRuntime } from './runtime-layers.ts'
 
@@ -30,7 +32,6 @@ const REPORTED = [
   'watchdog',
   'watchdogs',
   'tracing',
-  'overload_manager',
   'enable_dispatcher_stats',
   'stats_server_version_override',
   'fatal_actions',
@@ -58,7 +59,15 @@ export function translateBootstrap(reader: FieldReader, context: EnvoyContext): 
   const runtime = translateRuntime(reader.message('layered_runtime'))
   const clusterDefaults = translateClusterDefaults(reader)
   const resources = translateResources(reader.message('static_resources'), { ...context, runtime, clusterDefaults })
-  return { node, ...(admin && { admin }), ...resources, runtime, ignored: [] }
+  const maxConnections = translateConnectionLimit(reader.message('overload_manager'), { ...context, runtime })
+  return {
+    node,
+    ...(admin && { admin }),
+    ...resources,
+    ...(maxConnections !== undefined && { maxConnections }),
+    runtime,
+    ignored: [],
+  }
 }
 
 function refuseUnavailable(reader: FieldReader): void {
@@ -116,8 +125,8 @@ function translateAdmin(reader: FieldReader | undefined): AdminConfig | undefine
 function translateClusterDefaults(reader: FieldReader): ClusterDefaults {
   const manager = reader.message('cluster_manager')
   manager?.ignore('local_cluster_name', 'outlier_detection', 'load_stats_config', 'enable_deferred_cluster_creation')
-  const bindAddress = translateBindConfig(manager?.message('upstream_bind_config'))
-  return { ...(bindAddress && { bindAddress }), resolvers: translateResolvers(reader) ?? [] }
+  const bind = translateBindConfig(manager?.message('upstream_bind_config'))
+  return { bind, resolvers: translateResolvers(reader) ?? [] }
 }
 
 interface StaticResources {

@@ -1,18 +1,26 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
-import type { ClusterConfig, DnsConfig, LocalityEndpointsConfig } from '../../lib/upstream/config.ts'
-import { translateSocketAddress } from './address.ts'
+import type {
+  BalancerConfig,
+  ClusterConfig,
+  DnsConfig,
+  ForwardProxyConfig,
+  LocalityEndpointsConfig,
+  TransportConfig,
+} from '../../lib/upstream/config.ts'
 import { translateBufferLimit } from './buffer-limit.ts'
 import { translateCircuitBreakers } from './circuit-breakers.ts'
+import { translateBindConfig, translateConnectionOptions } from './connection-options.ts'
 import type { EnvoyContext } from './context.ts'
 import { clusterResolvers, translateDns, typedResolvers } from './dns.ts'
 import { durationMs } from './durations.ts'
 import { translateEndpoints } from './endpoints.ts'
+import { FORWARD_PROXY, translateForwardProxy } from './forward-proxy.ts'
 import { translateBalancer } from './load-balancing.ts'
 import { translateMetadata } from './metadata.ts'
 import { consume, refuseTrue, WHY } from './refusals.ts'
 import { hasAuthorities } from './tls/validation.ts'
-import { translateUpstreamSocket } from './transport-socket.ts'
+import { translateTransport, translateTransportMatches } from './transport-socket.ts'
 import { type ServerName, translateUpstreamProtocol } from './upstream-protocol.ts'
 
 const DNS_CLUSTER = 'envoy.extensions.clusters.dns.v3.DnsCluster'
@@ -44,26 +52,31 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
   refuseUnavailable(reader)
   const name = reader.string('name')
   const discovery = translateDiscovery(reader, context)
-  const bindAddress =
-    translateBindConfig(reader.message('upstream_bind_config')) ?? context.clusterDefaults?.bindAddress
-  const keepalive = translateConnectionOptions(reader.message('upstream_connection_options'))
+  const bindConfig = reader.message('upstream_bind_config')
+  const bind = bindConfig === undefined ? context.clusterDefaults?.bind : translateBindConfig(bindConfig)
+  const options = translateConnectionOptions(reader.message('upstream_connection_options'))
   const metadata = translateMetadata(reader)
-  const socket = translateUpstreamSocket(reader, context)
-  const { http, serverName } = translateUpstreamProtocol(reader, socket !== undefined)
-  const tls = socket && completeTls(reader, socket, serverName)
+  const own = translateTransport(reader, context)
+  const matches = translateTransportMatches(reader, context)
+  const secure = own.tls !== undefined || matches.some(({ transport }) => transport.tls !== undefined)
+  const { http, serverName } = translateUpstreamProtocol(reader, secure)
+  const complete = (transport: TransportConfig): TransportConfig =>
+    transport.tls === undefined ? transport : { ...transport, tls: completeTls(reader, transport.tls, serverName) }
+  const transportMatches = matches.map((match) => ({ ...match, transport: complete(match.transport) }))
   return {
     name,
     statName: reader.string('alt_stat_name') || name,
     ...discovery,
-    balancer: translateBalancer(reader, context),
+    balancer: discovery.type === 'dynamic-forward-proxy' ? UNUSED_BALANCER : translateBalancer(reader, context),
     connectTimeoutMs: durationMs(reader, 'connect_timeout') ?? CONNECT_TIMEOUT_MS,
     bufferLimitBytes: translateBufferLimit(reader),
     ...translateCircuitBreakers(reader.message('circuit_breakers')),
     ...http,
-    ...(tls && { tls }),
+    ...complete(own),
+    ...(transportMatches.length > 0 && { transportMatches }),
     preconnectRatio: translatePreconnect(reader.message('preconnect_policy')),
-    ...(keepalive && { keepalive }),
-    ...(bindAddress && { bindAddress }),
+    ...options,
+    ...bind,
     ...(metadata && { metadata }),
   }
 }
@@ -107,7 +120,11 @@ interface Discovery {
   readonly type: ClusterConfig['type']
   readonly localities: readonly LocalityEndpointsConfig[]
   readonly dns?: DnsConfig
+  readonly forwardProxy?: ForwardProxyConfig
 }
+
+/** Of clusters that choose by name. */
+const UNUSED_BALANCER: BalancerConfig = Object.freeze({ kind: 'round-robin' })
 
 function translateDiscovery(reader: FieldReader, context: EnvoyContext): Discovery {
   const type = reader.enumName('type')
@@ -131,10 +148,11 @@ function translateDiscovery(reader: FieldReader, context: EnvoyContext): Discove
   return { type: 'static', localities: translateAssignment(reader, 'static') }
 }
 
-/** `cluster_type`: only the DnsCluster extension, which is the two DNS types under another name. */
+/** `cluster_type`: a dynamic forward proxy, or the DnsCluster extension: the two DNS types under another name. */
 function translateClusterType(reader: FieldReader, custom: FieldReader, context: EnvoyContext): Discovery {
   const name = custom.string('name')
   const extension = custom.any('typed_config')
+  if (extension?.typeUrl === FORWARD_PROXY) return translateForwardProxy(reader, extension, context)
   if (extension?.typeUrl !== DNS_CLUSTER) {
     if (extension !== undefined) consume(extension)
     custom.error('typed_config', `cluster type "${extension?.typeUrl || name}" is not available`)
@@ -158,28 +176,4 @@ function translateAssignment(reader: FieldReader, type: ClusterConfig['type']): 
     reader.error('load_assignment', `a LOGICAL_DNS cluster must have a single endpoint, this one has ${count}`)
   }
   return localities
-}
-
-/** `config.core.v3.BindConfig`: the local address of upstream connections; undefined: the system's choice. */
-export function translateBindConfig(reader: FieldReader | undefined): string | undefined {
-  if (reader === undefined) return undefined
-  refuseTrue(reader, 'freebind', 'is not available')
-  reader.ignore('socket_options', 'validate_network_namespaces')
-  reader.refuse('extra_source_addresses', 'only one source address is available')
-  reader.refuse('additional_source_addresses', 'only one source address is available')
-  reader.refuse('local_address_selector', 'is not available')
-  const at = reader.message('source_address')
-  const address = translateSocketAddress(at, 'ip')
-  if (at === undefined || address?.kind !== 'ip') return undefined
-  if (address.port !== 0) at.error('port_value', 'must be 0: the port of an upstream connection cannot be chosen')
-  return address.host === '0.0.0.0' || address.host === '::' ? undefined : address.host
-}
-
-function translateConnectionOptions(reader: FieldReader | undefined): ClusterConfig['keepalive'] {
-  reader?.ignore('set_local_interface_name_on_upstream_connections', 'happy_eyeballs_config')
-  const keepalive = reader?.message('tcp_keepalive')
-  if (keepalive === undefined) return undefined
-  keepalive.ignore('keepalive_probes', 'keepalive_interval')
-  // 0 and unset: the system's value, which on Linux is two hours.
-  return { idleS: keepalive.number('keepalive_time') || 7200 }
 }

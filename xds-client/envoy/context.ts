@@ -1,6 +1,12 @@
 import type { JsonObject } from '../../lib/core/errors.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import type { DownstreamTlsConfig, UpstreamTlsConfig } from '../../lib/tls/config.ts'
+import type {
+  CertificateConfig,
+  DownstreamTlsConfig,
+  TrustDomainConfig,
+  UpstreamTlsConfig,
+} from '../../lib/tls/config.ts'
+import type { BindAddresses } from './connection-options.ts'
 
 /** What translation needs of a filter factory; every `FilterFactory` of `lib/chain/filter.ts` is one. */
 export interface FilterParser {
@@ -27,6 +33,7 @@ export interface ListenerFilterParser {
   readonly name: string
   readonly typeUrls: readonly string[]
   readonly inspector?: boolean
+  readonly internalOnly?: string
   parse(fields: FieldReader): unknown
 }
 
@@ -40,8 +47,12 @@ export interface EnvoyContext {
   readonly checks: EnvoyChecks
   /** Content of a file that a DataSource names; throws where it cannot be read. Undefined: files are refused. */
   readonly readFile?: (path: string) => Buffer
+  /** Hears of directories that a configuration wants watched for changes of its files. */
+  readonly watchDirectory?: (path: string) => void
   /** Environment variables for DataSources; undefined: they are refused. */
   readonly environment?: (name: string) => string | undefined
+  /** Formats of certificates besides PEM; undefined: they are refused. */
+  readonly tlsFormats?: TlsFormats
   /** Names of the clusters that exist; undefined: not known, so references are not checked. */
   readonly clusters?: ReadonlySet<string>
   /** Flattened static runtime, for settings that a runtime key overrides. */
@@ -54,9 +65,17 @@ export interface EnvoyContext {
 
 export interface ClusterDefaults {
   /** `cluster_manager.upstream_bind_config` */
-  readonly bindAddress?: string
+  readonly bind?: BindAddresses
   /** `host:port` of name servers; empty: those of the machine. */
   readonly resolvers: readonly string[]
+}
+
+/** Readers of formats that another room owns; each throws an Error that says what is wrong. */
+export interface TlsFormats {
+  /** A PKCS#12 file as PEM. */
+  pkcs12(file: Buffer, passphrase: string | undefined): CertificateConfig
+  /** SPIFFE trust bundles, JSON. */
+  trustBundles(text: string): readonly TrustDomainConfig[]
 }
 
 /** A mistake in a TLS context. */

@@ -1,10 +1,11 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { EnvoyContext } from './context.ts'
 
-/** `config.core.v3.DataSource`, read once, now; undefined where it is not set or could not be read. */
+/** `config.core.v3.DataSource`, read now; undefined where it is not set or could not be read. */
 export function readDataSource(reader: FieldReader | undefined, context: EnvoyContext): Buffer | undefined {
   if (reader === undefined) return undefined
-  reader.ignore('watched_directory')
+  const directory = reader.message('watched_directory')
+  if (directory !== undefined) context.watchDirectory?.(directory.string('path'))
   switch (reader.which('specifier')) {
     case 'inline_string':
       return Buffer.from(reader.string('inline_string'), 'utf8')

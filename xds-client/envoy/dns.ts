@@ -27,6 +27,26 @@ const FAMILIES: Readonly<Record<string, DnsConfig['family']>> = {
  */
 export function translateDns(reader: FieldReader, resolvers: readonly string[]): DnsConfig {
   const refreshMs = durationMs(reader, 'dns_refresh_rate') ?? REFRESH_MS
+  return {
+    ...translateFailureRefresh(reader, refreshMs),
+    refreshMs,
+    jitterMs: durationMs(reader, 'dns_jitter') ?? 0,
+    respectTtl: reader.bool('respect_dns_ttl'),
+    family: translateFamily(reader),
+    resolvers,
+  }
+}
+
+/** `dns_lookup_family` of a cluster or a DNS cache. */
+export function translateFamily(reader: FieldReader): DnsConfig['family'] {
+  return FAMILIES[reader.enumName('dns_lookup_family')] ?? 'auto'
+}
+
+/** `dns_failure_refresh_rate`, by default the rate of success. */
+export function translateFailureRefresh(
+  reader: FieldReader,
+  refreshMs: number,
+): Pick<DnsConfig, 'failureRefreshMs' | 'failureRefreshMaxMs'> {
   const failure = reader.message('dns_failure_refresh_rate')
   const failureRefreshMs = durationMs(failure, 'base_interval') ?? refreshMs
   const standardMax = failure === undefined ? failureRefreshMs : failureRefreshMs * 10
@@ -34,15 +54,7 @@ export function translateDns(reader: FieldReader, resolvers: readonly string[]):
   if (failureRefreshMaxMs < failureRefreshMs) {
     failure?.error('max_interval', 'must not be shorter than base_interval')
   }
-  return {
-    refreshMs,
-    failureRefreshMs,
-    failureRefreshMaxMs,
-    jitterMs: durationMs(reader, 'dns_jitter') ?? 0,
-    respectTtl: reader.bool('respect_dns_ttl'),
-    family: FAMILIES[reader.enumName('dns_lookup_family')] ?? 'auto',
-    resolvers,
-  }
+  return { failureRefreshMs, failureRefreshMaxMs }
 }
 
 /**

@@ -1,7 +1,8 @@
+import type { Address } from '../../lib/core/address.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { EndpointConfig, LocalityConfig, LocalityEndpointsConfig } from '../../lib/upstream/config.ts'
-import { type HostKind, translateAddress } from './address.ts'
-import { translateMetadata } from './metadata.ts'
+import { type HostKind, translateAddress, translateEndpointAddress } from './address.ts'
+import { translateHostMetadata } from './host-metadata.ts'
 import { WHY } from './refusals.ts'
 
 const HEALTH: Readonly<Record<string, EndpointConfig['health']>> = {
@@ -42,7 +43,8 @@ export function translateNodeLocality(reader: FieldReader | undefined): Locality
 }
 
 function translateLocality(reader: FieldReader, hosts: HostKind): LocalityEndpointsConfig {
-  reader.ignore('metadata', 'proximity')
+  reader.ignore('proximity')
+  const { metadata, proxyAddress } = translateHostMetadata(reader, 'locality')
   reader.refuse('leds_cluster_locality_config', WHY.dynamic)
   const locality = translateNodeLocality(reader.message('locality'))
   const priority = reader.number('priority') ?? 0
@@ -51,28 +53,62 @@ function translateLocality(reader: FieldReader, hosts: HostKind): LocalityEndpoi
     ...reader.messages('lb_endpoints'),
     ...(reader.message('load_balancer_endpoints')?.messages('lb_endpoints') ?? []),
   ]
-  const endpoints = list.map((entry) => translateEndpoint(entry, hosts)).filter((e) => e !== undefined)
+  const endpoints = list
+    .map((entry) => translateEndpoint(entry, hosts))
+    .filter((endpoint) => endpoint !== undefined)
+    // A proxy of the locality is that of its endpoints without their own.
+    .map((endpoint) => (proxyAddress === undefined ? endpoint : { proxyAddress, ...endpoint }))
   const sum = endpoints.reduce((total, endpoint) => total + endpoint.weight, 0)
   if (sum > MAX_WEIGHT) reader.error('lb_endpoints', `the weights add up to ${sum}, the limit is ${MAX_WEIGHT}`)
-  return { ...(locality && { locality }), priority, ...(weight !== undefined && { weight }), endpoints }
+  return {
+    ...(locality && { locality }),
+    priority,
+    ...(weight !== undefined && { weight }),
+    endpoints,
+    ...(metadata && { metadata }),
+  }
 }
 
 function translateEndpoint(reader: FieldReader, hosts: HostKind): EndpointConfig | undefined {
   reader.refuse('endpoint_name', 'named endpoints are not available')
   const health = HEALTH[reader.enumName('health_status')] ?? 'healthy'
   const weight = reader.number('load_balancing_weight') ?? 1
-  const metadata = translateMetadata(reader)
+  const told = translateHostMetadata(reader, 'endpoint')
   const endpoint = reader.message('endpoint')
   if (endpoint === undefined) return undefined
-  endpoint.ignore('health_check_config', 'additional_addresses', 'observability_name')
+  endpoint.ignore('health_check_config', 'observability_name')
   const hostname = endpoint.string('hostname')
   const at = endpoint.message('address')
   if (at === undefined) {
     endpoint.error('address', 'is required')
     return undefined
   }
-  const address = translateAddress(at, hosts)
+  const address = translateEndpointAddress(at, hosts)
   if (address === undefined) return undefined
   if (hosts === 'name' && address.kind === 'pipe') at.error('pipe', 'a DNS cluster cannot have Unix sockets')
-  return { address, ...(hostname !== '' && { hostname }), weight, health, ...(metadata && { metadata }) }
+  if (hosts === 'name' && address.kind === 'internal') {
+    at.error('envoy_internal_address', 'a DNS cluster cannot have internal listeners')
+  }
+  const additionalAddresses = translateAdditional(endpoint, hosts, address.kind === 'ip')
+  return {
+    address,
+    ...(hostname !== '' && { hostname }),
+    weight,
+    health,
+    ...told,
+    ...(additionalAddresses.length > 0 && { additionalAddresses }),
+  }
+}
+
+/** Further IP addresses of an endpoint whose first address is one. */
+function translateAdditional(endpoint: FieldReader, hosts: HostKind, ip: boolean): Address[] {
+  return endpoint.messages('additional_addresses').flatMap((entry) => {
+    const at = entry.message('address')
+    if (at === undefined) entry.error('address', 'is required')
+    const address = translateAddress(at, 'ip')
+    if (address === undefined) return []
+    if (hosts === 'name') entry.error('address', 'the endpoints of a DNS cluster get their addresses from DNS')
+    else if (!ip || address.kind !== 'ip') entry.error('address', 'only IP addresses can stand beside each other')
+    return [address]
+  })
 }

@@ -3,6 +3,7 @@ import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { RouteTableConfig } from '../../lib/router/config.ts'
 import { translateAccessLogs } from './access-log.ts'
 import { translateClientAddress } from './client-address.ts'
+import { translateClientCert } from './client-cert.ts'
 import { type EnvoyContext, runtimeBool } from './context.ts'
 import { translateDownstreamProtocol } from './downstream-protocol.ts'
 import { durationMs } from './durations.ts'
@@ -45,19 +46,17 @@ const REPORTED = [
   'record_route_resolution_stats',
 ] as const
 
-const UPGRADE_FILTERS = { field: 'filters', why: 'a filter chain of its own is not available' } as const
-
-/** `HttpConnectionManager` with every default of Envoy filled in; `clientCertificates`: its clients may present some. */
+/** `HttpConnectionManager` with every default of Envoy filled in. */
 export function translateHttpConnectionManager(
   reader: FieldReader,
   context: EnvoyContext,
-  clientCertificates: boolean,
 ): HttpConnectionManagerConfig {
   reader.unread('refuse')
   reader.ignore(...REPORTED)
-  refuseUnavailable(reader, clientCertificates)
+  refuseUnavailable(reader)
   checkRequestIdExtension(reader)
   const { filters, chain } = translateHttpFilters(reader, context)
+  const clientCertificateHeader = translateClientCert(reader)
   const schemeOverwrite = translateScheme(reader.message('scheme_header_transformation'))
   return {
     statPrefix: reader.string('stat_prefix'),
@@ -69,6 +68,7 @@ export function translateHttpConnectionManager(
     ...translateClientAddress(reader),
     skipXffAppend: reader.bool('skip_xff_append'),
     appendXForwardedPort: reader.bool('append_x_forwarded_port'),
+    ...(clientCertificateHeader && { clientCertificateHeader }),
     via: reader.string('via'),
     generateRequestId: reader.optionalBool('generate_request_id') ?? true,
     preserveExternalRequestId: reader.bool('preserve_external_request_id'),
@@ -87,27 +87,18 @@ export function translateHttpConnectionManager(
     ...translateDownstreamProtocol(reader),
     localReply: translateLocalReplies(reader.message('local_reply_config'), context),
     accessLogs: translateAccessLogs(reader, 'access_log', context),
-    upgrades: translateUpgrades(reader, UPGRADE_FILTERS),
+    upgrades: translateUpgrades(reader, 'connection manager'),
   }
 }
 
-function refuseUnavailable(reader: FieldReader, clientCertificates: boolean): void {
+function refuseUnavailable(reader: FieldReader): void {
   refuseTrue(reader, 'represent_ipv4_remote_address_as_ipv4_mapped_ipv6', 'is not available')
   reader.refuse('typed_header_validation_config', 'header validation extensions are not available')
   reader.refuse('forward_proto_config', 'choosing the scheme by destination port is not available')
-  reader.refuse('forward_client_cert_matcher', 'is not available yet')
-  refuseClientCertDetails(reader, clientCertificates)
-  reader.ignore('set_current_client_cert_details')
-}
-
-/** Where clients present no certificates, all modes but one come to the same as the default: the header is removed. */
-function refuseClientCertDetails(reader: FieldReader, clientCertificates: boolean): void {
-  const mode = reader.enumName('forward_client_cert_details')
-  if (mode === 'ALWAYS_FORWARD_ONLY' || (clientCertificates && mode !== 'SANITIZE')) {
-    reader.error('forward_client_cert_details', `${mode} is not available yet`)
-  } else {
-    reader.ignore('forward_client_cert_details')
-  }
+  reader.refuse(
+    'forward_client_cert_matcher',
+    'choosing by request what is told of client certificates is not available',
+  )
 }
 
 function translateCodec(reader: FieldReader): HttpConnectionManagerConfig['codec'] {

@@ -1,42 +1,39 @@
-import type { ListenerConfig } from '../../lib/config/listener.ts'
+import type { KeepaliveConfig, ListenerConfig } from '../../lib/config/listener.ts'
 import { type Address, formatAddress } from '../../lib/core/address.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import { translateAccessLogs } from './access-log.ts'
 import { translateAddress } from './address.ts'
 import { translateBufferLimit } from './buffer-limit.ts'
+import { translateChainMatcher } from './chain-matcher.ts'
 import { type EnvoyContext, runtimeNumber } from './context.ts'
 import { durationMs } from './durations.ts'
 import { translateFilterChain } from './filter-chain.ts'
+import { checkChains, type ReadChain } from './filter-chain-checks.ts'
+import { translateListenerFilters } from './listener-filters.ts'
 import { translateMetadata } from './metadata.ts'
-import { refuseExtension, refuseTrue, WHY } from './refusals.ts'
+import { refuseTrue, WHY } from './refusals.ts'
 
 const LISTENER_FILTERS_TIMEOUT_MS = 15_000
 
 /** Envoy asks for the system's limit; the kernel cuts a larger number down to it. */
 const BACKLOG = 65_535
 
-/** Known, neither selecting nor admitting, and not built yet: reported. */
+/** Known, neither selecting nor admitting, and nothing that Node.js can set: reported. */
 const REPORTED = [
   'stats_matcher',
   'per_connection_buffer_high_watermark_timeout',
-  'drain_type',
-  'continue_on_listener_filters_timeout',
   'socket_options',
   'tcp_fast_open_queue_length',
-  'traffic_direction',
   'connection_balance_config',
   'reuse_port',
   'enable_reuse_port',
   'max_connections_to_accept_per_socket_event',
   'enable_mptcp',
-  'ignore_global_conn_limit',
-  'bypass_overload_manager',
-  'tcp_keepalive',
 ] as const
 
-const INSPECTORS: ReadonlySet<string> = new Set([
-  'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector',
-  'envoy.extensions.filters.listener.http_inspector.v3.HttpInspector',
+const DIRECTIONS: ReadonlyMap<string, 'inbound' | 'outbound'> = new Map([
+  ['INBOUND', 'inbound'],
+  ['OUTBOUND', 'outbound'],
 ])
 
 /** `config.listener.v3.Listener`; undefined where it has no usable address or no filter chain. */
@@ -44,60 +41,67 @@ export function translateListener(reader: FieldReader, context: EnvoyContext): L
   reader.unread('refuse')
   reader.ignore(...REPORTED)
   refuseUnavailable(reader)
-  const addresses = translateAddresses(reader)
-  const filterChain = translateOnlyChain(reader, context)
-  for (const filter of reader.messages('listener_filters')) refuseListenerFilter(filter)
+  const internal = reader.has('internal_listener')
+  const addresses = internal ? noAddresses(reader) : translateAddresses(reader)
+  const chains = reader.messages('filter_chains').map((entry) => translateChain(entry, context))
+  const defaultChain = translateDefaultChain(reader, context)
+  const useless = chains.length === 0 && defaultChain === undefined
+  if (useless && !reader.has('api_listener')) reader.error('filter_chains', 'a listener needs a filter chain')
+  const filterChains = chains.map(({ config }) => config)
+  const listenerFilters = translateListenerFilters(reader, context, filterChains)
   const fallback = addresses.length === 0 ? '' : formatAddress(addresses[0])
   const name = reader.string('name') || fallback
-  const metadata = translateMetadata(reader)
-  const maxConnections = runtimeNumber(context, `envoy.resource_limits.listener.${name}.connection_limit`)
+  if (internal && name === '') reader.error('name', 'is required: internal listeners are reached by name')
+  const chainMatcher = translateChainMatcher(reader, filterChains)
+  checkChains(chains, chainMatcher !== undefined)
+  const settings = translateSettings(reader, context, name)
   const accessLogs = translateAccessLogs(reader, 'access_log', context)
-  const statPrefix = reader.string('stat_prefix') || fallback.replaceAll(':', '_')
-  const bufferLimitBytes = translateBufferLimit(reader)
-  const listenerFiltersTimeoutMs = durationMs(reader, 'listener_filters_timeout') ?? LISTENER_FILTERS_TIMEOUT_MS
-  const backlog = reader.number('tcp_backlog_size') ?? BACKLOG
-  if (addresses.length === 0 || filterChain === undefined) return undefined
+  const statPrefix = reader.string('stat_prefix') || fallback.replaceAll(':', '_') || name
+  if ((addresses.length === 0 && !internal) || useless) return undefined
   return {
     name,
     statPrefix,
     addresses,
-    bufferLimitBytes,
-    internal: false,
-    filterChains: [filterChain],
-    listenerFilters: [],
-    listenerFiltersTimeoutMs,
-    continueOnListenerFiltersTimeout: false,
-    drainType: 'default',
-    ignoreGlobalLimit: false,
-    backlog,
-    ...(maxConnections !== undefined && { maxConnections }),
+    internal,
+    filterChains,
+    ...(defaultChain && { defaultFilterChain: defaultChain.config }),
+    ...(chainMatcher && { chainMatcher }),
+    listenerFilters,
+    ...settings,
     accessLogs,
-    ...(metadata && { metadata }),
   }
 }
 
 function refuseUnavailable(reader: FieldReader): void {
   reader.refuse('udp_listener_config', WHY.udp)
-  reader.refuse('internal_listener', 'internal listeners are not available')
   reader.refuse('api_listener', 'API listeners are not available')
   reader.refuse('fcds_config', WHY.dynamic)
-  reader.refuse('filter_chain_matcher', 'matching filter chains is not available yet')
-  refuseTrue(reader, 'use_original_dst', 'is not available')
-  refuseTrue(reader, 'transparent', 'is not available')
-  refuseTrue(reader, 'freebind', 'is not available')
+  refuseTrue(reader, 'use_original_dst', 'is not available: handing connections over takes SO_ORIGINAL_DST')
+  refuseTrue(reader, 'transparent', 'is not available: Node.js has no IP_TRANSPARENT')
+  refuseTrue(reader, 'freebind', 'is not available: Node.js has no IP_FREEBIND')
   const deprecated = reader.message('deprecated_v1')?.optionalBool('bind_to_port') ?? true
   if (!(reader.optionalBool('bind_to_port') ?? deprecated)) {
-    reader.error('bind_to_port', 'listeners without a port of their own are not available')
+    const why = 'listeners without a port of their own are not available: they are reached by SO_ORIGINAL_DST alone'
+    reader.error('bind_to_port', why)
   }
+}
+
+function noAddresses(reader: FieldReader): Address[] {
+  reader.message('internal_listener')?.toJson()
+  for (const field of ['address', 'additional_addresses'] as const) {
+    reader.refuse(field, 'an internal listener has no address: it is reached by its name')
+  }
+  return []
 }
 
 function translateAddresses(reader: FieldReader): Address[] {
   const addresses: Address[] = []
   const main = reader.message('address')
-  if (main === undefined && !reader.has('internal_listener')) reader.error('address', 'is required')
+  if (main === undefined) reader.error('address', 'is required')
   const address = translateAddress(main, 'ip')
   if (address !== undefined) addresses.push(address)
   for (const entry of reader.messages('additional_addresses')) {
+    entry.unread('refuse')
     entry.ignore('socket_options', 'tcp_keepalive')
     const additional = translateAddress(entry.message('address'), 'ip')
     if (additional !== undefined) addresses.push(additional)
@@ -105,35 +109,56 @@ function translateAddresses(reader: FieldReader): Address[] {
   return addresses
 }
 
-/** One filter chain, from `filter_chains` or as the default: this version cannot choose between several. */
-function translateOnlyChain(
-  reader: FieldReader,
-  context: EnvoyContext,
-): ListenerConfig['filterChains'][number] | undefined {
-  const chains = reader.messages('filter_chains')
-  const standard = reader.message('default_filter_chain')
-  const all = standard === undefined ? chains : [...chains, standard]
-  if (all.length > 1) {
-    reader.error('filter_chains', `has ${all.length} filter chains; choosing between several is not available yet`)
-  } else if (all.length === 0 && !reader.has('api_listener')) {
-    reader.error('filter_chains', 'a listener needs a filter chain')
-  }
-  const translated = all.map((chain) => translateFilterChain(chain, context))
-  return translated[0]
+function translateChain(reader: FieldReader, context: EnvoyContext): ReadChain {
+  return { reader, config: translateFilterChain(reader, context) }
 }
 
-/** Filters that look for what several filter chains are chosen by are without effect where there is one: reported. */
-function refuseListenerFilter(reader: FieldReader): void {
-  const name = reader.string('name')
-  reader.message('filter_disabled')?.toJson()
-  if (reader.has('config_discovery')) reader.refuse('config_discovery', WHY.dynamic)
-  const extension = reader.any('typed_config')
-  const type = extension?.typeUrl || name
-  if (INSPECTORS.has(type)) {
-    reader.ignore('typed_config')
-    return
+/** Envoy reads a match of it and forgets it. */
+function translateDefaultChain(reader: FieldReader, context: EnvoyContext): ReadChain | undefined {
+  const entry = reader.message('default_filter_chain')
+  if (entry === undefined) return undefined
+  const { match, ...config } = translateFilterChain(entry, context)
+  if (match !== undefined) entry.ignore('filter_chain_match')
+  return { reader: entry, config }
+}
+
+type Settings = Omit<
+  ListenerConfig,
+  'name' | 'statPrefix' | 'addresses' | 'internal' | 'filterChains' | 'listenerFilters' | 'accessLogs'
+>
+
+function translateSettings(reader: FieldReader, context: EnvoyContext, name: string): Settings {
+  const keepalive = translateKeepalive(reader.message('tcp_keepalive'))
+  const trafficDirection = DIRECTIONS.get(reader.enumName('traffic_direction'))
+  const maxConnections = runtimeNumber(context, `envoy.resource_limits.listener.${name}.connection_limit`)
+  const metadata = translateMetadata(reader)
+  // Whoever bypasses the overload manager bypasses its limit of connections.
+  const ignoreGlobalLimit = reader.bool('ignore_global_conn_limit')
+  const bypass = reader.bool('bypass_overload_manager')
+  return {
+    bufferLimitBytes: translateBufferLimit(reader),
+    listenerFiltersTimeoutMs: durationMs(reader, 'listener_filters_timeout') ?? LISTENER_FILTERS_TIMEOUT_MS,
+    continueOnListenerFiltersTimeout: reader.bool('continue_on_listener_filters_timeout'),
+    backlog: reader.number('tcp_backlog_size') ?? BACKLOG,
+    ...(keepalive && { keepalive }),
+    ...(trafficDirection && { trafficDirection }),
+    drainType: reader.enumName('drain_type') === 'MODIFY_ONLY' ? 'modify-only' : 'default',
+    ...(maxConnections !== undefined && { maxConnections }),
+    ignoreGlobalLimit: ignoreGlobalLimit || bypass,
+    ...(metadata && { metadata }),
   }
-  const why = `listener filter "${type}" is not available yet`
-  if (extension === undefined) reader.error(undefined, why)
-  else refuseExtension(reader, 'typed_config', extension, why)
+}
+
+/** `config.core.v3.TcpKeepalive`: each value that is not set, or 0, is the system's. */
+function translateKeepalive(reader: FieldReader | undefined): KeepaliveConfig | undefined {
+  if (reader === undefined) return undefined
+  reader.unread('refuse')
+  const idleS = reader.number('keepalive_time') ?? 0
+  const intervalS = reader.number('keepalive_interval') ?? 0
+  const probes = reader.number('keepalive_probes') ?? 0
+  return {
+    ...(idleS > 0 && { idleS }),
+    ...(intervalS > 0 && { intervalS }),
+    ...(probes > 0 && { probes }),
+  }
 }

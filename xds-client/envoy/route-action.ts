@@ -31,8 +31,6 @@ const REPORTED = [
   'hedge_policy',
 ] as const
 
-const CONNECT_CONFIG = { field: 'connect_config', why: 'ending CONNECT requests here is not available yet' } as const
-
 /** What the route around an action is: its name and the path it matches. */
 export type ActionScope = RouteScope & { readonly route: string; readonly path: PathMatchConfig | undefined }
 
@@ -46,7 +44,7 @@ export function translateRouteAction(reader: FieldReader, scope: ActionScope): R
   const pathRewrite = translatePathRewrite(reader, scope.context, scope.path)
   const hostRewrite = translateHostRewrite(reader, scope.context)
   const mirrors = translateMirrors(reader, scope, scope.route)
-  const upgrades = translateUpgrades(reader, CONNECT_CONFIG)
+  const upgrades = translateUpgrades(reader, 'route')
   const metadataMatch = translateMetadataMatch(reader, 'metadata_match')
   return {
     kind: 'route',

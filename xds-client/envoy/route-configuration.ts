@@ -1,9 +1,9 @@
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
+import { parseMatcherTree } from '../../lib/match/parse-tree.ts'
 import type { RouteConfig, RouteTableConfig, VirtualHostConfig } from '../../lib/router/config.ts'
 import type { EnvoyContext } from './context.ts'
 import { translateFilterOverrides } from './filter-overrides.ts'
 import { translateHeaderEdits } from './header-edits.ts'
-import { translateMatcherTree } from './matcher-tree.ts'
 import { translateMetadata } from './metadata.ts'
 import { translateMirrors } from './mirrors.ts'
 import { consume, refuseTrue, WHY } from './refusals.ts'
@@ -96,7 +96,7 @@ function translateVirtualHost(reader: FieldReader, table: RouteScope): VirtualHo
   const scope: RouteScope = { ...table, virtualHost: name, bodyBufferLimitBytes: bodyBufferLimit(reader) }
   const tree = reader.message('matcher')
   if (tree !== undefined && reader.has('routes')) reader.error('matcher', 'excludes routes')
-  const matcher = tree && translateMatcherTree(tree, (action, at) => translateMatchedRoute(action, at, scope))
+  const matcher = tree && parseMatcherTree(tree, (action, at) => translateMatchedRoute(action, at, scope))
   const routes = reader.messages('routes').map((entry) => translateRoute(entry, scope))
   const requestHeaders = translateHeaderEdits(reader, 'request', scope.context)
   const responseHeaders = translateHeaderEdits(reader, 'response', scope.context)

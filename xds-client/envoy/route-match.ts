@@ -1,4 +1,5 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { parseFilterStateMatch } from '../../lib/match/parse.ts'
 import type { PathMatchConfig, RouteMatchConfig } from '../../lib/router/config.ts'
 import type { EnvoyContext } from './context.ts'
 import { translateRuntimeFraction } from './fraction.ts'
@@ -20,7 +21,7 @@ export function translateRouteMatch(reader: FieldReader, context: EnvoyContext):
   const fraction = reader.message('runtime_fraction')
   const metadata = reader.messages('dynamic_metadata').map(translateMetadataMatch)
   const tls = translateTls(reader.message('tls_context'))
-  reader.refuse('filter_state', 'matching filter state is not available')
+  const filterState = reader.messages('filter_state').map(parseFilterStateMatch)
   return {
     path,
     ...(headers.length > 0 && { headers }),
@@ -29,6 +30,7 @@ export function translateRouteMatch(reader: FieldReader, context: EnvoyContext):
     ...(grpc && { grpc }),
     ...(fraction && { fraction: translateRuntimeFraction(fraction) }),
     ...(metadata.length > 0 && { metadata }),
+    ...(filterState.length > 0 && { filterState }),
     ...(tls && { tls }),
   }
 }

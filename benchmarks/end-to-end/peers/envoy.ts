@@ -9,7 +9,7 @@ import type { Variant } from '../variant.ts'
 export const envoy: Variant = {
   name: 'envoy',
   quick: true,
-  speaks: (traffic) => traffic.client === 'http2' || traffic.tls === true,
+  speaks: (traffic) => traffic.client === 'http2' || traffic.tls === true || traffic.layer4 !== undefined,
   missing: () => (programOf() === undefined ? 'envoy is not installed' : undefined),
   prepare(task) {
     const file = join(task.folder, 'envoy.json')

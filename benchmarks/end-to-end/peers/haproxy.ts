@@ -7,7 +7,7 @@ import { HTTP2_LIMITS, type ProxyTask, type Variant } from '../variant.ts'
 export const haproxy: Variant = {
   name: 'haproxy',
   quick: true,
-  speaks: () => true,
+  speaks: ({ layer4 }) => layer4 === undefined || layer4 === 'tcp',
   missing: () => (findProgram('haproxy') === undefined ? 'haproxy is not installed' : undefined),
   prepare(task) {
     const file = join(task.folder, 'haproxy.cfg')
@@ -17,6 +17,7 @@ export const haproxy: Variant = {
 }
 
 function configOf(task: ProxyTask): string {
+  if (task.traffic.layer4 !== undefined) return layer4ConfigOf(task)
   const log =
     task.logFile === undefined ? ['', ''] : ['  log stdout format raw local0', '  log global\n  option httplog']
   const { client, upstream } = task.traffic
@@ -45,5 +46,24 @@ frontend clients
   default_backend origins
 backend origins
   server origin 127.0.0.1:${task.originPort}${server}
+`
+}
+
+/** Without splicing, which haproxy does not do unless told. */
+function layer4ConfigOf(task: ProxyTask): string {
+  const tls = task.certificate === undefined ? '' : ` ssl crt ${task.certificate.bothFile}`
+  return `global
+  nbthread 1
+  maxconn 8000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 300s
+  timeout server 300s
+frontend clients
+  bind 127.0.0.1:${task.listenPort} backlog 4096${tls}
+  default_backend origins
+backend origins
+  server origin 127.0.0.1:${task.originPort}
 `
 }

@@ -6,7 +6,7 @@ export const nghttpx: Variant = {
   name: 'nghttpx',
   noRequestId: true,
   quick: false,
-  speaks: (traffic) => traffic.client === 'http2' || traffic.tls === true,
+  speaks: (traffic) => traffic.layer4 === undefined && (traffic.client === 'http2' || traffic.tls === true),
   missing: () => (findProgram('nghttpx') === undefined ? 'nghttpx is not installed' : undefined),
   prepare(task) {
     return { command: [findProgram('nghttpx')!, ...argumentsOf(task)] }

@@ -11,7 +11,7 @@ import { HTTP2_LIMITS, type ProxyTask, type Variant } from '../variant.ts'
 export const nginx: Variant = {
   name: 'nginx',
   quick: true,
-  speaks: (traffic) => traffic.upstream === 'http1',
+  speaks: (traffic) => traffic.upstream === 'http1' && traffic.layer4 === undefined,
   missing: () => (findProgram('nginx') === undefined ? 'nginx is not installed' : undefined),
   prepare(task) {
     const file = join(task.folder, 'nginx.conf')

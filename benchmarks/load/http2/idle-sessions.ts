@@ -13,9 +13,9 @@ export class IdleSessions {
   }
 
   /** Opens `count` connections, at most 50 at once, so that the proxy needs no more than 50 to its origin. */
-  async open(port: number, count: number): Promise<void> {
+  async open(port: number, count: number, tls = false): Promise<void> {
     for (let left = count; left > 0; left -= 50) {
-      await Promise.all(Array.from({ length: Math.min(50, left) }, () => this.#openOne(port)))
+      await Promise.all(Array.from({ length: Math.min(50, left) }, () => this.#openOne(port, tls)))
     }
   }
 
@@ -24,8 +24,8 @@ export class IdleSessions {
     for (const session of this.#sessions) session.destroy()
   }
 
-  async #openOne(port: number): Promise<void> {
-    const session = openSession(port)
+  async #openOne(port: number, tls: boolean): Promise<void> {
+    const session = openSession(port, tls)
     this.#sessions.push(session)
     session.on('close', () => {
       if (!this.#closing) this.#lost++

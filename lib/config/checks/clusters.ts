@@ -1,12 +1,21 @@
 import { isIP } from 'node:net'
 import type { Address, EndpointAddress } from '../../core/address.ts'
 import type { UpstreamTlsConfig } from '../../tls/config.ts'
-import type { ClusterConfig, LocalityEndpointsConfig } from '../../upstream/config.ts'
+import type {
+  ClusterConfig,
+  EndpointConfig,
+  HboneLayerConfig,
+  LocalityEndpointsConfig,
+  TransportConfig,
+  TransportLayerConfig,
+} from '../../upstream/config.ts'
 import type { Spot } from './spot.ts'
 import { checkTls } from './tls.ts'
 
 /** `sun_path` of Linux, without the NUL at its end. */
 const MAX_SOCKET_PATH_BYTES = 107
+/** What fits into a header beside addresses of IPv6 and the TLV's own head. */
+const MAX_TLV_BYTES = 0xffff - 36 - 3
 const MAX_WEIGHT_SUM = 0xffff_ffff
 /** RFC 1123 labels, with underscores, which private zones use. */
 const NAME =
@@ -44,8 +53,11 @@ export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   if (bindAddress !== undefined && isIP(bindAddress) === 0) {
     spot.field('bindAddress').error(`malformed IP address "${bindAddress}"`)
   }
-  if (cluster.tls !== undefined) checkClusterTls(cluster, cluster.tls, spot)
-  else if (cluster.protocol === 'auto') spot.field('protocol').error('auto needs tls: the protocol is chosen by ALPN')
+  spot.each('extraBindAddresses', cluster.extraBindAddresses, (extra, at) => {
+    if (isIP(extra) === 0) at.error(`malformed IP address "${extra}"`)
+    if (bindAddress === undefined) at.error('needs bindAddress')
+  })
+  checkTransports(cluster, spot)
   if (dns === undefined) {
     if (type !== 'static') spot.field('dns').error('is required by clusters whose endpoints have names')
     return
@@ -71,6 +83,79 @@ function checkClusterTls({ localities }: ClusterConfig, tls: UpstreamTlsConfig, 
   })
 }
 
+/** The cluster's own transport and those of its matches. */
+function checkTransports(cluster: ClusterConfig, spot: Spot): void {
+  const { transportMatches = [], protocol } = cluster
+  checkTransport(cluster, cluster, spot)
+  if (transportMatches.length === 0) checkReach(cluster, spot)
+  const names = new Set<string>()
+  spot.each('transportMatches', transportMatches, ({ name, transport }, at) => {
+    if (names.has(name)) at.field('name').error(`"${name}" is the name of an earlier transport`)
+    names.add(name)
+    checkTransport(cluster, transport, at.field('transport', transport))
+  })
+  if (protocol !== 'auto' || [cluster, ...transportMatches.map(({ transport }) => transport)].some(({ tls }) => tls))
+    return
+  spot.field('protocol').error('auto needs tls: the protocol is chosen by ALPN')
+}
+
+function checkTransport(cluster: ClusterConfig, { tls, layers }: TransportConfig, spot: Spot): void {
+  if (tls !== undefined) checkClusterTls(cluster, tls, spot)
+  spot.each('layers', layers, (layer, at) => checkLayer(layer, at))
+}
+
+/** Tunnels lead to addresses of the network: what has none would be reached past them. */
+function checkReach({ layers, localities }: ClusterConfig, spot: Spot): void {
+  const tunnel = layers?.find(({ kind }) => kind === 'hbone' || kind === 'http-connect')
+  if (tunnel === undefined) return
+  spot.each('localities', localities, (group, at) => {
+    at.each('endpoints', group.endpoints, ({ address }, where) => {
+      if (address.kind !== 'ip') where.field('address', address).error(`cannot be reached through ${tunnel.kind}`)
+    })
+  })
+}
+
+function checkLayer(layer: TransportLayerConfig, spot: Spot): void {
+  if (layer.kind === 'http-connect') {
+    const { proxyAddress } = layer
+    if (proxyAddress !== undefined) checkTarget(proxyAddress, spot.field('proxyAddress', proxyAddress))
+  }
+  if (layer.kind === 'hbone') checkHbone(layer, spot)
+  if (layer.kind !== 'proxy-protocol') return
+  const { passTlvs, addedTlvs, version } = layer
+  if (typeof passTlvs !== 'string') spot.each('passTlvs', passTlvs, (type, at) => checkTlvType(type, at))
+  if (version === 1 && passTlvs !== 'none') spot.field('passTlvs').error('version 1 has no TLVs')
+  spot.each('addedTlvs', addedTlvs, ({ type, value }, at) => {
+    if (version === 1) at.error('version 1 has no TLVs')
+    checkTlvType(type, at.field('type'))
+    const bytes = Buffer.byteLength(value, 'base64')
+    if (bytes > MAX_TLV_BYTES) at.field('value').error(`is ${bytes} bytes long, a header has room for ${MAX_TLV_BYTES}`)
+  })
+}
+
+/** There is no HBONE without a certificate on either side. */
+function checkHbone({ proxy, tls, gateway }: HboneLayerConfig, spot: Spot): void {
+  if (proxy !== undefined) checkTarget(proxy, spot.field('proxy', proxy))
+  if (gateway !== undefined)
+    checkTarget(gateway.address, spot.field('gateway', gateway).field('address', gateway.address))
+  for (const one of gateway === undefined ? [tls] : [tls, gateway.tls]) {
+    const at = spot.field('tls', one)
+    if (one.certificates.length === 0) at.field('certificates').error('HBONE needs a certificate of our own')
+    if (one.validation === undefined) at.field('validation').error('HBONE needs to know whom to believe')
+    checkTls(one, at)
+  }
+}
+
+function checkTlvType(type: number, spot: Spot): void {
+  if (!Number.isInteger(type) || type < 0 || type > 255) spot.error(`${type} is not a type of TLV, which is 0 to 255`)
+}
+
+/** Something that is connected to by its numbers. */
+function checkTarget(address: Address, spot: Spot): void {
+  checkAddress(address, spot)
+  if (address.kind === 'ip' && address.port === 0) spot.field('port').error('port 0 cannot be connected to')
+}
+
 function isServer(text: string): boolean {
   const parts = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text)
   if (parts === null || Number(parts[3]) > 65_535 || Number(parts[3]) === 0) return false
@@ -83,9 +168,21 @@ function checkLocality(group: LocalityEndpointsConfig, spot: Spot, type: Cluster
     sum += endpoint.weight
     if (endpoint.weight < 1) at.field('weight').error(`must be at least 1, is ${endpoint.weight}`)
     checkEndpointAddress(endpoint.address, at.field('address', endpoint.address), type)
+    checkOtherAddresses(endpoint, at, type)
   })
   if (sum > MAX_WEIGHT_SUM)
     spot.field('endpoints').error(`the weights add up to ${sum}, the limit is ${MAX_WEIGHT_SUM}`)
+}
+
+/** What an endpoint has besides its address: further ones, and a proxy in front of it. */
+function checkOtherAddresses(endpoint: EndpointConfig, spot: Spot, type: ClusterConfig['type']): void {
+  const { address, additionalAddresses, proxyAddress } = endpoint
+  spot.each('additionalAddresses', additionalAddresses, (other, at) => {
+    if (type !== 'static') at.error('the endpoints of a DNS cluster get their addresses from DNS')
+    else if (address.kind !== 'ip' || other.kind !== 'ip') at.error('only IP addresses can stand beside each other')
+    else checkTarget(other, at)
+  })
+  if (proxyAddress !== undefined) checkTarget(proxyAddress, spot.field('proxyAddress', proxyAddress))
 }
 
 function checkEndpointAddress(address: EndpointAddress, spot: Spot, type: ClusterConfig['type']): void {

@@ -77,6 +77,10 @@ export function checkRouteMatch(match: RouteMatchConfig, spot: Spot): void {
     checkStringMatch(cookie.string, at.field('string', cookie.string)),
   )
   spot.each('metadata', match.metadata, checkMetadataMatch)
+  spot.each('filterState', match.filterState, (state, at) => {
+    if ('string' in state) checkStringMatch(state.string, at.field('string', state.string))
+    else at.attempt(() => compileCidrs(state.ranges))
+  })
   checkFraction(match.fraction, spot.field('fraction', match.fraction))
 }
 

@@ -94,7 +94,11 @@ function checkForward(
 ): void {
   checkChoice(action.cluster, spot.field('cluster', action.cluster), around)
   spot.each('mirrors', action.mirrors, (mirror, at) => checkMirror(mirror, at, around))
-  checkUpgrades(action.upgrades, spot)
+  checkUpgrades(action.upgrades, spot, true)
+  const tunnel = action.upgrades?.find(({ connect }) => connect?.targets !== undefined)?.connect
+  spot.each('targets', tunnel?.targets, ({ cluster }, at) => {
+    if (cluster !== undefined) checkCluster(cluster, at.field('cluster'), around)
+  })
   const { pathRewrite, hostRewrite } = action
   if (pathRewrite !== undefined) checkPathRewrite(pathRewrite, spot.field('pathRewrite', pathRewrite), around.path)
   if (hostRewrite === undefined) return
@@ -188,11 +192,14 @@ function checkOverrides(configs: FilterConfigs | undefined, spot: Spot, { termin
   }
 }
 
-/** Upgrades of a connection manager or a route: each type once. */
-export function checkUpgrades(upgrades: RouteActionConfig['upgrades'], spot: Spot): void {
+/** Upgrades of a connection manager or a route: each type once; only a route's CONNECT can end here. */
+export function checkUpgrades(upgrades: RouteActionConfig['upgrades'], spot: Spot, route = false): void {
   const seen = new Set<string>()
-  spot.each('upgrades', upgrades, ({ type }, at) => {
+  spot.each('upgrades', upgrades, ({ type, connect }, at) => {
     if (seen.has(type)) at.field('type').error(`"${type}" is listed twice`)
     seen.add(type)
+    if (connect === undefined) return
+    if (!route) at.field('connect').error('belongs to routes')
+    else if (type !== 'connect') at.field('connect').error(`belongs to the upgrade "connect", this one is "${type}"`)
   })
 }

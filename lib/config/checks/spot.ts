@@ -6,6 +6,12 @@ export interface OriginFinder {
   of(part: object): { readonly path: string; readonly whole: boolean } | undefined
 }
 
+/** What checks need to know of a network filter; every `NetworkFilterFactory` is one. */
+export interface LayerFourFilter {
+  readonly terminal?: boolean
+  clusters?(config: unknown): readonly string[]
+}
+
 /** What all checks of one configuration share. */
 export interface CheckContext {
   readonly errors: ConfigError[]
@@ -14,6 +20,8 @@ export interface CheckContext {
   readonly clusters: ReadonlySet<string>
   /** Whether a filter type ends a chain. */
   readonly isTerminal: (typeUrl: string) => boolean
+  readonly networkFilter: (typeUrl: string) => LayerFourFilter | undefined
+  readonly listenerFilter: (typeUrl: string) => unknown
 }
 
 /** A part of the IR under inspection: knows the path that its author knows it by. */

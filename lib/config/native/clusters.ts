@@ -1,8 +1,14 @@
-import type { Address } from '../../core/address.ts'
-import type { BalancerConfig, EndpointConfig, LocalityConfig, ThresholdsConfig } from '../../upstream/config.ts'
+import type { Address, InternalAddress } from '../../core/address.ts'
+import type {
+  AddressOrderConfig,
+  BalancerConfig,
+  EndpointConfig,
+  LocalityConfig,
+  ThresholdsConfig,
+} from '../../upstream/config.ts'
 import type { NativeHttp2 } from './http2.ts'
 import type { NativeMetadata } from './matches.ts'
-import type { NativeUpstreamTls } from './tls.ts'
+import type { NativeKeepalive, NativeTransport } from './transports.ts'
 
 /**
  * `127.0.0.1:8080`, `[::1]:8080`, the path of a Unix socket (`/run/app.sock`, or `@name` for an abstract one), or the
@@ -19,7 +25,11 @@ export type NativeAddress =
 export type NativeEndpoint =
   | string
   | {
-      readonly address: NativeAddress
+      readonly address: NativeAddress | NativeInternalAddress
+      /** Further IP addresses of it: a connection goes to the one that answers first. Default: none. */
+      readonly additionalAddresses?: readonly NativeAddress[]
+      /** One of the cluster's `transports`. Default: the cluster's own. */
+      readonly transport?: string
       /** For `hostRewrite: { auto: true }`. Default: the name in the address, if it is one. */
       readonly hostname?: string
       /** Against the other endpoints of the locality; 1 or more. Default: 1. */
@@ -28,6 +38,9 @@ export type NativeEndpoint =
       readonly health?: EndpointConfig['health']
       readonly metadata?: NativeMetadata
     }
+
+/** An internal listener of this gateway. `endpointId` tells endpoints of one listener apart. */
+export type NativeInternalAddress = Omit<InternalAddress, 'kind'>
 
 /** Endpoints that stand together. */
 export interface NativeLocality {
@@ -60,7 +73,7 @@ export interface NativeDns {
  * A group of endpoints that requests are balanced over. Exactly one of `endpoints` and `localities`. Limits count per
  * worker; an embedded gateway is one.
  */
-export interface NativeCluster {
+export interface NativeCluster extends NativeTransport {
   readonly name: string
   /** Name in statistics. Default: `name`. */
   readonly statName?: string
@@ -107,14 +120,18 @@ export interface NativeCluster {
    */
   readonly protocol?: 'http1' | 'http2' | 'auto' | 'downstream'
   readonly http2?: NativeHttp2
-  /** Default: none, plaintext. */
-  readonly tls?: NativeUpstreamTls
+  /** Other ways to reach endpoints, by name: endpoints say which is theirs. Default: none. */
+  readonly transports?: { readonly [name: string]: NativeTransport }
   /** How far connections are opened ahead of need, 1 to 3 times it. Default: 1, none. */
   readonly preconnectRatio?: number
-  /** TCP keep-alive probes after so many idle seconds. Default: none. */
-  readonly keepalive?: { readonly idleS: number }
+  /** Default: none. */
+  readonly keepalive?: NativeKeepalive
   /** The local IP address of connections. Default: the system's choice. */
   readonly bindAddress?: string
+  /** For endpoints of another address family than `bindAddress`. Default: none. */
+  readonly extraBindAddresses?: readonly string[]
+  /** Of endpoints with several addresses. Default: families in turns, beginning with that of the first address. */
+  readonly addressOrder?: Partial<AddressOrderConfig>
   readonly metadata?: NativeMetadata
 }
 

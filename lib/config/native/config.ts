@@ -1,29 +1,8 @@
 import type { JsonObject } from '../../core/errors.ts'
 import type { LocalityConfig } from '../../upstream/config.ts'
 import type { NativeAddress, NativeCluster } from './clusters.ts'
-import type { NativeHttp } from './http.ts'
-import type { NativeMetadata } from './matches.ts'
-import type { NativeDownstreamTls } from './tls.ts'
-
-/** One listener: where it listens, and what it does with connections. */
-export interface NativeListener {
-  /** Unique. Default: the first address as text. */
-  readonly name?: string
-  /** One address or several; port 0 takes any free port. Hosts are IP addresses: `0.0.0.0:80`, `[::]:80`. */
-  readonly address: NativeAddress | readonly NativeAddress[]
-  readonly http: NativeHttp
-  /** Default: none, plaintext. */
-  readonly tls?: NativeDownstreamTls
-  /** Name in statistics: `listener.<statPrefix>.`. Default: the first address. */
-  readonly statPrefix?: string
-  /** Open connections, per worker; more are reset. Default: 10,000. */
-  readonly maxConnections?: number
-  /** What one connection holds in memory per direction before its sender has to wait. Default: 32 KiB. */
-  readonly bufferLimitBytes?: number
-  /** Connections that wait to be accepted. Default: 65,535, which the system cuts down to its own limit. */
-  readonly backlog?: number
-  readonly metadata?: NativeMetadata
-}
+import type { NativeHboneServer } from './hbone.ts'
+import type { NativeListener } from './listeners.ts'
 
 /**
  * The configuration of a gateway, as plain data (and filter objects). Everything with a default may be left out; a field
@@ -53,6 +32,10 @@ export interface NativeConfig {
   readonly admin?: { readonly address: NativeAddress }
   readonly listeners: readonly NativeListener[]
   readonly clusters?: readonly NativeCluster[]
+  /** Open connections of all listeners together, per worker; more are reset. Default: no limit. */
+  readonly maxConnections?: number
+  /** HBONE servers. Default: none. */
+  readonly hbone?: readonly NativeHboneServer[]
   /** Values by key, for settings that have a `runtimeKey`. */
   readonly runtime?: JsonObject
 }

@@ -2,6 +2,7 @@ import type { HttpFilter } from '../../chain/filter.ts'
 import type { AnyFilterFactory } from '../../chain/registry.ts'
 import type { JsonObject } from '../../core/errors.ts'
 import type { HeaderValueConfig } from '../../router/config.ts'
+import type { ClientCertificateField, ClientCertificateHeaderConfig } from '../listener.ts'
 import type { NativeHttp2 } from './http2.ts'
 import type { NativeAccessLog, NativeFormat, NativeLogFilter } from './logs.ts'
 import type { NativeCidr, NativeStringMatch } from './matches.ts'
@@ -137,6 +138,21 @@ export interface NativeHttp {
   readonly internalCidrs?: readonly NativeCidr[]
   /** Clients of Unix sockets are internal. Default: false. */
   readonly internalUnixSockets?: boolean
+  /**
+   * What upstreams are told of verified client certificates, in X-Forwarded-Client-Cert. Default: nothing, and the header
+   * is removed. `sanitize-set` tells of this connection alone, `append-forward` of those before it too; `forward-only`
+   * passes on what the client says, if it has a certificate, `always-forward-only` in any case.
+   */
+  readonly clientCertificateHeader?: {
+    readonly mode: ClientCertificateHeaderConfig['mode']
+    /** Besides the hash, and the URIs of our own certificate. Default: `subject`, `uri` and `dns`. */
+    readonly fields?: readonly ClientCertificateField[]
+  }
+  /**
+   * Over TLS, requests for a name that another filter chain of the listener would serve, on a connection that was made
+   * for this one's. Default: `refuse`, with 421, so that the client makes another connection.
+   */
+  readonly misdirected?: 'refuse' | 'serve'
 
   /** RFC 3986 normalisation (`/a/../b`, `%41`) before anything looks at the path. Default: true. */
   readonly normalizePath?: boolean

@@ -3,12 +3,14 @@ import { createLowerFilters, type LowerFilters } from '../../chain/factories.ts'
 import type { FilterRegistry } from '../../chain/registry.ts'
 import { type ConfigError, ConfigRefused, Findings, type JsonObject } from '../../core/errors.ts'
 import { indexPath } from '../../proto/path.ts'
+import type { MeshMaterial } from '../../tls/mesh.ts'
 import type { GatewayConfig, NodeConfig } from '../model.ts'
 import { validateConfig } from '../validate.ts'
 import type { NativeConfig } from './config.ts'
 import { Origins } from './origins.ts'
 import { readAddress } from './resolve/addresses.ts'
 import { fullLocality, readCluster } from './resolve/clusters.ts'
+import { readHboneServer } from './resolve/hbone.ts'
 import { readListener } from './resolve/listeners.ts'
 import type { Reading } from './resolve/reading.ts'
 import { checkShape } from './shape.ts'
@@ -21,6 +23,8 @@ export interface NativeReadOptions {
   readonly filters?: LowerFilters
   /** Reads the files that a configuration names, of certificates for example. Default: those of the machine. */
   readonly readFile?: (path: string) => Buffer
+  /** What `workload` stands for, where an identity is wanted. */
+  readonly workload?: MeshMaterial
 }
 
 /**
@@ -37,11 +41,23 @@ export function readNativeConfig(config: unknown, options: NativeReadOptions): G
   let result: GatewayConfig | undefined
   if (shape.readable !== undefined) {
     const findings = new Findings()
-    const { registry, filters = createLowerFilters([], []), readFile = readFileSync } = options
-    const reading: Reading = { findings, origins: new Origins(), registry, filters, readFile: (path) => readFile(path) }
+    const { registry, filters = createLowerFilters([], []), readFile = readFileSync, workload } = options
+    const reading: Reading = {
+      findings,
+      origins: new Origins(),
+      registry,
+      filters,
+      readFile: (path) => readFile(path),
+      ...(workload && { workload }),
+    }
     result = { ...readConfig(shape.readable, reading), ignored: findings.ignored }
     const isTerminal = (typeUrl: string): boolean => registry.byType.get(typeUrl)?.terminal === true
-    const checks = validateConfig(result, { origins: reading.origins, isTerminal })
+    const checks = validateConfig(result, {
+      origins: reading.origins,
+      isTerminal,
+      networkFilter: (typeUrl) => filters.network.byType.get(typeUrl),
+      listenerFilter: (typeUrl) => filters.listener.byType.get(typeUrl),
+    })
     errors.push(...withoutEchoes(findings.errors, shape.errors))
     errors.push(...withoutEchoes(checks, [...shape.errors, ...findings.errors]))
   }
@@ -50,13 +66,25 @@ export function readNativeConfig(config: unknown, options: NativeReadOptions): G
 }
 
 function readConfig(config: NativeConfig, reading: Reading): GatewayConfig {
-  const { admin, clusters = [], listeners, runtime = {} } = config
+  const { admin, clusters = [], listeners, maxConnections, runtime = {} } = config
   const address = admin && readAddress(admin.address, 'admin.address', reading)
+  const tunnels = (config.hbone ?? [])
+    .map((server, i) => readHboneServer(server, indexPath('hbone', i), reading))
+    .filter((parts) => parts !== undefined)
+  // Servers that lead to one internal listener share the cluster.
+  const within = new Map(tunnels.flatMap((parts) => parts.clusters.map((cluster) => [cluster.name, cluster])))
   return {
     node: readNode(config.node ?? {}),
     ...(address && { admin: { address } }),
-    listeners: listeners.map((listener, i) => readListener(listener, indexPath('listeners', i), reading)),
-    clusters: clusters.map((cluster, i) => readCluster(cluster, indexPath('clusters', i), reading)),
+    listeners: [
+      ...listeners.map((listener, i) => readListener(listener, indexPath('listeners', i), reading)),
+      ...tunnels.map((parts) => parts.listener),
+    ],
+    clusters: [
+      ...clusters.map((cluster, i) => readCluster(cluster, indexPath('clusters', i), reading)),
+      ...within.values(),
+    ],
+    ...(maxConnections !== undefined && { maxConnections }),
     runtime: structuredClone(runtime) as JsonObject,
     ignored: [],
   }

@@ -105,7 +105,20 @@ export type NativeMirror =
     }
 
 /** A protocol that clients may switch to: `'websocket'`. */
-export type NativeUpgrade = string | UpgradeConfig
+export type NativeUpgrade =
+  | string
+  | (Pick<UpgradeConfig, 'type' | 'enabled'> & {
+      /** Of routes, for `connect`: the tunnel ends here, and its bytes go to the cluster. Default: it is forwarded. */
+      readonly connect?: NativeConnect
+    })
+
+/** How CONNECT ends here. */
+export interface NativeConnect {
+  /** POST requests are tunnels as well, their bodies the bytes. Default: false. */
+  readonly allowPost?: boolean
+  /** Version of a PROXY header in front of the bytes. Default: none. */
+  readonly proxyProtocol?: 1 | 2
+}
 
 /** Forwards to a cluster. Times in ms; 0 switches a timeout off. */
 export interface NativeForward {

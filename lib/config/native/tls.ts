@@ -1,20 +1,37 @@
-import type { TlsVersion } from '../../tls/config.ts'
-import type { NativeStringMatch } from './matches.ts'
+import type { OcspPolicy, TlsVersion } from '../../tls/config.ts'
+import type { NativeCidr, NativeStringMatch } from './matches.ts'
 
 /** PEM as text, or a file with it, which is read whenever the configuration is applied. */
 export type NativePem = string | { readonly file: string }
 
-/** A certificate chain, the end entity first, and its key. */
-export interface NativeCertificate {
+/** Bytes in base64, or a file with them. */
+export type NativeBytes = string | { readonly file: string }
+
+/** A certificate and its key: a chain in PEM, the end entity first, or a PKCS#12 file. */
+export type NativeCertificate = NativePemCertificate | NativePkcs12
+
+export interface NativePemCertificate extends NativeStaple {
   readonly certificateChain: NativePem
   readonly privateKey: NativePem
   /** Where the key is encrypted. */
   readonly passphrase?: string
 }
 
+export interface NativePkcs12 extends NativeStaple {
+  readonly pkcs12: NativeBytes
+  readonly passphrase?: string
+}
+
+interface NativeStaple {
+  /** An OCSP response, DER, for clients that ask for the certificate's status. */
+  readonly ocspStaple?: NativeBytes
+}
+
 /** A subject alternative name that is accepted. */
 export interface NativeSanMatch {
-  readonly type: 'dns' | 'uri' | 'email' | 'ip'
+  readonly type: 'dns' | 'uri' | 'email' | 'ip' | 'other'
+  /** Of an `other` name, dotted: `1.3.6.1.4.1.311.20.2.3`. */
+  readonly oid?: string
   readonly match: NativeStringMatch
 }
 
@@ -30,6 +47,26 @@ export interface NativeCertificateValidation {
   readonly acceptUntrusted?: boolean
   /** Revocation lists; with one, every authority of a chain needs one. */
   readonly crl?: NativePem
+  /** With `crl`: the peer's own certificate alone is looked up; the lists must be signed by authorities of `trustedCa`. */
+  readonly leafCrlOnly?: boolean
+  /** SHA-256 of certificates, in hexadecimal. With `spkis`: the peer's must be in one of both. */
+  readonly hashes?: readonly string[]
+  /** SHA-256 of public keys (SubjectPublicKeyInfo), in base64. */
+  readonly spkis?: readonly string[]
+  /** Certificates between the peer's and a trusted authority, at most. Default: any number. */
+  readonly maxDepth?: number
+  /** Certificates count whatever the time is. Default: false. */
+  readonly allowExpired?: boolean
+  /** SPIFFE: authorities by trust domain, instead of `trustedCa`; the peer's ID says which count. */
+  readonly trustDomains?: { readonly [domain: string]: NativePem }
+}
+
+/** Where the secrets of TLS sessions are written, for debugging: whoever has the file reads the connections. */
+export interface NativeKeyLog {
+  readonly path: string
+  /** Only for connections with these addresses at this or the other end. Default: all. */
+  readonly localRanges?: readonly NativeCidr[]
+  readonly remoteRanges?: readonly NativeCidr[]
 }
 
 interface NativeCommonTls {
@@ -39,10 +76,14 @@ interface NativeCommonTls {
   readonly minVersion?: TlsVersion
   /** Default: `TLSv1.3`. */
   readonly maxVersion?: TlsVersion
-  /** For TLS 1.2, by their OpenSSL or IANA names. Default: those of the runtime. */
+  /** For TLS 1.2, by their OpenSSL or IANA names. Default: ECDHE with AEAD on listeners, those of the runtime to clusters. */
   readonly cipherSuites?: readonly string[]
   /** Key exchange groups, the best first. Default: X25519MLKEM768, X25519, P-256. */
   readonly groups?: readonly string[]
+  /** By their names in TLS 1.3, `ecdsa_secp256r1_sha256`. Default: those of the runtime. */
+  readonly signatureAlgorithms?: readonly string[]
+  /** Default: nothing is written anywhere. */
+  readonly keyLog?: NativeKeyLog
 }
 
 /** TLS on a listener. */
@@ -57,6 +98,21 @@ export interface NativeDownstreamTls extends NativeCommonTls {
   readonly handshakeTimeoutMs?: number
   /** Stateless resumption. Default: true. */
   readonly sessionTickets?: boolean
+  /** Of 80 bytes each; the first encrypts, the others open what they have encrypted. Default: keys that change daily. */
+  readonly ticketKeys?: readonly NativeBytes[]
+  /** How long sessions can be resumed, s. Default: 300. */
+  readonly sessionTimeoutS?: number
+  /** Clients that name no server are refused. Default: false. */
+  readonly requireSni?: boolean
+  /** A name that no certificate has gets the first of each key type. Default: false, those of the first name. */
+  readonly fullScan?: boolean
+  /** The client's order of cipher suites counts. Default: false. */
+  readonly preferClientCiphers?: boolean
+  /**
+   * For clients that ask for an OCSP staple: `lenient` goes on without one that is valid, `strict` refuses where there is an
+   * old one, `must` where there is none. Default: `lenient`.
+   */
+  readonly ocspPolicy?: OcspPolicy
 }
 
 /** TLS to a cluster. Without more, the endpoint's name is sent as SNI, and its certificate is checked for it. */

@@ -28,9 +28,15 @@ const downstreamLocal: Endpoint = {
   port: ({ connection }) => (connection.kind === 'ip' ? connection.localPort : undefined),
 }
 
+const downstreamDirectLocal: Endpoint = {
+  host: ({ connection }) => connection.directLocalAddress,
+  port: ({ connection }) => (connection.kind === 'ip' ? connection.directLocalPort : undefined),
+}
+
 const upstreamRemote: Endpoint = {
-  host: ({ info }) => (info.upstreamConnectionId === 0 ? '' : hostOf(info.upstreamHost)),
-  port: ({ info }) => (info.upstreamConnectionId === 0 ? undefined : portOf(info.upstreamHost)),
+  host: ({ info }) => (info.upstreamConnectionId === 0 ? '' : hostOf(info.upstreamRemoteAddress || info.upstreamHost)),
+  port: ({ info }) =>
+    info.upstreamConnectionId === 0 ? undefined : portOf(info.upstreamRemoteAddress || info.upstreamHost),
 }
 
 const upstreamLocal: Endpoint = {
@@ -47,9 +53,15 @@ export const ADDRESS_COMMANDS: readonly Command[] = Object.freeze([
   ),
   ...family('DOWNSTREAM_DIRECT_REMOTE', 'the peer of the socket itself', downstreamDirectRemote),
   ...family('DOWNSTREAM_LOCAL', 'the address the client connected to', downstreamLocal),
-  ...family('DOWNSTREAM_DIRECT_LOCAL', 'the local address of the socket itself', downstreamLocal),
+  ...family('DOWNSTREAM_DIRECT_LOCAL', 'the local address of the socket itself', downstreamDirectLocal),
   ...family('UPSTREAM_REMOTE', 'the endpoint connected to', upstreamRemote),
   ...family('UPSTREAM_LOCAL', 'the local address of the upstream connection', upstreamLocal),
+  plainCommand(
+    'UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID',
+    'endpoint id of an internal listener connected to',
+    ({ info }) => endpointId(info.upstreamConnectionId === 0 ? '' : info.upstreamHost),
+    'text',
+  ),
   plainCommand('UPSTREAM_HOST', 'address of the endpoint chosen', ({ info }) => info.upstreamHost || undefined),
   plainCommand(
     'UPSTREAM_HOST_NAME',
@@ -65,6 +77,12 @@ export const ADDRESS_COMMANDS: readonly Command[] = Object.freeze([
   ),
   plainCommand('UPSTREAM_CLUSTER', 'the cluster', ({ info }) => info.upstreamCluster || undefined, 'text'),
   plainCommand('UPSTREAM_CLUSTER_RAW', 'the cluster', ({ info }) => info.upstreamCluster || undefined, 'text'),
+  plainCommand(
+    'DOWNSTREAM_TRANSPORT_FAILURE_REASON',
+    "why the client's TLS handshake failed: in the logs of listeners",
+    ({ info }) => info.downstreamTransportFailure.replaceAll(' ', '_') || undefined,
+    'text',
+  ),
   plainCommand(
     'UPSTREAM_TRANSPORT_FAILURE_REASON',
     'why the upstream connection failed',
@@ -107,6 +125,11 @@ function withoutPort(argument: string | undefined, context: CommandContext, endp
   const bits = /^\d{1,3}$/.test(argument) ? Number(argument) : 129
   if (bits > 128) context.fail(`"${argument}" is not a prefix length between 0 and 128`)
   return (stream) => maskIp(endpoint.host(stream), bits)
+}
+
+/** The id in `envoy://listener/id`. */
+function endpointId(address: string): string | undefined {
+  return address.startsWith('envoy://') ? address.slice(address.indexOf('/', 8) + 1) || undefined : undefined
 }
 
 /** The host of `host:port` or `[v6]:port`; paths of Unix sockets and bare hosts are returned as they are. */

@@ -5,7 +5,9 @@ import { type Command, type CommandContext, type LogStream, plainCommand, type R
 
 /** Outcome, sizes and identities of the exchange. */
 export const EXCHANGE_COMMANDS: readonly Command[] = Object.freeze([
-  plainCommand('PROTOCOL', 'HTTP/1.0, HTTP/1.1 or HTTP/2', ({ info }) => info.protocol),
+  plainCommand('PROTOCOL', 'HTTP/1.0, HTTP/1.1 or HTTP/2', ({ info, layer4 }) =>
+    layer4 === true ? undefined : info.protocol,
+  ),
   plainCommand('UPSTREAM_PROTOCOL', 'the same of the upstream', ({ info }) => info.upstreamProtocol || undefined),
   plainCommand('RESPONSE_CODE', 'HTTP status; 0 where no response began', (stream) => stream.status),
   {
@@ -98,7 +100,7 @@ export const EXCHANGE_COMMANDS: readonly Command[] = Object.freeze([
     needs: 'nothing',
     length: 'refused',
     origin: 'plain',
-    meaning: 'DownstreamEnd in access logs, NotSet elsewhere',
+    meaning: 'DownstreamEnd in access logs, TcpConnectionEnd and the like in those of tcp_proxy, NotSet elsewhere',
     compile:
       (_, { logType }: CommandContext) =>
       () =>

@@ -111,7 +111,7 @@ function requestField(name: string): Field {
     case ':path':
       return (stream) => stream.head.path || undefined
     case ':scheme':
-      return (stream) => stream.head.scheme
+      return (stream) => stream.head.scheme || undefined
     case ':authority':
     case 'host':
       return (stream) => stream.head.authority || undefined
@@ -151,7 +151,7 @@ function requestedServerName(argument: string | undefined, context: CommandConte
   if (!['', 'ORIG', 'HOST', 'ORIG_OR_HOST'].includes(source)) {
     context.fail(`unknown source "${source}": ORIG, HOST or ORIG_OR_HOST`)
   }
-  const serverName: Field = ({ connection }) => connection.tls?.serverName
+  const serverName: Field = ({ connection }) => connection.serverName ?? connection.tls?.serverName
   const host = originalOr(
     source,
     'x-envoy-original-host',

@@ -7,6 +7,8 @@ import type { Json } from '../../core/errors.ts'
 export interface LogStream extends HttpStream {
   /** Body of the local reply, before `body_format` is applied; undefined where there was none. */
   readonly localReplyBody?: string
+  /** A connection, which has no protocol that we would know of (`ConnectionLogStream`). */
+  readonly layer4?: boolean
 }
 
 /** What formats take from the process they run in. */

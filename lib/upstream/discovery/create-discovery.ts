@@ -1,8 +1,9 @@
-import { formatHostPort } from '../../core/address.ts'
+import { type Address, formatHostPort } from '../../core/address.ts'
 import type { ClusterConfig, EndpointConfig } from '../config.ts'
 import type { ResolvedEndpoint } from '../host.ts'
 import type { Discovery, DiscoveryOptions } from './discovery.ts'
 import { DnsDiscovery } from './dns-discovery.ts'
+import { ForwardProxyDiscovery } from './forward-proxy.ts'
 import { StaticDiscovery } from './static.ts'
 
 /** The discovery of a cluster by its `type`. Throws on a name server that is no IP address; nothing runs before `start`. */
@@ -14,6 +15,8 @@ export function createDiscovery(config: ClusterConfig, options: DiscoveryOptions
       return new DnsDiscovery(config, options, strictEndpoints)
     case 'logical-dns':
       return new DnsDiscovery(config, options, logicalEndpoints)
+    case 'dynamic-forward-proxy':
+      return new ForwardProxyDiscovery(config, options)
   }
 }
 
@@ -22,11 +25,17 @@ function strictEndpoints(endpoint: EndpointConfig, addresses: readonly string[])
   return addresses.map((host) => withAddress(endpoint, host))
 }
 
-/** LOGICAL_DNS: one host with its name as identity; the first address serves new connections, old ones live on. */
+/**
+ * LOGICAL_DNS: one host with its name as identity; new connections go to whichever of its addresses answers first, old
+ * ones live on.
+ */
 function logicalEndpoints(endpoint: EndpointConfig, addresses: readonly string[]): readonly ResolvedEndpoint[] {
   if (endpoint.address.kind !== 'ip') return [endpoint]
   const key = formatHostPort(endpoint.address.host, endpoint.address.port)
-  return [{ ...withAddress(endpoint, addresses[0]), key }]
+  const { port } = endpoint.address
+  const additionalAddresses = addresses.slice(1).map((host): Address => ({ kind: 'ip', host, port }))
+  const first = withAddress(endpoint, addresses[0])
+  return [{ ...first, key, ...(additionalAddresses.length > 0 && { additionalAddresses }) }]
 }
 
 function withAddress(endpoint: EndpointConfig, host: string): EndpointConfig {

@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import type { Failure } from '../../core/failure.ts'
 import type { Log } from '../../core/metrics.ts'
 import type { DnsConfig } from '../config.ts'
 import type { ResolvedLocality } from '../host.ts'
@@ -8,6 +9,9 @@ import type { DnsResolvers } from './dns/resolver.ts'
 /** All that is known of a cluster's membership; replaces what was known before. */
 export type OnMembership = (localities: readonly ResolvedLocality[]) => void
 
+/** What came of asking for a host: its key (`ResolvedEndpoint.key`), or why there is none. */
+export type Demand = string | Failure
+
 /** Finds out which endpoints a cluster has, and tells of changes until it is closed. */
 export interface Discovery extends Disposable {
   /**
@@ -15,6 +19,11 @@ export interface Discovery extends Disposable {
    * `close` was called. `onUpdate` may be called any number of times before and after; not at all where nothing answers.
    */
   start(onUpdate: OnMembership): Promise<void>
+  /**
+   * On-demand discovery (dynamic forward proxy) alone: makes the host of that name known, and answers the key it goes by,
+   * or why there is none; a promise where it has to ask for it first.
+   */
+  demand?(name: string, port: number): Demand | Promise<Demand>
   /** No update comes after it. Idempotent; the same as disposing. */
   close(): void
 }

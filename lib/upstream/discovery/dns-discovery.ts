@@ -109,8 +109,14 @@ export class DnsDiscovery implements Discovery {
 /** As sets: name servers rotate their answers. */
 function sameAddresses(a: readonly ResolvedEndpoint[], b: readonly ResolvedEndpoint[]): boolean {
   if (a.length !== b.length) return false
-  const known = new Set(a.map(hostOf))
-  return b.every((endpoint) => known.has(hostOf(endpoint)))
+  const known = new Set(a.flatMap(hostsOf))
+  const found = b.flatMap(hostsOf)
+  return found.length === known.size && found.every((host) => known.has(host))
+}
+
+function hostsOf(endpoint: ResolvedEndpoint): string[] {
+  const { additionalAddresses = [] } = endpoint
+  return [endpoint, ...additionalAddresses.map((address) => ({ ...endpoint, address }))].map(hostOf)
 }
 
 function hostOf(endpoint: ResolvedEndpoint): string {

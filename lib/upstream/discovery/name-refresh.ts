@@ -66,7 +66,8 @@ export class NameRefresh {
   #delayMs(result: DnsResult): number {
     const { dns, random } = this.#options
     if (!result.ok) return failureDelayMs(dns, this.#failures, random())
-    const ttlMs = dns.respectTtl && result.ttlMs !== undefined && result.ttlMs > 0 ? result.ttlMs : dns.refreshMs
+    const timed = dns.respectTtl && result.ttlMs !== undefined && result.ttlMs > 0
+    const ttlMs = timed ? Math.max(result.ttlMs ?? 0, dns.minRefreshMs ?? 0) : dns.refreshMs
     return Math.min(LONGEST_DELAY_MS, ttlMs + Math.floor(random() * dns.jitterMs))
   }
 }

@@ -1,14 +1,13 @@
 import type { Socket } from 'node:net'
-import { formatHostPort } from '../../core/address.ts'
 import type { UpstreamInfo } from '../../core/attempt.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
 import { Headers } from '../../core/headers.ts'
-import { Timed } from '../../core/timer-wheel.ts'
 import { type BodyHandler, BodyReader } from '../../http1/body-reader.ts'
 import { MessageWriter } from '../../http1/body-writer.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY, UNTIL_CLOSE } from '../../http1/framing.ts'
 import { HeadBuffer } from '../../http1/head-buffer.ts'
 import { CLOSE, type Head, HeadParser, KEEP_ALIVE } from '../../http1/head-parser.ts'
+import { ClientConnection } from '../client-connection.ts'
 import { describeFailure, resetTransport, type Transport } from '../connect.ts'
 import { closeBehind } from '../farewell.ts'
 import type { ReadTarget } from '../socket-reader.ts'
@@ -23,16 +22,16 @@ const MAX_INTERIM = 10
  * The client side of one HTTP/1 connection: one exchange at a time, then idle in its pool. It goes back to the pool only
  * when the request is fully written, the response complete and nothing else has arrived; anything unexpected closes it.
  */
-export class Http1ClientConnection extends Timed implements BodyHandler, ReadTarget, UpstreamInfo {
+export class Http1ClientConnection extends ClientConnection implements BodyHandler, ReadTarget, UpstreamInfo {
   readonly protocol = 'HTTP/1.1'
-  readonly connectionId: number
-  readonly #transport: Transport
-  readonly #socket: Socket
+  // From `established` on; nothing that needs them happens before.
+  #transport!: Transport
+  #socket!: Socket
+  #writer!: MessageWriter
   readonly #pool: Http1Pool
   readonly #heads: HeadBuffer
   readonly #parser: HeadParser
   readonly #body = new BodyReader()
-  readonly #writer: MessageWriter
   #stream: Http1ClientStream | undefined = undefined
   #served = 0
   #interim = 0
@@ -47,17 +46,12 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
   #writeEnded = false
   #closed = false
   #connected = false
-  #failure: string | undefined = undefined
   openedMs = 0
   idleSinceMs = 0
 
-  constructor(transport: Transport, pool: Http1Pool, connectionId: number) {
-    super()
-    const { socket, reader } = transport
-    this.#transport = transport
-    this.#socket = socket
+  constructor(pool: Http1Pool, connectionId: number) {
+    super(pool.host, pool.wheel, connectionId)
     this.#pool = pool
-    this.connectionId = connectionId
     const { config } = pool
     // No request line to bound on this side: a status line may use the whole head.
     const limits = {
@@ -67,10 +61,14 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
     }
     this.#heads = new HeadBuffer(limits)
     this.#parser = new HeadParser(limits, { keepCase: config.http1.headerCase === 'preserve', response: true })
-    this.#writer = new MessageWriter(socket, pool.wheel.turn)
     this.openedMs = pool.wheel.clock.now()
-    pool.wheel.arm(this, config.connectTimeoutMs)
-    socket.once(pool.ready, () => this.established())
+  }
+
+  protected override established(transport: Transport): void {
+    const { socket, reader } = transport
+    this.#transport = transport
+    this.#socket = socket
+    this.#writer = new MessageWriter(socket, this.#pool.wheel.turn)
     if (reader === undefined) socket.on('data', (chunk: Buffer) => this.#onData(chunk))
     else reader.target = this
     socket.on('drain', () => {
@@ -80,9 +78,11 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
     socket.on('end', () => this.#onEnd())
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.dead = true
-      this.#failure = describeFailure(error)
+      this.failure = describeFailure(error)
     })
-    socket.on('close', () => this.#onClose())
+    socket.on('close', () => this.gone())
+    this.#connected = true
+    this.#pool.connected(this, socket)
   }
 
   /** Asked when an exchange is about to begin: has there been one before? */
@@ -100,9 +100,6 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
   get busy(): boolean {
     return this.#stream !== undefined
   }
-
-  /** `''` until it is connected. */
-  localAddress = ''
 
   /** Sends the request head of `stream`, which this connection serves until its response is complete. */
   begin(stream: Http1ClientStream): void {
@@ -168,25 +165,14 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
   /** The exchange was cancelled: its connection cannot be used for another. A tunnel that breaks off says so by RST. */
   abort(): void {
     this.#stream = undefined
-    if (this.#tunnel) resetTransport(this.#transport, this.#pool.host)
+    if (this.#tunnel) resetTransport(this.#transport)
     this.destroy()
   }
 
   destroy(): void {
     if (this.#closed) return
     this.dead = true
-    this.#socket.destroy()
-  }
-
-  // --- socket events ------------------------------------------------------------------------------------------------
-
-  /** The transport is ready: connected and, under TLS, verified. Also called by a pool that takes over such a one. */
-  established(): void {
-    this.#connected = true
-    const { localAddress, localPort } = this.#socket
-    if (localAddress !== undefined) this.localAddress = formatHostPort(localAddress, localPort ?? 0)
-    this.#pool.wheel.disarm(this)
-    this.#pool.connected(this)
+    if (!this.abandonOpening()) this.#socket.destroy()
   }
 
   // --- ReadTarget ---------------------------------------------------------------------------------------------------
@@ -366,15 +352,15 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
     this.destroy()
   }
 
-  #onClose(): void {
+  protected override gone(): void {
     if (this.#closed) return
     this.#closed = this.dead = true
     this.#pool.wheel.disarm(this)
     const stream = this.#stream
-    this.#pool.closed(this, this.#failure)
+    this.#pool.closed(this, this.failure)
     this.#stream = undefined
     const begun = this.#headSeen || this.#interim > 0 || this.#heads.started
-    stream?.fail(begun ? FAILURES.upstreamBroken : FAILURES.upstreamClosed, this.#failure)
+    stream?.fail(begun ? FAILURES.upstreamBroken : FAILURES.upstreamClosed, this.failure)
   }
 
   #break(why: Failure, detail: string | undefined): void {
@@ -388,7 +374,7 @@ export class Http1ClientConnection extends Timed implements BodyHandler, ReadTar
   override onDue(nowMs: number): void {
     if (this.#closed) return
     if (!this.#connected) {
-      this.#failure = 'connection timeout'
+      this.failure = 'connection timeout'
       this.#pool.connectTimedOut(this)
       this.destroy()
       return

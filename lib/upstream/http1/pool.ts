@@ -1,10 +1,12 @@
+import type { Socket } from 'node:net'
 import type { Attempt, RoutingPriority, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
 import { FAILURES } from '../../core/failure.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
 import { type ConnectionAccount, HostAccounts } from '../accounts.ts'
 import type { BreakerLimit } from '../breaker.ts'
+import type { Approach } from '../client-connection.ts'
 import type { ClusterConfig } from '../config.ts'
-import type { Connector, ReadyEvent, Transport } from '../connect.ts'
+import type { Connector, Transport } from '../connect.ts'
 import type { Host, HostPool } from '../host.ts'
 import type { PoolParts, PoolSite } from '../pool.ts'
 import type { ClusterStats } from '../stats.ts'
@@ -21,11 +23,9 @@ export class Http1Pool implements HostPool {
   readonly config: ClusterConfig
   readonly stats: ClusterStats
   readonly wheel: TimerWheel
-  /** The socket's event that says that a connection may be used. */
-  readonly ready: ReadyEvent
   readonly #site: PoolSite
   readonly #parts: PoolParts
-  readonly #connector: Connector
+  readonly #approach: Approach
   readonly #accounts: HostAccounts
   readonly #idle: Http1ClientConnection[] = []
   readonly #all = new Map<Http1ClientConnection, ConnectionAccount>()
@@ -39,10 +39,9 @@ export class Http1Pool implements HostPool {
     this.config = parts.config
     this.stats = parts.stats
     this.wheel = parts.wheel
-    this.ready = connector.ready
     this.#site = site
     this.#parts = parts
-    this.#connector = connector
+    this.#approach = { connector, wish: site.wish, timeoutMs: parts.config.connectTimeoutMs }
     this.#accounts = new HostAccounts(site.host, parts)
     this.#line = new WaitingLine(this.#accounts, parts.stats.rqPendingFailureEject)
   }
@@ -96,27 +95,26 @@ export class Http1Pool implements HostPool {
   }
 
   #connect(limit: BreakerLimit): void {
-    const transport = this.#connector.open(this.host, this.#site.wish)
-    this.#add(transport, this.#accounts.opened(transport.socket, limit))
+    this.#add(this.#accounts.opened(limit)).connect(this.#approach)
   }
 
-  #add(transport: Transport, account: ConnectionAccount): Http1ClientConnection {
+  #add(account: ConnectionAccount): Http1ClientConnection {
     this.stats.cxHttp1Total.v++
     this.#connecting++
-    const connection = new Http1ClientConnection(transport, this, this.#parts.nextConnectionId())
+    const connection = new Http1ClientConnection(this, this.#parts.nextConnectionId())
     this.#all.set(connection, account)
     return connection
   }
 
   /** Takes over a connection that is ready, with its books. */
   adopt(transport: Transport, account: ConnectionAccount): void {
-    this.#add(transport, account).established()
+    this.#add(account).opened(transport)
   }
 
-  connected(connection: Http1ClientConnection): void {
+  connected(connection: Http1ClientConnection, socket: Socket): void {
     this.#connecting--
     const account = this.#all.get(connection)
-    if (account !== undefined) this.#accounts.connected(account)
+    if (account !== undefined) this.#accounts.connected(account, socket)
     this.idle(connection)
   }
 
@@ -164,12 +162,12 @@ export class Http1Pool implements HostPool {
     const account = this.#all.get(connection)
     if (account === undefined) return
     this.#all.delete(connection)
-    this.#accounts.closed(account, connection.busy)
+    if (connection.connected) this.#accounts.closed(account, connection.busy)
     const at = this.#idle.indexOf(connection)
     if (at >= 0) this.#idle.splice(at, 1)
     if (!connection.connected) {
       this.#connecting--
-      this.#accounts.connectFailed()
+      this.#accounts.connectFailed(account, connection.refused)
       this.#line.connectFailed(failure)
     } else if (this.#destroyed) this.#line.failAll(FAILURES.connectFailed, undefined)
     else if (this.#line.length > this.#connecting) this.#connectForPending()

@@ -1,7 +1,5 @@
 import type { Socket } from 'node:net'
-import { formatHostPort } from '../../core/address.ts'
 import type { UpstreamInfo } from '../../core/attempt.ts'
-import { Timed } from '../../core/timer-wheel.ts'
 import {
   Http2Code,
   type Http2Transport,
@@ -11,6 +9,7 @@ import {
 } from '../../http2/contract.ts'
 import { Http2Session } from '../../http2/session.ts'
 import type { ConnectionAccount } from '../accounts.ts'
+import { ClientConnection } from '../client-connection.ts'
 import { describeFailure, negotiatedProtocol, resetTransport, type Transport } from '../connect.ts'
 import { ConnectionDeadlines, NEVER } from './deadlines.ts'
 import type { Http2Pool } from './pool.ts'
@@ -35,18 +34,14 @@ const STREAM_IDS = 2 ** 30
  *                         +------------------ idle ---------------------------------------------------------^
  * ```
  */
-export class Http2ClientConnection extends Timed implements SessionHandler, Http2Transport, UpstreamInfo {
+export class Http2ClientConnection extends ClientConnection implements SessionHandler, Http2Transport, UpstreamInfo {
   readonly protocol = 'HTTP/2'
-  readonly connectionId: number
   readonly account: ConnectionAccount
-  /** `''` until it is connected. */
-  localAddress = ''
-  /** What the transport said of its end. */
-  failure: string | undefined = undefined
   /** A stream has failed with the connection. */
   interrupted = false
-  readonly #transport: Transport
-  readonly #socket: Socket
+  // From `established` on; nothing that needs them happens before.
+  #transport!: Transport
+  #socket!: Socket
   readonly #pool: Http2Pool
   readonly #deadlines: ConnectionDeadlines
   #session: SessionFace | undefined = undefined
@@ -60,16 +55,20 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
   /** The end is not the peer's breach of the protocol. */
   #excused = false
 
-  constructor(transport: Transport, pool: Http2Pool, account: ConnectionAccount, connectionId: number) {
-    super()
-    this.#transport = transport
-    this.#socket = transport.socket
+  constructor(pool: Http2Pool, account: ConnectionAccount, connectionId: number) {
+    super(pool.host, pool.wheel, connectionId)
     this.#pool = pool
     this.account = account
-    this.connectionId = connectionId
     this.#deadlines = new ConnectionDeadlines(pool.config, pool.random, account.openedMs)
     this.#requestsLeft = Math.min(pool.config.maxRequestsPerConnection ?? STREAM_IDS, STREAM_IDS)
-    const socket = transport.socket
+  }
+
+  /** The session begins. */
+  protected override established(transport: Transport): void {
+    const pool = this.#pool
+    const { socket } = transport
+    this.#transport = transport
+    this.#socket = socket
     socket.on('data', (chunk: Buffer) => {
       this.#deadlines.receivedMs = pool.wheel.nowMs
       this.#session?.receive(chunk)
@@ -79,21 +78,10 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.failure ??= describeFailure(error)
     })
-    socket.on('close', () => this.#onClose())
-  }
-
-  /** Waits for the transport, for as long as the cluster's connect timeout. */
-  connect(ready: string): void {
-    this.#pool.wheel.arm(this, this.#pool.config.connectTimeoutMs)
-    this.#socket.once(ready, () => this.established())
-  }
-
-  /** The transport is ready: the session begins. */
-  established(): void {
-    const pool = this.#pool
-    const socket = this.#socket
+    socket.on('close', () => this.gone())
     const chosen = negotiatedProtocol(socket)
     if (chosen !== 'h2' && (chosen !== undefined || pool.wantsAlpn)) {
+      this.refused = true
       this.failure = `TLS_error:the peer chose ${chosen ?? 'no protocol'}, not h2`
       pool.otherProtocol(undefined)
       socket.destroy()
@@ -101,8 +89,6 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
     }
     const { config, wheel } = pool
     const now = wheel.clock.now()
-    const { localAddress, localPort } = socket
-    if (localAddress !== undefined) this.localAddress = formatHostPort(localAddress, localPort ?? 0)
     this.#deadlines.begin(now)
     const session: SessionFace = new Http2Session({
       role: 'client',
@@ -118,7 +104,7 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
     this.#session = session
     session.start()
     this.#rearm(now)
-    pool.connected(this)
+    pool.connected(this, socket)
   }
 
   // --- what the pool asks -------------------------------------------------------------------------------------------
@@ -214,7 +200,7 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
       session.shutdown()
       session.flush()
     }
-    this.#socket.destroy()
+    if (!this.abandonOpening()) this.#socket.destroy()
   }
 
   #closeInPeace(): void {
@@ -231,7 +217,7 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
   #endSocket(): void {
     this.#pool.retired(this)
     if (this.#dead) {
-      resetTransport(this.#transport, this.#pool.host)
+      resetTransport(this.#transport)
       return
     }
     this.#pool.wheel.arm(this, LINGER_MS)
@@ -301,7 +287,7 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
 
   // --- the end ----------------------------------------------------------------------------------------------------
 
-  #onClose(): void {
+  protected override gone(): void {
     if (this.#closed) return
     this.#closed = true
     const session = this.#session
@@ -320,11 +306,11 @@ export class Http2ClientConnection extends Timed implements SessionHandler, Http
     if (session === undefined) {
       this.failure = 'connection timeout'
       this.#pool.stats.cxConnectTimeout.v++
-      resetTransport(this.#transport, this.#pool.host)
+      this.abandonOpening()
       return
     }
     if (this.#closing) {
-      resetTransport(this.#transport, this.#pool.host)
+      resetTransport(this.#transport)
       return
     }
     if (!this.#check(session, nowMs)) this.#rearm(nowMs)

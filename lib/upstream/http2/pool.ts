@@ -1,9 +1,11 @@
+import type { Socket } from 'node:net'
 import type { Attempt, RoutingPriority, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
 import { FAILURES } from '../../core/failure.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
 import type { Http2Stats } from '../../http2/contract.ts'
 import { type ConnectionAccount, HostAccounts } from '../accounts.ts'
 import type { BreakerLimit } from '../breaker.ts'
+import type { Approach } from '../client-connection.ts'
 import type { ClusterConfig } from '../config.ts'
 import type { Connector, Transport } from '../connect.ts'
 import type { Host, HostPool } from '../host.ts'
@@ -35,7 +37,7 @@ export class Http2Pool implements HostPool {
   readonly wantsAlpn: boolean
   readonly #site: Http2PoolSite
   readonly #parts: PoolParts
-  readonly #connector: Connector
+  readonly #approach: Approach
   readonly #accounts: HostAccounts
   readonly #all = new Set<Http2ClientConnection>()
   /** Connected and taking streams. */
@@ -53,11 +55,11 @@ export class Http2Pool implements HostPool {
     this.http2Stats = parts.http2Stats
     this.wheel = parts.wheel
     this.random = parts.random
-    this.secure = parts.config.tls !== undefined
+    this.secure = site.connectors.tls !== undefined
     this.wantsAlpn = site.otherProtocol !== undefined
     this.#site = site
     this.#parts = parts
-    this.#connector = connector
+    this.#approach = { connector, wish: site.wish, timeoutMs: parts.config.connectTimeoutMs }
     this.#accounts = new HostAccounts(site.host, parts)
     this.#line = new WaitingLine(this.#accounts, parts.stats.rqPendingFailureEject)
   }
@@ -175,28 +177,27 @@ export class Http2Pool implements HostPool {
   }
 
   #connect(limit: BreakerLimit): void {
-    const transport = this.#connector.open(this.host, this.#site.wish)
-    this.#add(transport, this.#accounts.opened(transport.socket, limit)).connect(this.#connector.ready)
+    this.#add(this.#accounts.opened(limit)).connect(this.#approach)
   }
 
-  #add(transport: Transport, account: ConnectionAccount): Http2ClientConnection {
+  #add(account: ConnectionAccount): Http2ClientConnection {
     this.stats.cxHttp2Total.v++
     this.#connecting++
-    const connection = new Http2ClientConnection(transport, this, account, this.#parts.nextConnectionId())
+    const connection = new Http2ClientConnection(this, account, this.#parts.nextConnectionId())
     this.#all.add(connection)
     return connection
   }
 
   /** Takes over a connection that is ready, with its books. */
   adopt(transport: Transport, account: ConnectionAccount): void {
-    this.#add(transport, account).established()
+    this.#add(account).opened(transport)
   }
 
   // --- from connections ---------------------------------------------------------------------------------------------
 
-  connected(connection: Http2ClientConnection): void {
+  connected(connection: Http2ClientConnection, socket: Socket): void {
     this.#connecting--
-    this.#accounts.connected(connection.account)
+    this.#accounts.connected(connection.account, socket)
     this.#ready.push(connection)
     this.#serve()
   }
@@ -252,12 +253,14 @@ export class Http2Pool implements HostPool {
 
   closed(connection: Http2ClientConnection, busy: boolean): void {
     if (!this.#all.delete(connection)) return
-    this.#accounts.closed(connection.account, busy)
     if (!connection.connected) {
       this.#connecting--
-      this.#accounts.connectFailed()
+      this.#accounts.connectFailed(connection.account, connection.refused)
       this.#line.connectFailed(connection.failure)
-    } else this.retired(connection)
+    } else {
+      this.#accounts.closed(connection.account, busy)
+      this.retired(connection)
+    }
     if (this.#destroyed) this.#line.failAll(FAILURES.connectFailed, undefined)
     else if (this.#line.length > 0) this.#openForPending()
     if (this.#closing && this.#all.size === 0) this.#site.emptied()

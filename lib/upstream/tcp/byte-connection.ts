@@ -1,9 +1,9 @@
-import type { Socket } from 'node:net'
-import { formatHostPort } from '../../core/address.ts'
+import { Socket } from 'node:net'
 import type { ByteEvents, ByteStream, UpstreamInfo } from '../../core/attempt.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
-import { Timed, type TimerWheel } from '../../core/timer-wheel.ts'
-import { describeFailure, type ReadyEvent, resetTransport, type Transport } from '../connect.ts'
+import type { TimerWheel } from '../../core/timer-wheel.ts'
+import { ClientConnection } from '../client-connection.ts'
+import { describeFailure, resetTransport, type Transport } from '../connect.ts'
 import { closeBehind } from '../farewell.ts'
 import type { Host } from '../host.ts'
 
@@ -12,12 +12,12 @@ export interface ByteConnectionSite {
   readonly host: Host
   readonly wheel: TimerWheel
   readonly connectionId: number
-  readonly ready: ReadyEvent
-  readonly connectTimeoutMs: number
-  connected(): void
+  connected(socket: Socket): void
   timedOut(): void
-  /** Exactly once. */
-  closed(wasConnected: boolean): void
+  paused(): void
+  resumed(): void
+  /** Exactly once. `refused`: it never got ready, and that was not our doing. */
+  closed(wasConnected: boolean, refused: boolean): void
 }
 
 /**
@@ -29,115 +29,162 @@ export interface ByteConnectionSite {
  *     └── error, timeout ──┴── reset, error ────▶ closed, with the failure
  * ```
  */
-export class ByteConnection extends Timed implements ByteStream, UpstreamInfo {
+export class ByteConnection extends ClientConnection implements ByteStream, UpstreamInfo {
   readonly protocol = 'HTTP/1.1'
-  readonly connectionId: number
   readonly reused = false
-  localAddress = ''
-  readonly #transport: Transport
-  readonly #socket: Socket
   readonly #events: ByteEvents
   readonly #site: ByteConnectionSite
+  #transport: Transport | undefined = undefined
+  /** Written before there was a transport. */
+  #early: Buffer[] = []
+  #paused = false
   #connected = false
   #closed = false
   #readEnded = false
   #writeEnded = false
-  #failure: Failure | undefined = undefined
-  #detail: string | undefined = undefined
+  #why: Failure | undefined = undefined
 
-  constructor(transport: Transport, events: ByteEvents, site: ByteConnectionSite) {
-    super()
-    const { socket } = transport
-    this.#transport = transport
-    this.#socket = socket
+  constructor(events: ByteEvents, site: ByteConnectionSite) {
+    super(site.host, site.wheel, site.connectionId)
     this.#events = events
     this.#site = site
-    this.connectionId = site.connectionId
-    if (site.connectTimeoutMs > 0) site.wheel.arm(this, site.connectTimeoutMs)
-    socket.once(site.ready, () => this.#established())
-    socket.on('data', (chunk: Buffer) => {
-      if (!this.#closed && !events.onData(chunk)) socket.pause()
-    })
-    socket.on('drain', () => {
-      if (!this.#closed) events.onDrain()
-    })
-    socket.on('end', () => this.#onEnd())
-    socket.on('error', (error: NodeJS.ErrnoException) => this.#onError(error))
-    socket.on('close', () => this.#onClose())
   }
 
-  #established(): void {
-    if (this.#closed) return
+  protected override established(transport: Transport): void {
+    const { socket } = transport
+    if (this.#closed) {
+      socket.on('error', () => {})
+      resetTransport(transport)
+      return
+    }
+    this.#transport = transport
+    const { reader } = transport
+    if (reader !== undefined) reader.target = this
+    else {
+      socket.on('data', (chunk: Buffer) => {
+        if (!this.#closed && !this.#events.onData(chunk)) this.pause()
+      })
+    }
+    socket.on('drain', () => {
+      if (!this.#closed) this.#events.onDrain()
+    })
+    socket.on('end', () => this.#onEnd())
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#why ??= FAILURES.upstreamClosed
+      this.failure ??= describeFailure(error)
+    })
+    socket.on('close', () => this.gone())
+    if (this.#paused) socket.pause()
+    this.#begin(socket)
+  }
+
+  #begin(socket: Socket): void {
     this.#connected = true
-    this.#site.wheel.disarm(this)
-    const { localAddress, localPort } = this.#transport.raw
-    this.localAddress = localAddress === undefined ? '' : formatHostPort(localAddress, localPort ?? 0)
-    this.#site.connected()
+    this.#site.connected(socket)
+    const early = this.#early
+    this.#early = []
+    let more = true
+    for (const chunk of early) more = socket.write(chunk)
+    if (this.#writeEnded) socket.end()
     this.#events.onConnected(this)
+    // The wait that the early writes were told of is over, unless it has only begun.
+    if (early.length > 0 && more && !this.#closed && !this.#writeEnded) this.#events.onDrain()
+  }
+
+  /** Of `ReadTarget`: small reads are copied, large ones are lent. */
+  received(chunk: Buffer, lent: boolean): void {
+    if (!this.#closed && !this.#events.onData(lent ? chunk : Buffer.from(chunk))) this.pause()
+  }
+
+  get expectsBody(): boolean {
+    return true
+  }
+
+  get spent(): boolean {
+    return this.#events.spent === true
+  }
+
+  get drained(): boolean {
+    const socket = this.#transport?.socket
+    // A stream that is none of the system's calls a chunk written that it has lent on (a frame of a tunnel, a pipe).
+    return socket !== undefined && socket.writableLength === 0 && socket instanceof Socket
   }
 
   override onDue(): void {
     this.#site.timedOut()
-    this.#failure = FAILURES.connectTimeout
+    this.#why = FAILURES.connectTimeout
     this.abort()
   }
 
   write(chunk: Buffer): boolean {
-    return this.#closed || this.#socket.write(chunk)
+    if (this.#closed || this.#writeEnded) return true
+    if (this.#transport !== undefined) {
+      const { socket } = this.#transport
+      // What the system took at once is no reason to wait, however much it was.
+      return socket.write(chunk) || socket.writableLength === 0
+    }
+    this.#early.push(chunk)
+    return false
   }
 
   end(): void {
     if (this.#closed || this.#writeEnded) return
     this.#writeEnded = true
-    if (this.#readEnded) closeBehind(this.#socket, this.#site.wheel)
-    else this.#socket.end()
+    const socket = this.#transport?.socket
+    if (socket === undefined) return
+    if (this.#readEnded) closeBehind(socket, this.#site.wheel)
+    else socket.end()
   }
 
   pause(): void {
-    this.#socket.pause()
+    if (this.#closed || this.#paused) return
+    this.#paused = true
+    this.#site.paused()
+    this.#transport?.socket.pause()
   }
 
   resume(): void {
-    if (!this.#closed) this.#socket.resume()
+    if (this.#closed || !this.#paused) return
+    this.#paused = false
+    this.#site.resumed()
+    this.#transport?.socket.resume()
   }
 
   reset(): void {
     if (this.#closed) return
-    this.#finish()
-    resetTransport(this.#transport, this.#site.host)
+    this.#finish(false)
+    if (this.#transport !== undefined) resetTransport(this.#transport)
+    else this.abandonOpening()
   }
 
   /** As `reset`, and its owner hears of it. */
   abort(): void {
     if (this.#closed) return
-    const why = this.#failure ?? (this.#connected ? FAILURES.upstreamClosed : FAILURES.connectFailed)
+    const why = this.#why ?? (this.#connected ? FAILURES.upstreamClosed : FAILURES.connectFailed)
     this.reset()
-    this.#events.onClosed(why, this.#detail)
+    this.#events.onClosed(why, this.failure)
   }
 
   #onEnd(): void {
     if (this.#closed || this.#readEnded) return
     this.#readEnded = true
     this.#events.onEnd()
-    if (this.#writeEnded && !this.#closed) closeBehind(this.#socket, this.#site.wheel)
+    const socket = this.#transport?.socket
+    if (this.#writeEnded && !this.#closed && socket !== undefined) closeBehind(socket, this.#site.wheel)
   }
 
-  #onError(error: NodeJS.ErrnoException): void {
-    this.#failure ??= this.#connected ? FAILURES.upstreamClosed : FAILURES.connectFailed
-    this.#detail ??= describeFailure(error)
-  }
-
-  #onClose(): void {
+  protected override gone(): void {
     if (this.#closed) return
-    const clean = this.#readEnded && this.#writeEnded && this.#failure === undefined
-    const why = this.#failure ?? (this.#connected ? FAILURES.upstreamClosed : FAILURES.connectFailed)
-    this.#finish()
-    this.#events.onClosed(clean ? undefined : why, this.#detail)
+    const clean = this.#readEnded && this.#writeEnded && this.#why === undefined
+    const why = this.#why ?? (this.#connected ? FAILURES.upstreamClosed : FAILURES.connectFailed)
+    this.#finish(!this.#connected)
+    this.#events.onClosed(clean ? undefined : why, this.failure)
   }
 
-  #finish(): void {
+  #finish(refused: boolean): void {
     this.#closed = true
+    this.#early = []
     this.#site.wheel.disarm(this)
-    this.#site.closed(this.#connected)
+    this.#site.closed(this.#connected, refused)
   }
 }

@@ -3,6 +3,7 @@ import { FAILURES } from '../../core/failure.ts'
 import { HostAccounts } from '../accounts.ts'
 import type { Host } from '../host.ts'
 import type { PoolParts } from '../pool.ts'
+import type { Transports } from '../transports.ts'
 import { ByteConnection } from './byte-connection.ts'
 
 /**
@@ -11,11 +12,13 @@ import { ByteConnection } from './byte-connection.ts'
  */
 export class ByteConnections {
   readonly #parts: PoolParts
+  readonly #transports: Transports
   readonly #all = new Map<ByteConnection, Host>()
   #drained: (() => void)[] = []
 
-  constructor(parts: PoolParts) {
+  constructor(parts: PoolParts, transports: Transports) {
     this.#parts = parts
+    this.#transports = transports
   }
 
   get empty(): boolean {
@@ -23,34 +26,42 @@ export class ByteConnections {
   }
 
   open(host: Host, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined {
-    const { connectors, nextConnectionId, wheel, config } = this.#parts
+    const { nextConnectionId, wheel, config, stats } = this.#parts
     const accounts = new HostAccounts(host, this.#parts)
     const limit = accounts.admit(attempt.priority, false)
     if (limit === undefined) {
       events.onClosed(FAILURES.overflow)
       return undefined
     }
-    const connector = connectors.bytes
-    const transport = connector.open(host, { authority: '', downstream: attempt.downstream })
-    const account = accounts.opened(transport.socket, limit)
-    const connection = new ByteConnection(transport, events, {
+    const account = accounts.opened(limit)
+    const connection = new ByteConnection(events, {
       host,
       wheel,
       connectionId: nextConnectionId(),
-      ready: connector.ready,
-      connectTimeoutMs: config.connectTimeoutMs,
-      connected: () => accounts.connected(account),
+      connected: (socket) => accounts.connected(account, socket),
       timedOut: () => {
-        this.#parts.stats.cxConnectTimeout.v++
+        stats.cxConnectTimeout.v++
       },
-      closed: (wasConnected) => {
+      paused: () => {
+        stats.flowControlPausedReading.v++
+      },
+      resumed: () => {
+        stats.flowControlResumedReading.v++
+      },
+      closed: (wasConnected, refused) => {
         this.#all.delete(connection)
-        if (!wasConnected) accounts.connectFailed()
-        accounts.closed(account, wasConnected)
+        if (wasConnected) accounts.closed(account, true)
+        else accounts.connectFailed(account, refused)
         if (this.#all.size === 0) for (const resolve of this.#drained.splice(0)) resolve()
       },
     })
     this.#all.set(connection, host)
+    const { downstream, arrival } = attempt
+    connection.connect({
+      connector: this.#transports.of(host).bytes,
+      wish: { authority: '', downstream, ...(arrival && { arrival }) },
+      timeoutMs: config.connectTimeoutMs,
+    })
     return connection
   }
 

@@ -1,14 +1,18 @@
+import { X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { connect, type SecureContext, TLSSocket } from 'node:tls'
 import { LRUCache } from 'lru-cache'
-import type { EndpointAddress } from '../../core/address.ts'
+import { canonicalIp, type EndpointAddress } from '../../core/address.ts'
 import { systemClock } from '../../core/clock.ts'
+import type { TlsInfo, TlsLocal, TlsPeer } from '../../core/connection.ts'
 import type { UpstreamTlsConfig } from '../../tls/config.ts'
 import { secureContext } from '../../tls/context.ts'
-import { rawSocket } from '../../tls/raw-socket.ts'
+import { refusalText } from '../../tls/failure-text.ts'
+import { KeyLog } from '../../tls/key-log.ts'
+import { localCertificate } from '../../tls/peer.ts'
+import { sessionGroup, sessionId } from '../../tls/session-group.ts'
 import type { TlsStats } from '../../tls/stats.ts'
 import { PeerVerifier } from '../../tls/verify.ts'
-import { refusalText } from './failure-text.ts'
 import { type ServerIdentity, serverIdentity } from './sni.ts'
 
 /** What is needed of the host that a connection goes to. */
@@ -23,6 +27,9 @@ interface KeptSession {
   readonly session: Buffer
   /** End of the certificate that was checked when it began, ms since the epoch: resumption shows it to nobody again. */
   readonly validToMs: number
+  /** Whom it was begun with; undefined where nobody was verified. */
+  readonly peer: TlsPeer | undefined
+  readonly certified: boolean
 }
 
 function ignore(): void {}
@@ -40,6 +47,9 @@ export class UpstreamTls {
   readonly #sessions: LRUCache<string, KeptSession> | undefined
   /** Made at the first connection. */
   #context: SecureContext | undefined = undefined
+  readonly #gates = new WeakMap<TLSSocket, Gate>()
+  readonly #local: TlsLocal | undefined
+  readonly #keyLog: KeyLog | undefined
 
   /** `protocols`: offered by ALPN, in order of preference; none: no ALPN. */
   constructor(config: UpstreamTlsConfig, protocols: readonly string[], stats: TlsStats) {
@@ -47,6 +57,9 @@ export class UpstreamTls {
     this.#alpn = protocols.length === 0 ? undefined : [...protocols]
     this.#stats = stats
     this.#verifier = new PeerVerifier(config.validation)
+    const [own] = config.certificates
+    this.#local = own && localCertificate(new X509Certificate(own.certificateChain))
+    this.#keyLog = config.keyLog && new KeyLog(config.keyLog)
     this.#sessions = config.maxSessionKeys > 0 ? new LRUCache({ max: config.maxSessionKeys }) : undefined
   }
 
@@ -77,8 +90,34 @@ export class UpstreamTls {
     })
     raw.on('error', ignore)
     socket.on('error', ignore)
-    new Gate(socket, { identity, key, validToMs: kept?.validToMs ?? Number.POSITIVE_INFINITY }, this)
+    this.#logKeys(socket, raw)
+    this.#gates.set(socket, new Gate(socket, { identity, key, kept }, this))
     return socket
+  }
+
+  #logKeys(socket: TLSSocket, raw: Socket): void {
+    const log = this.#keyLog
+    if (log === undefined) return
+    const [local, remote] = [canonicalIp(raw.localAddress ?? ''), canonicalIp(raw.remoteAddress ?? '')]
+    if (log.wants({ local, remote })) socket.on('keylog', (line: Buffer) => log.write(line))
+  }
+
+  /** What was negotiated, and with whom; for sockets of `connect`, from their `secureConnect` on. */
+  facts(socket: TLSSocket): TlsInfo {
+    const chosen = socket.alpnProtocol
+    const session = socket.getSession()
+    const gate = this.#gates.get(socket)
+    return {
+      version: socket.getProtocol() ?? '',
+      cipher: socket.getCipher().name,
+      group: groupOf(socket, session),
+      serverName: gate?.serverName,
+      alpn: typeof chosen === 'string' && chosen !== '' ? chosen : undefined,
+      peer: gate?.peer,
+      peerUnverified: gate?.certified === true && gate.peer === undefined,
+      local: this.#local,
+      sessionId: sessionId(session),
+    }
   }
 
   #kept(key: string): KeptSession | undefined {
@@ -96,29 +135,28 @@ export class UpstreamTls {
     this.#sessions?.set(key, kept)
   }
 
-  /** Undefined where the peer passes. */
-  judge(socket: TLSSocket, identity: ServerIdentity): Error | undefined {
+  /** Why the peer is refused, or who it is. */
+  judge(socket: TLSSocket, { identity, kept }: Opening): Judgement {
     const stats = this.#stats
     if (socket.isSessionReused()) {
       // No certificate is shown again, and none is remembered on this side: the session is one that we kept, for this
       // very identity, when its peer had passed.
       this.#count(socket)
-      return undefined
+      return { error: undefined, peer: kept?.peer, certified: kept?.certified === true }
     }
-    const { refusal } = this.#verifier.judge(socket, {
+    const { refusal, peer, certified, fault } = this.#verifier.judge(socket, {
       certificate: this.#verifier.asks,
       host: identity.expectedHost,
     })
     if (refusal === undefined) {
       this.#count(socket)
-      return undefined
+      return { error: undefined, peer, certified }
     }
     if (refusal === 'no-certificate') stats.failVerifyNoCert.v++
     else if (refusal === 'untrusted') stats.failVerifyError.v++
+    else if (refusal === 'pin') stats.failVerifyCertHash.v++
     else stats.failVerifySan.v++
-    // Node's types say Error, what it holds is the name of OpenSSL's result; nothing where only our clock says so.
-    const result = socket.authorizationError as unknown as string | null
-    return new Error(refusalText(refusal, result ?? 'CERT_HAS_EXPIRED'))
+    return { error: new Error(refusalText(refusal, fault)), peer: undefined, certified }
   }
 
   failed(): void {
@@ -131,14 +169,24 @@ export class UpstreamTls {
     if (socket.isSessionReused()) stats.sessionReused.v++
     stats.met('versions', socket.getProtocol() ?? '')
     stats.met('ciphers', socket.getCipher().name)
-    const key = socket.getEphemeralKeyInfo() as { readonly name?: string } | null
-    if (key?.name !== undefined) stats.met('curves', key.name === 'prime256v1' ? 'P-256' : key.name)
+    const group = groupOf(socket, socket.getSession())
+    if (group !== undefined) stats.met('curves', group)
   }
 }
 
-/** Beneath a TLS socket of ours: what a reset must go to. */
-export function rawOf(socket: TLSSocket): Socket | undefined {
-  return rawSocket(socket)
+/** The group of the key exchange: of hybrids only the session knows the name, of a fresh one in TLS 1.2 only the socket. */
+function groupOf(socket: TLSSocket, session: Buffer | undefined): string | undefined {
+  const key = socket.getEphemeralKeyInfo() as { readonly name?: string } | null
+  if (key?.name !== undefined) return key.name === 'prime256v1' ? 'P-256' : key.name
+  return sessionGroup(session)
+}
+
+interface Judgement {
+  readonly error: Error | undefined
+  /** Only of a certificate that was verified. */
+  readonly peer: TlsPeer | undefined
+  /** It has shown a certificate, verified or not. */
+  readonly certified: boolean
 }
 
 function sessionKey({ serverName, expectedHost }: ServerIdentity): string {
@@ -146,11 +194,11 @@ function sessionKey({ serverName, expectedHost }: ServerIdentity): string {
   return `${serverName ?? ''} ${expectedHost ?? ''}`
 }
 
-/** What a connection was opened for, and the end of what the session it offered is good for. */
+/** What a connection was opened for, and the session it offered. */
 interface Opening {
   readonly identity: ServerIdentity
   readonly key: string
-  readonly validToMs: number
+  readonly kept: KeptSession | undefined
 }
 
 /**
@@ -162,17 +210,24 @@ class Gate {
   readonly #opening: Opening
   readonly #tls: UpstreamTls
   #validToMs: number
+  /** Once it has been judged. */
+  peer: TlsPeer | undefined = undefined
+  certified = false
   #passed = false
   #refused = false
 
   constructor(socket: TLSSocket, opening: Opening, tls: UpstreamTls) {
     this.#socket = socket
     this.#opening = opening
-    this.#validToMs = opening.validToMs
+    this.#validToMs = opening.kept?.validToMs ?? Number.POSITIVE_INFINITY
     this.#tls = tls
     socket.emit = this.#emit as TLSSocket['emit']
     socket.on('session', this.#onSession)
     socket.once('close', this.#onClose)
+  }
+
+  get serverName(): string | undefined {
+    return this.#opening.identity.serverName
   }
 
   readonly #emit = (event: string, ...values: unknown[]): boolean => {
@@ -186,7 +241,9 @@ class Gate {
 
   #pass(): boolean {
     if (this.#socket.destroyed) return false
-    const error = this.#tls.judge(this.#socket, this.#opening.identity)
+    const { error, peer, certified } = this.#tls.judge(this.#socket, this.#opening)
+    this.peer = peer
+    this.certified = certified
     this.#passed = error === undefined
     this.#refused = error !== undefined
     if (error !== undefined) this.#socket.destroy(error)
@@ -197,7 +254,9 @@ class Gate {
   }
 
   readonly #onSession = (session: Buffer): void => {
-    if (this.#passed) this.#tls.keepSession(this.#opening.key, { session, validToMs: this.#validToMs })
+    if (!this.#passed) return
+    const { peer, certified } = this
+    this.#tls.keepSession(this.#opening.key, { session, validToMs: this.#validToMs, peer, certified })
   }
 
   readonly #onClose = (): void => {

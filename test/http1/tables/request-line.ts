@@ -39,7 +39,6 @@ const badLines: readonly (readonly [string, string])[] = [
   ['bare CR in the line', 'GET / HTTP/1.1\rX: y'],
   ['bare CR in the target', 'GET /\rX HTTP/1.1'],
   ['a status line', 'HTTP/1.1 200 OK'],
-  ['TLS handshake bytes', '\x16\x03\x01\x02\x00\x01\x00'],
 ]
 
 const badVersions: readonly string[] = [

@@ -1,11 +1,17 @@
 import { TLS_HANDSHAKE_MS } from '../../../lib/config/defaults.ts'
 import type { FieldReader } from '../../../lib/core/field-reader.ts'
-import type { CertificateValidationConfig, DownstreamTlsConfig, UpstreamTlsConfig } from '../../../lib/tls/config.ts'
+import type {
+  CertificateValidationConfig,
+  DownstreamTlsConfig,
+  OcspPolicy,
+  UpstreamTlsConfig,
+} from '../../../lib/tls/config.ts'
 import type { EnvoyContext } from '../context.ts'
 import { refuseTrue, WHY } from '../refusals.ts'
 import { translateCertificate } from './certificates.ts'
 import { translateParameters } from './parameters.ts'
 import { reportProblems, type TlsPlaces } from './places.ts'
+import { translateKeyLog, translateResumption } from './resumption.ts'
 import { hasAuthorities, translateValidation } from './validation.ts'
 
 /** Envoy remembers one session per upstream. */
@@ -18,14 +24,11 @@ const ANY_CERTIFICATE: CertificateValidationConfig = Object.freeze({
   acceptUntrusted: true,
 })
 
-/** Resumption of sessions, and what is served beside certificates; reported. */
-const REPORTED_DOWNSTREAM = [
-  'session_ticket_keys',
-  'session_ticket_keys_sds_secret_config',
-  'session_timeout',
-  'full_scan_certs_on_sni_mismatch',
-  'prefer_client_ciphers',
-] as const
+const OCSP_POLICIES: ReadonlyMap<string, OcspPolicy> = new Map([
+  ['LENIENT_STAPLING', 'lenient'],
+  ['STRICT_STAPLING', 'strict'],
+  ['MUST_STAPLE', 'must'],
+])
 
 /** Where certificates may come from besides the context itself. */
 const CERTIFICATE_SOURCES = [
@@ -60,22 +63,20 @@ export function translateDownstreamTls(
   handshakeTimeoutMs: number | undefined,
 ): DownstreamTlsConfig {
   reader.unread('refuse')
-  reader.ignore(...REPORTED_DOWNSTREAM)
-  refuseTrue(reader, 'require_sni', 'refusing clients without SNI is not available yet')
-  if (reader.enumName('ocsp_staple_policy') !== 'LENIENT_STAPLING') {
-    reader.error('ocsp_staple_policy', 'OCSP staples are not available; only LENIENT_STAPLING can be used')
-  }
-  // There is no stateful cache of sessions, so none has to be switched off.
-  reader.bool('disable_stateful_session_resumption')
   const common = translateCommon(reader, context)
   const requireClientCertificate = reader.bool('require_client_certificate')
   const validation = common.config.validation ?? (requireClientCertificate ? ANY_CERTIFICATE : undefined)
+  const ocspPolicy = OCSP_POLICIES.get(reader.enumName('ocsp_staple_policy')) ?? 'lenient'
   const config = {
     ...common.config,
     ...(validation && { validation }),
     requireClientCertificate,
     handshakeTimeoutMs: handshakeTimeoutMs || TLS_HANDSHAKE_MS,
-    sessionTickets: !reader.bool('disable_stateless_session_resumption'),
+    ...translateResumption(reader, context),
+    ...(reader.bool('require_sni') && { requireSni: true }),
+    ...(reader.bool('full_scan_certs_on_sni_mismatch') && { fullScan: true }),
+    ...(reader.bool('prefer_client_ciphers') && { preferClientCiphers: true }),
+    ...(ocspPolicy !== 'lenient' && { ocspPolicy }),
   }
   reportProblems(context.checks.tls(config), common.places)
   return config
@@ -115,7 +116,15 @@ function withoutSans(config: UpstreamTlsConfig, reader: FieldReader | undefined)
 /** What both sides have in common. */
 export type CommonTls = Pick<
   UpstreamTlsConfig,
-  'certificates' | 'alpn' | 'minVersion' | 'maxVersion' | 'cipherSuites' | 'groups' | 'validation'
+  | 'certificates'
+  | 'alpn'
+  | 'minVersion'
+  | 'maxVersion'
+  | 'cipherSuites'
+  | 'groups'
+  | 'signatureAlgorithms'
+  | 'validation'
+  | 'keyLog'
 >
 
 interface Common {
@@ -126,8 +135,7 @@ interface Common {
 function translateCommon(around: FieldReader, context: EnvoyContext): Common {
   const common = around.message('common_tls_context')
   for (const [field, why] of REFUSED_COMMON) common?.refuse(field, why)
-  // Session secrets that are written nowhere do no harm.
-  common?.ignore('key_log')
+  const keyLog = translateKeyLog(common?.message('key_log'))
   const parameters = common?.message('tls_params')
   const readers = common?.messages('tls_certificates') ?? []
   const certificates = readers.map((reader) => translateCertificate(reader, context))
@@ -139,6 +147,7 @@ function translateCommon(around: FieldReader, context: EnvoyContext): Common {
       alpn: common?.strings('alpn_protocols') ?? [],
       ...translateParameters(parameters),
       ...(trust && { validation: trust }),
+      ...(keyLog && { keyLog }),
     },
     places: {
       around,

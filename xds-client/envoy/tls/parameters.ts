@@ -3,7 +3,7 @@ import type { FieldReader } from '../../../lib/core/field-reader.ts'
 import type { TlsVersion } from '../../../lib/tls/config.ts'
 import type { CommonTls } from './contexts.ts'
 
-type Parameters = Pick<CommonTls, 'minVersion' | 'maxVersion' | 'cipherSuites' | 'groups'>
+type Parameters = Pick<CommonTls, 'minVersion' | 'maxVersion' | 'cipherSuites' | 'groups' | 'signatureAlgorithms'>
 
 /** Of TLS 1.3, which Envoy's setting does not cover. */
 const SUITES_13 = /\bTLS_(?:AES|CHACHA20)_/
@@ -11,15 +11,16 @@ const SUITES_13 = /\bTLS_(?:AES|CHACHA20)_/
 /** `TlsParameters`: TLS 1.2 and 1.3 unless it says otherwise, on both sides. */
 export function translateParameters(reader: FieldReader | undefined): Parameters {
   if (reader === undefined) return { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3', groups: TLS_GROUPS }
-  reader.refuse('signature_algorithms', 'choosing signature algorithms is not available')
   reader.refuse('compliance_policies', 'compliance policies are not available')
   const cipherSuites = translateSuites(reader)
   const groups = reader.strings('ecdh_curves')
+  const signatureAlgorithms = reader.strings('signature_algorithms')
   return {
     minVersion: translateMinimum(reader),
     maxVersion: translateMaximum(reader),
     ...(cipherSuites.length > 0 && { cipherSuites }),
     groups: groups.length > 0 ? groups : TLS_GROUPS,
+    ...(signatureAlgorithms.length > 0 && { signatureAlgorithms }),
   }
 }
 

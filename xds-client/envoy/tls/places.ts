@@ -19,6 +19,7 @@ const CERTIFICATE_FIELDS: Readonly<Record<string, string>> = {
   certificateChain: 'certificate_chain',
   privateKey: 'private_key',
   passphrase: 'password',
+  ocspStaple: 'ocsp_staple',
 }
 
 const VALIDATION_FIELDS: Readonly<Record<string, string>> = {
@@ -26,11 +27,17 @@ const VALIDATION_FIELDS: Readonly<Record<string, string>> = {
   systemRoots: 'system_root_certs',
   sans: 'match_typed_subject_alt_names',
   crl: 'crl',
+  hashes: 'verify_certificate_hash',
+  spkis: 'verify_certificate_spki',
+  maxDepth: 'max_verify_depth',
+  allowExpired: 'allow_expired_certificate',
+  trustDomains: 'custom_validator_config',
 }
 
 const PARAMETER_FIELDS: Readonly<Record<string, string>> = {
   cipherSuites: 'cipher_suites',
   groups: 'ecdh_curves',
+  signatureAlgorithms: 'signature_algorithms',
   minVersion: 'tls_minimum_protocol_version',
   maxVersion: 'tls_maximum_protocol_version',
 }
@@ -57,6 +64,8 @@ function placeOf(path: string, places: TlsPlaces): Place {
     return [places.validation, 'match_subject_alt_names']
   }
   if (first === 'validation') return [places.validation, VALIDATION_FIELDS[second] ?? 'trusted_ca']
+  if (first === 'ticketKeys') return [places.around, 'session_ticket_keys']
+  if (first === 'keyLog') return [places.common, 'key_log']
   if (first === 'alpn') return [places.common, 'alpn_protocols']
   const parameter = PARAMETER_FIELDS[first]
   return parameter === undefined ? [undefined, ''] : [places.parameters, parameter]

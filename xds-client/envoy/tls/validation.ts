@@ -4,6 +4,8 @@ import type { EnvoyContext } from '../context.ts'
 import { readDataSource } from '../data-source.ts'
 import { refuseTrue, WHY } from '../refusals.ts'
 import { translateStringMatch } from '../string-match.ts'
+import { watchDirectory } from './certificates.ts'
+import { translateValidator } from './spiffe.ts'
 
 /** What Envoy allows of a chain where nothing is said. */
 const MAX_DEPTH = 100
@@ -11,9 +13,6 @@ const MAX_DEPTH = 100
 /** Other ways to say whom to trust. */
 const REFUSED: readonly (readonly [field: string, why: string])[] = [
   ['ca_certificate_provider_instance', WHY.certificateProviders],
-  ['verify_certificate_spki', 'pinning public keys is not available'],
-  ['verify_certificate_hash', 'pinning certificates is not available'],
-  ['custom_validator_config', 'certificate validators are not available'],
 ]
 
 const SAN_TYPES: ReadonlyMap<string, SanMatchConfig['type']> = new Map([
@@ -21,9 +20,10 @@ const SAN_TYPES: ReadonlyMap<string, SanMatchConfig['type']> = new Map([
   ['URI', 'uri'],
   ['EMAIL', 'email'],
   ['IP_ADDRESS', 'ip'],
+  ['OTHER_NAME', 'other'],
 ])
 
-const ALL_TYPES: readonly SanMatchConfig['type'][] = ['dns', 'uri', 'email', 'ip']
+const ALL_TYPES: readonly Exclude<SanMatchConfig['type'], 'other'>[] = ['dns', 'uri', 'email', 'ip']
 
 /**
  * `CertificateValidationContext`; undefined where it trusts nobody in particular, which in Envoy means that nothing is
@@ -33,39 +33,65 @@ export function translateValidation(
   reader: FieldReader,
   context: EnvoyContext,
 ): CertificateValidationConfig | undefined {
-  // The list of authorities that a server sends is a hint; files are read once.
-  reader.ignore('watched_directory', 'suppress_client_ca_list')
-  refuseUnavailable(reader)
+  // The list of authorities that a server sends is a hint.
+  reader.ignore('suppress_client_ca_list')
+  watchDirectory(reader, context)
+  for (const [field, why] of REFUSED) reader.refuse(field, why)
+  refuseTrue(reader, 'require_signed_certificate_timestamp', 'certificate transparency is not available')
   const trustedCa = readPem(reader, 'trusted_ca', context)
   const system = reader.message('system_root_certs') !== undefined
-  const systemRoots = system && !reader.has('trusted_ca')
+  const trustDomains = translateValidator(reader, context)
+  const systemRoots = system && !reader.has('trusted_ca') && !reader.has('custom_validator_config')
   const crl = readPem(reader, 'crl', context)
   const sans = translateSans(reader)
+  const pins = translatePins(reader)
   const acceptUntrusted = reader.enumName('trust_chain_verification') === 'ACCEPT_UNTRUSTED'
-  const provided = REFUSED.some(([field]) => reader.has(field))
-  if (trustedCa === undefined && !systemRoots && sans.length === 0 && crl === undefined) return undefined
+  const narrowed = translateChain(reader)
+  const demands = sans.length > 0 || pins.hashes.length + pins.spkis.length > 0 || crl !== undefined
+  if (trustedCa === undefined && !systemRoots && trustDomains === undefined && !demands) {
+    // Rules for chains, where none is verified.
+    reader.ignore('max_verify_depth', 'allow_expired_certificate', 'only_verify_leaf_cert_crl')
+    return undefined
+  }
+  if (trustDomains !== undefined) reader.ignore('trusted_ca', 'system_root_certs')
+  const provided = REFUSED.some(([field]) => reader.has(field)) || reader.has('custom_validator_config')
   return {
-    ...(trustedCa !== undefined && { trustedCa }),
+    // The validator has its own authorities, and in Envoy looks at no other.
+    ...(trustedCa !== undefined && trustDomains === undefined && { trustedCa }),
     systemRoots,
     // What is refused already could have been what names need.
-    sans: provided ? [] : sans,
+    sans: provided && trustDomains === undefined ? [] : sans,
     acceptUntrusted,
     ...(crl !== undefined && { crl }),
+    ...(pins.hashes.length > 0 && { hashes: pins.hashes }),
+    ...(pins.spkis.length > 0 && { spkis: pins.spkis }),
+    ...narrowed,
+    ...(trustDomains !== undefined && { trustDomains }),
+  }
+}
+
+/** Hashes may have colons between their bytes. */
+function translatePins(reader: FieldReader): { readonly hashes: readonly string[]; readonly spkis: readonly string[] } {
+  const hashes = reader.strings('verify_certificate_hash').map((hash) => hash.replaceAll(':', '').toLowerCase())
+  return { hashes, spkis: reader.strings('verify_certificate_spki') }
+}
+
+type ChainRules = Pick<CertificateValidationConfig, 'maxDepth' | 'allowExpired' | 'leafCrlOnly'>
+
+function translateChain(reader: FieldReader): ChainRules {
+  const maxDepth = reader.number('max_verify_depth') ?? MAX_DEPTH
+  return {
+    // More than anybody sends.
+    ...(maxDepth < MAX_DEPTH && { maxDepth }),
+    ...(reader.bool('allow_expired_certificate') && { allowExpired: true }),
+    ...(reader.bool('only_verify_leaf_cert_crl') && { leafCrlOnly: true }),
   }
 }
 
 /** Whether certificates are verified against any authorities. */
 export function hasAuthorities(validation: CertificateValidationConfig | undefined): boolean {
-  return validation !== undefined && (validation.trustedCa !== undefined || validation.systemRoots)
-}
-
-function refuseUnavailable(reader: FieldReader): void {
-  for (const [field, why] of REFUSED) reader.refuse(field, why)
-  refuseTrue(reader, 'require_signed_certificate_timestamp', 'certificate transparency is not available')
-  refuseTrue(reader, 'allow_expired_certificate', 'is not available: certificates that have expired are never accepted')
-  refuseTrue(reader, 'only_verify_leaf_cert_crl', 'is not available: with a CRL all of the chain is checked')
-  const depth = reader.number('max_verify_depth') ?? MAX_DEPTH
-  if (depth < MAX_DEPTH) reader.error('max_verify_depth', 'limiting the length of a chain is not available')
+  if (validation === undefined) return false
+  return validation.trustedCa !== undefined || validation.systemRoots || validation.trustDomains !== undefined
 }
 
 function readPem(reader: FieldReader, field: string, context: EnvoyContext): string | undefined {
@@ -92,11 +118,11 @@ function translateSan(reader: FieldReader): SanMatchConfig | undefined {
   const name = reader.enumName('san_type')
   const type = SAN_TYPES.get(name)
   const match = translateStringMatch(reader.message('matcher'))
-  if (type !== undefined) {
-    reader.refuse('oid', 'belongs to OTHER_NAME')
-    return { type, match }
+  if (type === undefined) {
+    reader.ignore('oid')
+    return undefined
   }
-  reader.ignore('oid')
-  if (name === 'OTHER_NAME') reader.error('san_type', 'OTHER_NAME is not available')
-  return undefined
+  if (type === 'other') return { type, oid: reader.string('oid'), match }
+  reader.refuse('oid', 'belongs to OTHER_NAME')
+  return { type, match }
 }

@@ -1,6 +1,8 @@
 import { isIP } from 'node:net'
+import type { EndpointAddress } from '../../../core/address.ts'
 import { indexPath } from '../../../proto/path.ts'
 import type {
+  AddressOrderConfig,
   BalancerConfig,
   ClusterConfig,
   DnsConfig,
@@ -9,11 +11,18 @@ import type {
   LocalityEndpointsConfig,
   ThresholdsConfig,
 } from '../../../upstream/config.ts'
-import type { NativeCluster, NativeDns, NativeEndpoint, NativeLocality } from '../clusters.ts'
+import type {
+  NativeAddress,
+  NativeCluster,
+  NativeDns,
+  NativeEndpoint,
+  NativeInternalAddress,
+  NativeLocality,
+} from '../clusters.ts'
 import { readAddress } from './addresses.ts'
 import { readHttp2 } from './http2.ts'
 import { defined, type Reading } from './reading.ts'
-import { readUpstreamTls } from './tls.ts'
+import { checkTransportNames, labelled, readTransport, readTransports } from './transports.ts'
 
 const CONNECT_MS = 5_000
 const IDLE_MS = 3_600_000
@@ -21,6 +30,7 @@ const BUFFER_BYTES = 32 * 1024
 const RESPONSE_HEADER_BYTES = 60 * 1024
 const RESPONSE_HEADERS = 100
 const DNS_REFRESH_MS = 5_000
+const ADDRESS_ORDER: AddressOrderConfig = Object.freeze({ firstFamily: 'given', firstFamilyCount: 1 })
 const THRESHOLDS: ThresholdsConfig = Object.freeze({
   maxConnections: 1024,
   maxPendingRequests: 1024,
@@ -30,8 +40,9 @@ const THRESHOLDS: ThresholdsConfig = Object.freeze({
 
 export function readCluster(cluster: NativeCluster, path: string, reading: Reading): ClusterConfig {
   const localities = readLocalities(cluster, path, reading)
+  checkTransportNames(cluster, path, reading)
   const type = cluster.type ?? (localities.some(hasNames) ? 'strict-dns' : 'static')
-  const { keepalive, bindAddress, metadata, tls, protocol = 'http1' } = cluster
+  const { keepalive, bindAddress, extraBindAddresses, addressOrder, metadata, protocol = 'http1' } = cluster
   return reading.origins.at(path, {
     name: cluster.name,
     statName: cluster.statName ?? cluster.name,
@@ -54,7 +65,8 @@ export function readCluster(cluster: NativeCluster, path: string, reading: Readi
       enableTrailers: cluster.http1?.enableTrailers ?? false,
     },
     http2: readHttp2(cluster.http2),
-    ...(tls && { tls: readUpstreamTls(tls, { path: `${path}.tls`, reading }) }),
+    ...readTransport(cluster, path, reading),
+    ...(cluster.transports && { transportMatches: readTransports(cluster.transports, `${path}.transports`, reading) }),
     preconnectRatio: cluster.preconnectRatio ?? 1,
     ...defined({
       maxConnectionsPerHost: cluster.maxConnectionsPerHost,
@@ -62,8 +74,10 @@ export function readCluster(cluster: NativeCluster, path: string, reading: Readi
       maxConnectionDurationMs: cluster.maxConnectionDurationMs,
       maxStreamDurationMs: cluster.maxStreamDurationMs,
     }),
-    ...(keepalive && { keepalive }),
+    ...(keepalive && { keepalive: defined(keepalive) }),
     ...(bindAddress !== undefined && { bindAddress }),
+    ...(extraBindAddresses && { extraBindAddresses: [...extraBindAddresses] }),
+    ...(addressOrder && { addressOrder: { ...ADDRESS_ORDER, ...defined(addressOrder) } }),
     ...(metadata && { metadata: structuredClone(metadata) }),
   })
 }
@@ -99,15 +113,31 @@ function readEndpoint(value: NativeEndpoint, path: string, reading: Reading): En
     const address = readAddress(value, path, reading)
     return address && reading.origins.whole<EndpointConfig>(path, { address, weight: 1, health: 'healthy' })
   }
-  const address = readAddress(value.address, `${path}.address`, reading)
+  const address = readEndpointAddress(value.address, `${path}.address`, reading)
   if (address === undefined) return undefined
+  const { transport, additionalAddresses } = value
+  const metadata = value.metadata && structuredClone(value.metadata)
+  const told = transport === undefined ? metadata : labelled(metadata, transport)
+  const more = additionalAddresses?.map((entry, i) =>
+    readAddress(entry, indexPath(`${path}.additionalAddresses`, i), reading),
+  )
   return reading.origins.at(path, {
     address,
     ...(value.hostname !== undefined && { hostname: value.hostname }),
     weight: value.weight ?? 1,
     health: value.health ?? 'healthy',
-    ...(value.metadata && { metadata: structuredClone(value.metadata) }),
+    ...(told && { metadata: told }),
+    ...(more && { additionalAddresses: more.filter((entry) => entry !== undefined) }),
   })
+}
+
+function readEndpointAddress(
+  value: NativeAddress | NativeInternalAddress,
+  path: string,
+  reading: Reading,
+): EndpointAddress | undefined {
+  if (typeof value === 'string' || !('listener' in value)) return readAddress(value, path, reading)
+  return reading.origins.at<EndpointAddress>(path, { kind: 'internal', ...defined(value) })
 }
 
 function hasNames({ endpoints }: LocalityEndpointsConfig): boolean {

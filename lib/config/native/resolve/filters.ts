@@ -1,7 +1,5 @@
 import type { AnyFilterFactory } from '../../../chain/registry.ts'
-import type { Json, JsonObject } from '../../../core/errors.ts'
-import type { FieldReader } from '../../../core/field-reader.ts'
-import { createJsonReader } from '../../../proto/json-reader.ts'
+import type { JsonObject } from '../../../core/errors.ts'
 import { indexPath, keyPath } from '../../../proto/path.ts'
 import { didYouMean } from '../../../proto/suggest.ts'
 import type { FilterConfigs, FilterOverrideConfig } from '../../../router/config.ts'
@@ -10,6 +8,7 @@ import type { HttpFilterConfig } from '../../listener.ts'
 import { isFactory } from '../factories.ts'
 import type { NativeFilter } from '../http.ts'
 import type { NativeFilterOverrides } from '../routes.ts'
+import { findByWord, parseFields } from './factories.ts'
 import type { Reading } from './reading.ts'
 
 /** One filter of a chain, and what made it: routes' settings are read by the same factory. */
@@ -60,26 +59,8 @@ function known(factory: AnyFilterFactory, path: string, { registry, findings }: 
   return false
 }
 
-/** By name, by the last word of the name, or by the type of its configuration. */
-function findFactory(word: string, path: string, { registry, findings }: Reading): AnyFilterFactory | undefined {
-  const byType = registry.byType.get(word.replace(/^type\.googleapis\.com\//, ''))
-  if (byType !== undefined) return byType
-  const exact = registry.factories.find((factory) => factory.name === word)
-  if (exact !== undefined) return exact
-  const short = registry.factories.filter((factory) => shortName(factory) === word)
-  if (short.length === 1) return short[0]
-  const names = registry.factories.map(shortName)
-  findings.error(
-    path,
-    short.length > 1
-      ? `"${word}" may be any of ${short.map((factory) => factory.name).join(', ')}: use the whole name as type`
-      : `no filter is called "${word}"${didYouMean(word, names)}; this gateway has ${names.join(', ')}`,
-  )
-  return undefined
-}
-
-function shortName({ name }: AnyFilterFactory): string {
-  return name.slice(name.lastIndexOf('.') + 1)
+function findFactory(word: string, path: string, reading: Reading): AnyFilterFactory | undefined {
+  return findByWord(word, reading.registry, { path, reading })
 }
 
 interface FilterFields {
@@ -97,29 +78,6 @@ function fromFactory(
   const typeUrl = factory.typeUrls[0]
   const value = parseFields({ path: `${path}.config`, typeUrl, config }, reading, (reader) => factory.parse(reader))
   return { config: { name, typeUrl, config: value, disabled }, factory }
-}
-
-interface Fields {
-  readonly path: string
-  readonly typeUrl: string
-  readonly config: JsonObject
-}
-
-/** Reads JSON by a factory's own parser; what it does not read is an unknown field. */
-function parseFields(
-  { path, typeUrl, config }: Fields,
-  reading: Reading,
-  parse: (reader: FieldReader) => unknown,
-): Json {
-  const { reader, finish } = createJsonReader({
-    findings: reading.findings,
-    value: structuredClone(config),
-    path,
-    typeName: typeUrl,
-  })
-  const value = parse(reader)
-  finish()
-  return value as Json
 }
 
 /** Per-route settings, by the names of the chain. */

@@ -107,8 +107,11 @@ function readClient(
   | 'originalIpDetection'
   | 'internalCidrs'
   | 'internalUnixSockets'
+  | 'clientCertificateHeader'
+  | 'misdirected'
 > {
   const detection = http.originalIpDetection ?? []
+  const { clientCertificateHeader: certificate, misdirected = 'refuse' } = http
   return {
     useRemoteAddress: http.useRemoteAddress ?? detection.length === 0,
     xffTrustedHops: http.xffTrustedHops ?? 0,
@@ -121,6 +124,10 @@ function readClient(
       readCidr(cidr, indexPath(`${path}.internalCidrs`, i), reading),
     ),
     internalUnixSockets: http.internalUnixSockets ?? false,
+    ...(certificate && {
+      clientCertificateHeader: { mode: certificate.mode, fields: certificate.fields ?? ['subject', 'uri', 'dns'] },
+    }),
+    ...(misdirected === 'refuse' && { misdirected }),
   }
 }
 

@@ -1,6 +1,7 @@
 import type { LowerFilters } from '../../../chain/factories.ts'
 import type { FilterRegistry } from '../../../chain/registry.ts'
 import type { Findings } from '../../../core/errors.ts'
+import type { MeshMaterial } from '../../../tls/mesh.ts'
 import type { Origins } from '../origins.ts'
 
 /** What all parts of one reading share. */
@@ -10,6 +11,8 @@ export interface Reading {
   readonly registry: FilterRegistry
   readonly filters: LowerFilters
   readonly readFile: (path: string) => Buffer
+  /** The certificate and authorities that the gateway has got for itself; undefined: none. */
+  readonly workload?: MeshMaterial
 }
 
 /** Leaves out fields that are undefined: the IR has a field or it has not. */

@@ -3,6 +3,7 @@ import { indexPath, namePath } from '../../../proto/path.ts'
 import type {
   AppendAction,
   ClusterChoiceConfig,
+  ConnectConfig,
   HeaderEditsConfig,
   HeaderValueConfig,
   HostRewriteConfig,
@@ -19,6 +20,7 @@ import type { NativeMetadata } from '../matches.ts'
 import type {
   NativeAction,
   NativeClusterChoice,
+  NativeConnect,
   NativeForward,
   NativeHeaderEdits,
   NativeHostRewrite,
@@ -149,8 +151,16 @@ export function readUpgrades(upgrades: readonly NativeUpgrade[], path: string, {
   return upgrades.map((value, i) => {
     const at = indexPath(path, i)
     if (typeof value === 'string') return origins.whole(at, { type: lower(value), enabled: true })
-    return origins.at(at, { type: lower(value.type), enabled: value.enabled })
+    const connect = value.connect && readConnect(value.connect)
+    return origins.at(at, { type: lower(value.type), enabled: value.enabled, ...(connect && { connect }) })
   })
+}
+
+function readConnect({ allowPost, proxyProtocol: version }: NativeConnect): ConnectConfig {
+  return {
+    allowPost: allowPost ?? false,
+    ...(version && { proxyProtocol: { kind: 'proxy-protocol', version, passTlvs: 'none', addedTlvs: [] } }),
+  }
 }
 
 function readAction(action: NativeAction, path: string, reading: RouteReading): RouteConfig['action'] {

@@ -6,13 +6,15 @@ import type {
   NativeCluster,
   NativeDns,
   NativeEndpoint,
+  NativeInternalAddress,
   NativeLeastRequest,
   NativeLocality,
 } from '../clusters.ts'
+import type { NativeTransport } from '../transports.ts'
 import { http2 } from './http2.ts'
 import { metadata } from './matches.ts'
-import { byKind, choose, count, ms, name, object, oneOf, port } from './pieces.ts'
-import { upstreamTls } from './tls.ts'
+import { byKind, choose, count, dictionary, ms, name, object, oneOf, port } from './pieces.ts'
+import { keepalive, transportFields } from './transports.ts'
 
 export function address(): z.ZodType<NativeAddress> {
   const mode = z.number().int().min(0).max(0o777).optional()
@@ -31,9 +33,19 @@ export function address(): z.ZodType<NativeAddress> {
   })
 }
 
+function endpointAddress(): z.ZodType<NativeAddress | NativeInternalAddress> {
+  const socket = address()
+  const internal = object<NativeInternalAddress>({ listener: name(), endpointId: name().optional() })
+  return choose('an address such as "127.0.0.1:8080"', (value) =>
+    isObject(value) && 'listener' in value && value.kind === undefined ? internal : socket,
+  )
+}
+
 function endpoint(): z.ZodType<NativeEndpoint> {
   const long = object<Exclude<NativeEndpoint, string>>({
-    address: address(),
+    address: endpointAddress(),
+    additionalAddresses: z.array(address()).optional(),
+    transport: name().optional(),
     hostname: name().optional(),
     weight: count(1).optional(),
     health: z.enum(['healthy', 'unhealthy', 'degraded', 'draining', 'timeout']).optional(),
@@ -121,10 +133,16 @@ export function cluster(): z.ZodType<NativeCluster> {
     }).optional(),
     protocol: z.enum(['http1', 'http2', 'auto', 'downstream']).optional(),
     http2: http2().optional(),
-    tls: upstreamTls().optional(),
+    ...transportFields(address()),
+    transports: dictionary(object<NativeTransport>(transportFields(address()))).optional(),
     preconnectRatio: z.number().min(1).max(3).optional(),
-    keepalive: object({ idleS: count(1) }).optional(),
+    keepalive: keepalive().optional(),
     bindAddress: name().optional(),
+    extraBindAddresses: z.array(name()).optional(),
+    addressOrder: object<NonNullable<NativeCluster['addressOrder']>>({
+      firstFamily: z.enum(['given', 'v4', 'v6']).optional(),
+      firstFamilyCount: count(1).optional(),
+    }).optional(),
     metadata: metadata().optional(),
   })
   return oneOf(schema, ['endpoints', 'localities'])

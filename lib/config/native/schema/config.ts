@@ -1,11 +1,9 @@
 import { z } from 'zod'
-import type { NativeAddress } from '../clusters.ts'
-import type { NativeConfig, NativeListener } from '../config.ts'
+import type { NativeConfig } from '../config.ts'
 import { address, cluster, locality } from './clusters.ts'
-import { http } from './http.ts'
-import { metadata } from './matches.ts'
-import { choose, count, jsonObject, name, object } from './pieces.ts'
-import { downstreamTls } from './tls.ts'
+import { hboneServer } from './hbone.ts'
+import { listener } from './listeners.ts'
+import { count, jsonObject, object } from './pieces.ts'
 
 /** The schema of a whole configuration; made anew by each call, since modules hold no work. */
 export function configSchema(): z.ZodType<NativeConfig> {
@@ -19,24 +17,8 @@ export function configSchema(): z.ZodType<NativeConfig> {
     admin: object<NonNullable<NativeConfig['admin']>>({ address: address() }).optional(),
     listeners: z.array(listener()),
     clusters: z.array(cluster()).optional(),
-    runtime: jsonObject().optional(),
-  })
-}
-
-function listener(): z.ZodType<NativeListener> {
-  const single = address()
-  const several = z.array(single).min(1)
-  return object<NativeListener>({
-    name: name().optional(),
-    address: choose<NativeAddress | readonly NativeAddress[]>('an address such as "127.0.0.1:8080"', (value) =>
-      value === undefined ? undefined : Array.isArray(value) ? several : single,
-    ),
-    http: http(),
-    tls: downstreamTls().optional(),
-    statPrefix: name().optional(),
+    hbone: z.array(hboneServer(address())).optional(),
     maxConnections: count(1).optional(),
-    bufferLimitBytes: count(1).optional(),
-    backlog: count(1).optional(),
-    metadata: metadata().optional(),
+    runtime: jsonObject().optional(),
   })
 }

@@ -129,6 +129,13 @@ function http1(): z.ZodType<NonNullable<NativeHttp['http1']>> {
   })
 }
 
+function clientCertificateHeader(): z.ZodType<NonNullable<NativeHttp['clientCertificateHeader']>> {
+  return object<NonNullable<NativeHttp['clientCertificateHeader']>>({
+    mode: z.enum(['forward-only', 'append-forward', 'sanitize-set', 'always-forward-only']),
+    fields: z.array(z.enum(['cert', 'chain', 'subject', 'issuer', 'uri', 'dns'])).optional(),
+  })
+}
+
 export function http(): z.ZodType<NativeHttp> {
   const flag = z.boolean().optional()
   const time = ms().optional()
@@ -158,6 +165,8 @@ export function http(): z.ZodType<NativeHttp> {
     originalIpDetection: z.array(originalIpDetection()).optional(),
     internalCidrs: z.array(cidr()).optional(),
     internalUnixSockets: flag,
+    clientCertificateHeader: clientCertificateHeader().optional(),
+    misdirected: z.enum(['refuse', 'serve']).optional(),
     normalizePath: flag,
     mergeSlashes: flag,
     escapedSlashes: z.enum(['keep', 'reject', 'redirect', 'forward']).optional(),

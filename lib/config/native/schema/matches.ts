@@ -211,8 +211,9 @@ export function matcherTree<A>(action: () => z.ZodType<A>): z.ZodType<MatcherTre
           .optional(),
         tree: object<NonNullable<MatcherTreeConfig<A>['tree']>>({
           input: matchInput(),
-          kind: z.enum(['exact', 'prefix']),
+          kind: z.enum(['exact', 'prefix', 'range']),
           map: z.array(z.tuple([text(), onMatch(action, tree)])).min(1),
+          exclusive: z.array(text()).optional(),
         }).optional(),
         onNoMatch: onMatch(action, tree).optional(),
       }),
@@ -254,6 +255,7 @@ function matchInput(): z.ZodType<MatchInputConfig> {
     kinds[kind] = () => object({ kind: z.literal(kind), name: name() })
   }
   kinds.metadata = () => object({ kind: z.literal('metadata'), namespace: name(), path: z.array(name()).min(1) })
+  kinds['filter-state'] = () => object({ kind: z.literal('filter-state'), key: name() })
   for (const kind of [
     'response-status',
     'source-ip',
@@ -261,6 +263,13 @@ function matchInput(): z.ZodType<MatchInputConfig> {
     'destination-ip',
     'destination-port',
     'server-name',
+    'source-port',
+    'source-type',
+    'transport-protocol',
+    'application-protocol',
+    'uri-san',
+    'dns-san',
+    'subject',
   ]) {
     kinds[kind] = () => object({ kind: z.literal(kind) })
   }

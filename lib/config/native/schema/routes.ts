@@ -4,6 +4,7 @@ import type { HeaderValueConfig, RegexRewriteConfig } from '../../../router/conf
 import type {
   NativeAction,
   NativeClusterChoice,
+  NativeConnect,
   NativeDirectResponse,
   NativeFilterOverride,
   NativeFilterOverrides,
@@ -157,7 +158,15 @@ function mirror(): z.ZodType<NativeMirror> {
 }
 
 export function upgrade(): z.ZodType<NativeUpgrade> {
-  const long = object<Exclude<NativeUpgrade, string>>({ type: name(), enabled: z.boolean() })
+  const connect = object<NativeConnect>({
+    allowPost: z.boolean().optional(),
+    proxyProtocol: z.literal([1, 2]).optional(),
+  })
+  const long = object<Exclude<NativeUpgrade, string>>({
+    type: name(),
+    enabled: z.boolean(),
+    connect: connect.optional(),
+  })
   const short = name()
   return choose('a protocol such as "websocket", or an object with type and enabled', (value) =>
     typeof value === 'string' ? short : isObject(value) ? long : undefined,

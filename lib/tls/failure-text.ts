@@ -1,4 +1,4 @@
-import type { Refusal } from '../../tls/verify.ts'
+import type { Refusal } from './verify.ts'
 
 /** OpenSSL's words for its results, where Node hands on their names alone. */
 const VERIFY_RESULTS: ReadonlyMap<string, string> = new Map([
@@ -19,25 +19,41 @@ const VERIFY_RESULTS: ReadonlyMap<string, string> = new Map([
   ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'unable to verify the first certificate'],
 ])
 
-const VERIFY_FAILED = '268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED'
+/** BoringSSL's codes. */
+const NO_CERTIFICATE = 268_435_648
+const VERIFY_FAILED = 268_435_581
 
 /**
- * Why a server's certificate was refused, as Envoy's `%UPSTREAM_TRANSPORT_FAILURE_REASON%` has it: people search logs for
+ * Why a peer's certificate was refused, as Envoy's `%UPSTREAM_TRANSPORT_FAILURE_REASON%` has it: people search logs for
  * these words.
  */
 export function refusalText(refusal: Refusal, verifyResult: string | undefined): string {
+  if (refusal === 'no-certificate') return transportError(NO_CERTIFICATE, 'PEER_DID_NOT_RETURN_A_CERTIFICATE')
   const why = reasonOf(refusal, verifyResult)
-  return `TLS_error:|${VERIFY_FAILED}:verify cert failed: ${why}:TLS_error_end`
+  return transportError(VERIFY_FAILED, `CERTIFICATE_VERIFY_FAILED:verify cert failed: ${why}`)
 }
 
-function reasonOf(refusal: Refusal, verifyResult: string | undefined): string {
+/** Why a handshake broke off, in the same form: with OpenSSL's code where Envoy has BoringSSL's. */
+export function handshakeText(error: Error): string {
+  const { reason, message } = error as Error & { readonly reason?: string }
+  const code = /error:([0-9A-F]{8}):/.exec(message)
+  if (reason === undefined || code === null) return message
+  return transportError(Number.parseInt(code[1], 16), reason.toUpperCase().replaceAll(' ', '_'))
+}
+
+/** An error of a library, as Envoy prints them. */
+export function transportError(code: number, words: string): string {
+  return `TLS_error:|${code}:SSL routines:OPENSSL_internal:${words}:TLS_error_end`
+}
+
+function reasonOf(refusal: Exclude<Refusal, 'no-certificate'>, verifyResult: string | undefined): string {
   switch (refusal) {
-    case 'no-certificate':
-      return 'no certificate'
     case 'host':
       return 'verify SAN list'
     case 'san':
       return 'SAN matcher'
+    case 'pin':
+      return 'cert hash and spki'
     case 'untrusted': {
       const name = verifyResult ?? 'UNSPECIFIED'
       const words = VERIFY_RESULTS.get(name) ?? name.toLowerCase().replaceAll('_', ' ')

@@ -1,0 +1,79 @@
+import type { Listener } from '../../listeners/listener.ts'
+import type { Cancel, Clock } from '../core/clock.ts'
+import { drains } from '../runtime/drained-listeners.ts'
+import type { DrainWish } from '../runtime/engine.ts'
+
+/** How long before the deadline a draining engine closes connections that have become idle. */
+const DRAIN_SWEEP_MS = 1_000
+/** What connections get that came in at the end of a graceful drain, to finish their handshakes and first requests. */
+const LAST_MS = 5_000
+
+/** The drains that an engine was asked for. */
+export class Drains {
+  readonly #clock: Clock
+  /** Of the graceful drain that goes on; ends its waiting. */
+  #stopWaiting: Cancel = () => {}
+  #announced: DrainWish | undefined = undefined
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** As `Engine.drain`; of these listeners only those that the wish is about. */
+  async run(all: readonly Listener[], deadlineMs: number, wish: DrainWish): Promise<void> {
+    const listeners = all.filter(({ config }) => drains(wish, config))
+    if (!wish.graceful) return this.#within(listeners, deadlineMs)
+    this.#announced = wish
+    for (const listener of listeners) listener.announceDrain()
+    await this.#wait(deadlineMs)
+    if (wish.skipExit || this.#announced !== wish) return
+    // They have had their time, but for those that came last.
+    return this.#within(listeners, LAST_MS)
+  }
+
+  /** A listener that a configuration brings while a graceful drain goes on. */
+  opened(listener: Listener): void {
+    if (this.#announced !== undefined && drains(this.#announced, listener.config)) listener.announceDrain()
+  }
+
+  /** The engine closes. */
+  close(): void {
+    this.#announced = undefined
+    this.#stopWaiting()
+  }
+
+  /** Idle connections may stay until their next request, but not for all of the time that is left. */
+  async #within(listeners: readonly Listener[], deadlineMs: number): Promise<void> {
+    for (const listener of listeners) listener.announceDrain()
+    let cancelDeadline: Cancel = () => {}
+    const deadline = new Promise<void>((resolve) => {
+      cancelDeadline = this.#clock.schedule(deadlineMs, resolve)
+    })
+    const cancelSweep = this.#clock.schedule(Math.max(0, deadlineMs - DRAIN_SWEEP_MS), () => {
+      for (const listener of listeners) listener.closeIdle()
+    })
+    const drained = queueAccepted().then(() => Promise.all(listeners.map((listener) => listener.drain())))
+    await Promise.race([drained, deadline])
+    cancelDeadline()
+    cancelSweep()
+  }
+
+  #wait(forMs: number): Promise<void> {
+    this.#stopWaiting()
+    return new Promise((resolve) => {
+      const cancel = this.#clock.schedule(forMs, resolve)
+      this.#stopWaiting = () => {
+        cancel()
+        resolve()
+      }
+    })
+  }
+}
+
+/**
+ * Connections that the kernel has taken and we have not would be reset when their listening socket closes: one whole turn
+ * of the loop accepts them.
+ */
+async function queueAccepted(): Promise<void> {
+  for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+}

@@ -1,0 +1,84 @@
+import type { ClientCertificateField, ClientCertificateHeaderConfig } from '../../lib/config/listener.ts'
+import type { ConnectionInfo, TlsInfo, TlsPeer } from '../../lib/core/connection.ts'
+import type { Headers } from '../../lib/core/headers.ts'
+
+/** The header that tells upstreams of the client's certificate. */
+export const CLIENT_CERT = 'x-forwarded-client-cert'
+
+/** Sets, forwards or removes the header of one request. */
+export type ClientCertHeader = (headers: Headers, connection: ConnectionInfo) => void
+
+/**
+ * Compiles what becomes of X-Forwarded-Client-Cert (Envoy's `forward_client_cert_details`): a list of elements, one per
+ * proxy, of pairs such as `By=spiffe://me;Hash=…;Subject="CN=client";URI=spiffe://client`.
+ *
+ * Only a certificate that was verified counts: without one the header is removed in every mode but
+ * `always-forward-only`, which leaves it to whoever can connect.
+ */
+export function compileClientCert(config: ClientCertificateHeaderConfig): ClientCertHeader {
+  const { mode, fields } = config
+  if (mode === 'always-forward-only') return () => {}
+  if (mode === 'forward-only') {
+    return (headers, { tls }) => {
+      if (tls?.peer === undefined) headers.delete(CLIENT_CERT)
+    }
+  }
+  const append = mode === 'append-forward'
+  // Certificates are long, and a connection's stays the same.
+  const elements = new WeakMap<TlsInfo, string>()
+  return (headers, { tls }) => {
+    if (tls?.peer === undefined) {
+      headers.delete(CLIENT_CERT)
+      return
+    }
+    let element = elements.get(tls)
+    if (element === undefined) {
+      element = elementOf(tls, tls.peer, fields)
+      elements.set(tls, element)
+    }
+    const before = append ? headers.join(CLIENT_CERT) : undefined
+    headers.put(CLIENT_CERT, before === undefined || before === '' ? element : `${before},${element}`)
+  }
+}
+
+/** In Envoy's order, whatever the order of `fields`. */
+function elementOf(tls: TlsInfo, peer: TlsPeer, fields: readonly ClientCertificateField[]): string {
+  const pairs = (tls.local?.uriSans ?? []).map((uri) => `By=${value(uri)}`)
+  pairs.push(`Hash=${peer.sha256}`)
+  if (fields.includes('cert') && peer.pem !== '') pairs.push(`Cert="${encodePem(peer.pem)}"`)
+  if (fields.includes('chain') && peer.chainPem !== '') pairs.push(`Chain="${encodePem(peer.chainPem)}"`)
+  if (fields.includes('subject')) pairs.push(`Subject="${withinQuotes(peer.subject)}"`)
+  if (fields.includes('issuer')) pairs.push(`Issuer="${withinQuotes(peer.issuer)}"`)
+  if (fields.includes('uri')) addNames(pairs, 'URI', peer.uriSans)
+  if (fields.includes('dns')) addNames(pairs, 'DNS', peer.dnsSans)
+  return pairs.join(';')
+}
+
+/** URI is there even where there is no name to give, as in Envoy. */
+function addNames(pairs: string[], key: 'URI' | 'DNS', names: readonly string[]): void {
+  for (const name of names) pairs.push(`${key}=${value(name)}`)
+  if (names.length === 0 && key === 'URI') pairs.push('URI=')
+}
+
+/**
+ * Names are the client's (through its CA): one with a comma or a semicolon in it must not pass for another element.
+ * Envoy, whose documentation asks for the quotes, does not set them.
+ */
+function value(name: string): string {
+  // All in it that means something within quotes is escaped: whoever undoes that has the name itself.
+  return /[,;="\\]/.test(name) ? `"${printable(name).replace(/["\\]/g, '\\$&')}"` : name
+}
+
+/** Quotes that nothing escapes yet get their backslash: distinguished names (RFC 2253) come with theirs. */
+function withinQuotes(text: string): string {
+  return printable(text).replace(/\\.|\\$|"/g, (found) => (found.length === 2 ? found : `\\${found}`))
+}
+
+/** What a header value holds; distinguished names are printable ASCII as they come, so this changes none of them. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?')
+}
+
+function encodePem(pem: string): string {
+  return encodeURIComponent(pem.replaceAll('\r', ''))
+}

@@ -1,0 +1,3 @@
+module headgate.test/gopq
+
+go 1.25
