@@ -51,6 +51,7 @@ function checkCombination(validation: CertificateValidationConfig, problems: Cer
       problems.add(`${PATH}.sans`, 'needs trusted authorities: without them names prove nothing')
     }
     if (crl !== undefined) problems.add(`${PATH}.crl`, 'needs trusted authorities')
+    if (allowExpired === true) problems.add(`${PATH}.allowExpired`, 'needs trusted authorities')
   }
   if (allowExpired === true && crl !== undefined && leafCrlOnly !== true) {
     const why = 'cannot be used with a CRL for the whole chain: of several faults the runtime tells one'

@@ -83,7 +83,7 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
     this.#host.manager.wheel.disarm(this)
     this.#socket = socket
     this.securing = false
-    if (tls !== undefined) this.info = { ...this.info, tls }
+    if (tls !== undefined) this.info = { ...this.info, tls, serverName: this.info.serverName ?? tls.serverName }
     this.#phase = SNIFF
     if (tls === undefined) this.#loan = this.#host.reads?.adopt(socket, this)
     const known = knownProtocol(this.#host.manager.config.codec, tls)

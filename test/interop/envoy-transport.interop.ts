@@ -133,8 +133,8 @@ const PARAMETERS: Cases = {
   'a curve twice': ['headgate', curves('X25519', 'X25519')],
   'ALPN with an empty name': ['envoy', common({ alpn_protocols: [''] })],
   'ALPN with a long name': ['none', common({ alpn_protocols: ['x'.repeat(300)] })],
-  'required SNI': ['envoy', common({}, { require_sni: true })],
-  'tickets of a wrong length': ['headgate', common({}, { session_ticket_keys: { keys: [inline('short')] } })],
+  'required SNI': ['both', common({}, { require_sni: true })],
+  'tickets of a wrong length': ['none', common({}, { session_ticket_keys: { keys: [inline('short')] } })],
 }
 
 const VALIDATION: Cases = {
@@ -154,10 +154,10 @@ const VALIDATION: Cases = {
   'an object identifier for a DNS name': ['envoy', san({ san_type: 'DNS', matcher: { exact: 'a' }, oid: '1.2.3' })],
   'anybody accepted': ['both', trusted({ trust_chain_verification: 'ACCEPT_UNTRUSTED' })],
   'expired ones without authorities': ['none', validation({ allow_expired_certificate: true })],
-  'expired ones': ['envoy', trusted({ allow_expired_certificate: true })],
+  'expired ones': ['both', trusted({ allow_expired_certificate: true })],
   'a depth of 100': ['both', trusted({ max_verify_depth: 100 })],
   'a depth of 101': ['none', trusted({ max_verify_depth: 101 })],
-  'a depth of 1': ['envoy', trusted({ max_verify_depth: 1 })],
+  'a depth of 1': ['both', trusted({ max_verify_depth: 1 })],
   'certificates required of anybody': ['both', common({}, { require_client_certificate: true })],
 }
 

@@ -23,7 +23,8 @@ const UNCOMPARED: readonly RegExp[] = [
 
 /** Names that only Headgate has. */
 const OWN_PROMETHEUS: readonly RegExp[] = [
-  /^envoy_(access_logs_|http_downstream_rq_(filter_error|http1_0_total|local_reply|rejected_underscore|slow_body))/,
+  /^envoy_(access_logs_|http_downstream_rq_(filter_error|http1_0_total|local_reply|misdirected|rejected_underscore|slow_body))/,
+  /^envoy_(internal_listener_depth_exceeded|listener_downstream_source_cx_overflow|server_file_reload_(rejected|success))/,
   // Guards that Envoy has not, or counts elsewhere.
   /^envoy_(http_downstream_cx_http2_setup_timeout|http2_(inbound_control_frames_flood|premature_resets|protocol_error))/,
 ]

@@ -50,7 +50,9 @@ export function translateValidation(
   const demands = sans.length > 0 || pins.hashes.length + pins.spkis.length > 0 || crl !== undefined
   if (trustedCa === undefined && !systemRoots && trustDomains === undefined && !demands) {
     // Rules for chains, where none is verified.
-    reader.ignore('max_verify_depth', 'allow_expired_certificate', 'only_verify_leaf_cert_crl')
+    reader.ignore('max_verify_depth', 'only_verify_leaf_cert_crl')
+    // As Envoy: nobody looks at dates where nobody looks at chains.
+    if (narrowed.allowExpired === true) reader.error('allow_expired_certificate', 'needs trusted authorities')
     return undefined
   }
   if (trustDomains !== undefined) reader.ignore('trusted_ca', 'system_root_certs')
