@@ -38,7 +38,7 @@ export interface ReceptionDeps {
 }
 
 /** Chains of a listener whose TLS contexts are kept, of about 60 KiB each: of more, those that were used last. Few have more. */
-const SECURING_CHAINS = 1_000
+const SECURING_CHAINS = 10_000
 
 /** Of chains that have no HTTP in them, ms; a connection manager brings its own. Envoy's `--drain-time-s`. */
 const DRAIN_MS = 600_000

@@ -2,6 +2,8 @@ import type { OnReadOpts } from 'node:net'
 
 /** What one read may bring. */
 const READ_BYTES = 64 * 1024
+/** The same where memory is read into again and again: a read that fills it leaves the rest for another system call. */
+const BULK_BYTES = 256 * 1024
 /** Reads of at least this size are worth lending: smaller ones would pin memory of `READ_BYTES` for little. */
 const LEND_BYTES = 16 * 1024
 
@@ -42,7 +44,7 @@ export class ReadBuffer {
 
   /** Takes back what was taken and has not been lent on. */
   giveBack(bytes: Buffer): void {
-    this.#spare = bytes
+    if (bytes.length === READ_BYTES) this.#spare = bytes
   }
 }
 
@@ -62,6 +64,8 @@ export class SocketReader {
   /** `#current` belongs to whoever it was lent to: not to be read into any more. */
   #lent = false
   #large = false
+  /** What was lent came back at once, and filled its memory: more would have come. */
+  #bulk = false
   readonly onread: OnReadOpts
 
   constructor(shared: ReadBuffer) {
@@ -74,12 +78,13 @@ export class SocketReader {
     const current = this.#current
     const shared = this.#shared.bytes
     const own = this.#large && this.target?.expectsBody === true
+    const bulk = own && this.#bulk
     if (current !== undefined && !this.#lent) {
-      if (own === (current !== shared)) return SAME_PLACE
-      if (!own) this.#shared.giveBack(current)
+      if (own === (current !== shared) && (!bulk || current.length === BULK_BYTES)) return SAME_PLACE
+      if (current !== shared) this.#shared.giveBack(current)
     }
     this.#lent = false
-    this.#current = own ? this.#shared.take() : shared
+    this.#current = bulk ? Buffer.allocUnsafeSlow(BULK_BYTES) : own ? this.#shared.take() : shared
     return this.#current
   }
 
@@ -88,7 +93,9 @@ export class SocketReader {
     const lent = bytes >= LEND_BYTES && buffer !== this.#shared.bytes
     this.#large = bytes >= LEND_BYTES
     target?.received(buffer.subarray(0, bytes), lent)
-    this.#lent = lent && target?.spent !== true
+    const spent = lent && target?.spent === true
+    this.#lent = lent && !spent
+    this.#bulk = spent && (this.#bulk || bytes === buffer.length)
     return true
   }
 }
