@@ -33,7 +33,7 @@ const HOUR_MS = 3_600_000
 const MAX_MS = 0x7fff_ffff
 const MAX_WEIGHT = 0xffff_ffff
 
-/** What has no effect here: in Envoy neither (not implemented there), or not yet. */
+/** Reported: Envoy takes the two timeouts without effect as well; a drain leaves these connections to their deadline. */
 const WITHOUT_EFFECT = ['downstream_idle_timeout', 'upstream_idle_timeout', 'check_drain_close'] as const
 
 /** `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy` */

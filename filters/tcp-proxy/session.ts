@@ -166,10 +166,7 @@ export class Session extends Timed implements ByteEvents {
     const { info } = connection
     this.#phase = OPEN
     info.upstreamProtocol = ''
-    info.upstreamConnectionId = upstream.connectionId
-    info.upstreamLocalAddress = upstream.localAddress
-    info.upstreamRemoteAddress = upstream.remoteAddress
-    info.upstreamTls = upstream.tls
+    info.connectedTo(upstream)
     this.#lastActivityMs = wheel.now()
     if (this.#plan.config.logOnConnected) this.#plan.logger.log(connection, 'TcpUpstreamConnected')
     this.#arm()

@@ -177,6 +177,11 @@ export interface ConnectionInfo {
   readonly state: ConnectionState
 }
 
+/** The same connection after its TLS handshake, which knows the server name where no inspector has looked. */
+export function secured(facts: ConnectionInfo, tls: TlsInfo): ConnectionInfo {
+  return { ...facts, tls, serverName: tls.serverName ?? facts.serverName }
+}
+
 /** Facts of a connection that nobody has looked into: every field but the addresses. */
 export function plainConnection(
   facts: Pick<

@@ -1,3 +1,4 @@
+import type { UpstreamInfo } from './attempt.ts'
 import type { TlsInfo } from './connection.ts'
 import type { Protocol } from './head.ts'
 
@@ -59,5 +60,13 @@ export class StreamInfo {
   constructor(startMs: number, startWallMs: number) {
     this.startMs = startMs
     this.startWallMs = startWallMs
+  }
+
+  /** Notes the upstream connection that was got: its number, its ends and its TLS. */
+  connectedTo(upstream: UpstreamInfo): void {
+    this.upstreamConnectionId = upstream.connectionId
+    this.upstreamLocalAddress = upstream.localAddress
+    this.upstreamRemoteAddress = upstream.remoteAddress
+    this.upstreamTls = upstream.tls
   }
 }

@@ -211,10 +211,7 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     this.#reused = info.reused
     const stream = this.#exchange.info
     stream.upstreamProtocol = info.protocol
-    stream.upstreamConnectionId = info.connectionId
-    stream.upstreamLocalAddress = info.localAddress
-    stream.upstreamRemoteAddress = info.remoteAddress
-    stream.upstreamTls = info.tls
+    stream.connectedTo(info)
     stream.upstreamFirstSentMs = this.#startedMs
   }
 

@@ -135,10 +135,7 @@ export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
     this.#deadlines = undefined
     wheel.disarm(this)
     const stream = exchange.info
-    stream.upstreamConnectionId = info.connectionId
-    stream.upstreamLocalAddress = info.localAddress
-    stream.upstreamRemoteAddress = info.remoteAddress
-    stream.upstreamTls = info.tls
+    stream.connectedTo(info)
     stream.upstreamFirstSentMs = this.#startedMs
     const headers = new Headers()
     exchange.upstreamAnswers(200, headers)

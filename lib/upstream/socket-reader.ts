@@ -20,7 +20,7 @@ export interface ReadTarget {
   readonly spent?: boolean
 }
 
-/** Memory that all plaintext HTTP/1 sockets of a gateway read into, on both sides: one read is looked at before the next happens. */
+/** Memory that the plaintext sockets of a gateway read into, on both sides: one read is looked at before the next happens. */
 export class ReadBuffer {
   #bytes: Buffer | undefined = undefined
   #spare: Buffer | undefined = undefined

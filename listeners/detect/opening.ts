@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
-import type { ConnectionInfo, TlsInfo } from '../../lib/core/connection.ts'
+import { type ConnectionInfo, secured, type TlsInfo } from '../../lib/core/connection.ts'
 import type { Log } from '../../lib/core/metrics.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
 import type { HttpStats } from '../http/stats.ts'
@@ -83,7 +83,7 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
     this.#host.manager.wheel.disarm(this)
     this.#socket = socket
     this.securing = false
-    if (tls !== undefined) this.info = { ...this.info, tls, serverName: this.info.serverName ?? tls.serverName }
+    if (tls !== undefined) this.info = secured(this.info, tls)
     this.#phase = SNIFF
     if (tls === undefined) this.#loan = this.#host.reads?.adopt(socket, this)
     const known = knownProtocol(this.#host.manager.config.codec, tls)

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import type { NetworkNext } from '../../lib/chain/network.ts'
-import type { ConnectionInfo, TlsInfo } from '../../lib/core/connection.ts'
+import { type ConnectionInfo, secured, type TlsInfo } from '../../lib/core/connection.ts'
 import { flagBit, type ResponseFlag } from '../../lib/core/failure.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
@@ -101,7 +101,7 @@ export class NetworkChainConnection
     this.#host.wheel.disarm(this)
     this.#socket = socket
     this.securing = false
-    if (tls !== undefined) this.info = { ...this.info, tls, serverName: tls.serverName ?? this.info.serverName }
+    if (tls !== undefined) this.info = secured(this.info, tls)
     this.#phase = CONNECTING
     socket.on('error', ignore)
     socket.on('close', this.#onClose)

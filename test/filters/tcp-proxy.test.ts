@@ -6,6 +6,7 @@ import { compileTcpProxy } from '../../filters/tcp-proxy/filter.ts'
 import type { Session } from '../../filters/tcp-proxy/session.ts'
 import type { NetworkConnection, NetworkScope } from '../../lib/chain/network.ts'
 import type { ByteEvents, ByteStream, UpstreamInfo } from '../../lib/core/attempt.ts'
+import { StreamInfo } from '../../lib/core/stream-info.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { cluster } from '../end-to-end/bootstrap.ts'
@@ -338,7 +339,7 @@ t.test('that a slow upstream takes what it was sent is activity too', (t) => {
   const closes: string[] = []
   const connection = {
     facts: { state: { object: () => undefined } },
-    info: {},
+    info: new StreamInfo(0, 0),
     drained: false,
     pause() {},
     resume() {},
