@@ -14,6 +14,8 @@ export interface Downstream {
   writeHeaders(status: number, headers: Headers, end: boolean): void
   /** False: stop until `Exchange.downstreamDrained`. */
   write(chunk: Buffer, end: boolean): boolean
+  /** Sends what may go now. True: nothing of what was written is kept, and its memory may be used again. */
+  settled?(): boolean
   writeTrailers(trailers: Headers): void
   /** Ends the exchange so that the client can tell it from a clean end. */
   reset(why: Failure): void

@@ -5,9 +5,10 @@ import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import type { StreamInfo } from '../core/stream-info.ts'
 import { Timed } from '../core/timer-wheel.ts'
-import { type ChainPlan, compileChain, type Hook } from './compile.ts'
+import type { ChainPlan, Hook } from './compile.ts'
 import { type Downstream, type ExchangeOwner, type ExchangeStart, Phase } from './contract.ts'
 import type { FilterState, LocalReply, Metadata, Replied, Route, TerminalExchange, TerminalStream } from './filter.ts'
+import { createStates } from './filter-states.ts'
 import { gather } from './lane.ts'
 import { failureReply, renderReply } from './local-reply.ts'
 import { FilterStateStore, MetadataStore } from './metadata.ts'
@@ -205,23 +206,11 @@ export class Exchange extends Timed implements TerminalExchange {
     this.route = route
     this.plan = plan
     this.requestComplete = end
-    if (plan.states.length > 0) this.#createStates(plan)
-    if (this.phase === Phase.REQUEST) this.#requestPath.run(0)
-  }
-
-  #createStates(plan: ChainPlan): void {
-    this.#states = new Array(plan.filters.length).fill(undefined)
-    for (const hook of plan.states) {
-      try {
-        this.#states[hook.index] = hook.filter.createState?.(this)
-      } catch (error) {
-        // Filters that got no state take no further part.
-        const ready = plan.filters.map((filter, i) => (i < hook.index ? filter : undefined))
-        this.plan = compileChain(ready, plan.names, plan.terminal)
-        this.crashed(hook, error)
-        return
-      }
+    if (plan.states.length > 0) {
+      this.#states = new Array(plan.filters.length).fill(undefined)
+      createStates(this, plan, this.#states)
     }
+    if (this.phase === Phase.REQUEST) this.#requestPath.run(0)
   }
 
   /** The per-request state of a hook's filter. */
@@ -239,6 +228,11 @@ export class Exchange extends Timed implements TerminalExchange {
     if (tunnel === undefined) this.#requestPath.data(chunk, end)
     else this.#requestPath.deliver(chunk, end)
     if (end) tunnel?.clientEnds()
+  }
+
+  /** As `UpstreamStream.settled`, of what `requestData` was given. */
+  requestSettled(): boolean {
+    return this.#requestPath.settled()
   }
 
   requestTrailers(trailers: Headers): void {
@@ -310,6 +304,10 @@ export class Exchange extends Timed implements TerminalExchange {
     if (end) this.#upstreamEnded = true
     if (this.ended || !this.#responsePath.fromUpstream) return true
     return this.#responsePath.data(chunk, end)
+  }
+
+  responseSettled(): boolean {
+    return this.#responsePath.settled()
   }
 
   upstreamTrailers(trailers: Headers): void {

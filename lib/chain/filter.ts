@@ -212,6 +212,8 @@ export interface Terminal {
 export interface TerminalStream {
   /** False: wait for `TerminalExchange.drained()`. */
   write(chunk: Buffer, end: boolean): boolean
+  /** As `UpstreamStream.settled`. */
+  settled?(): boolean
   trailers(trailers: Headers): void
   /** Response direction back-pressure. */
   pause(): void
@@ -233,6 +235,11 @@ export interface TerminalExchange extends HttpStream {
   upstreamHeaders(status: number, headers: Headers, end: boolean): void
   /** False: `TerminalStream.pause` semantics, stop until `resume`. */
   upstreamData(chunk: Buffer, end: boolean): boolean
+  /**
+   * Asked after `upstreamData` by whoever could use the memory of its chunks again: sends what may go now. True: nobody
+   * keeps any of them.
+   */
+  responseSettled(): boolean
   upstreamTrailers(trailers: Headers): void
   /** The request sink can take more. */
   drained(): void

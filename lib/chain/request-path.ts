@@ -119,6 +119,12 @@ export class RequestPath implements LaneOwner {
     this.lane().push(chunk, end)
   }
 
+  /** As `Exchange.requestSettled`: never where hooks may have kept a chunk, or something waits for them. */
+  settled(): boolean {
+    if (!this.#open || this.#lane !== undefined || this.#exchange.plan.requestData.length > 0) return false
+    return this.#terminal?.settled?.() === true
+  }
+
   trailers(trailers: Headers): void {
     if (this.#abandoned) return
     if (this.#open && this.#lane === undefined && this.#exchange.plan.requestTrailers.length === 0) {

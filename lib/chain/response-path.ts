@@ -148,6 +148,13 @@ export class ResponsePath implements LaneOwner {
     return !this.#full
   }
 
+  /** As `TerminalExchange.responseSettled`: never where hooks may have kept a chunk, or something waits for them. */
+  settled(): boolean {
+    const { plan, downstream } = this.#exchange
+    if (!this.#open || this.#lane !== undefined || this.#bypass || this.tunnel !== undefined) return false
+    return plan.responseData.length === 0 && downstream.settled?.() === true
+  }
+
   trailers(trailers: Headers): void {
     this.#exchange.responseTrailers = trailers
     if (this.#open && this.#lane === undefined && this.#exchange.plan.responseTrailers.length === 0) {

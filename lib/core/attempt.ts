@@ -53,6 +53,11 @@ export interface UpstreamEvents {
   onHeaders(status: number, headers: Headers, end: boolean): void
   /** False: `pause` semantics, nothing more until `resume`. */
   onData(chunk: Buffer, end: boolean): boolean
+  /**
+   * Asked after `onData` by whoever could use the memory of its chunks again: sends what may go now. True: nobody keeps any
+   * of them.
+   */
+  dataSettled?(): boolean
   onTrailers(trailers: Headers): void
   /**
    * Instead of `onHeaders`: the upgrade is granted, with the status of an HTTP/1 answer (101, or 2xx for CONNECT). From
@@ -68,6 +73,11 @@ export interface UpstreamEvents {
 export interface UpstreamStream {
   /** False: wait for `onDrain`. What was written is taken in any case. */
   write(chunk: Buffer, end: boolean): boolean
+  /**
+   * Asked after `write` by whoever could use the memory of its chunks again: sends what may go now. True: nobody keeps any
+   * of them.
+   */
+  settled?(): boolean
   trailers(trailers: Headers): void
   pause(): void
   resume(): void

@@ -10,6 +10,8 @@ export interface Http2Transport {
   write(bytes: Buffer): boolean
   cork(): void
   uncork(): void
+  /** Nothing that was written waits: the system has it. Missing or false where that is not known. */
+  readonly drained?: boolean
 }
 
 /** Error codes of RFC 9113 §7. */
@@ -114,6 +116,11 @@ export interface StreamFace {
   discard(): void
   /** Bytes of the body that were written and have not gone to the transport: they wait for windows or their turn. */
   readonly pendingBytes: number
+  /**
+   * Sends what windows permit now instead of at the end of the turn. True: all that was written has gone to the system, and
+   * its memory may be used again.
+   */
+  settled(): boolean
   /** No `onData` until `resume`; the window stays closed for what is held back meanwhile. */
   pause(): void
   resume(): void

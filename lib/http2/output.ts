@@ -74,7 +74,12 @@ export class Output implements TurnWork {
     this.#transport.uncork()
   }
 
-  drained(): void {
+  /** The system has all that was handed over. */
+  get drained(): boolean {
+    return this.#transport.drained === true
+  }
+
+  transportDrained(): void {
     this.blocked = false
     this.frames = this.controls = this.blockedBytes = 0
     this.schedule()
@@ -118,10 +123,21 @@ export class Output implements TurnWork {
 
   #write(bytes: Buffer): void {
     this.handovers++
-    if (!this.#transport.write(bytes)) {
-      this.blocked = true
-      this.blockedBytes += bytes.length
-    } else if (!this.blocked) this.frames = this.controls = 0
+    if (this.#transport.write(bytes) || this.#taken()) {
+      if (!this.blocked) this.frames = this.controls = 0
+      return
+    }
+    this.blocked = true
+    this.blockedBytes += bytes.length
+  }
+
+  /** What the system takes at once is no reason to wait, however much it is. */
+  #taken(): boolean {
+    if (this.#corked) {
+      this.#corked = false
+      this.#transport.uncork()
+    }
+    return this.drained
   }
 
   /** Room for `bytes` at `#at`. */

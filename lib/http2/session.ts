@@ -61,7 +61,7 @@ export class Http2Session implements SessionFace {
   }
 
   transportDrained(): void {
-    if (!this.#core.failed) this.#core.output.drained()
+    if (!this.#core.failed) this.#core.output.transportDrained()
   }
 
   transportClosed(detail: string): void {

@@ -139,6 +139,14 @@ export class Http2Stream implements StreamFace {
     return this.queuedBytes
   }
 
+  settled(): boolean {
+    const { failed, sender, output } = this.#core
+    if (failed) return false
+    sender.emit()
+    output.flush()
+    return this.queuedBytes === 0 && output.drained
+  }
+
   pause(): void {
     this.paused = true
   }

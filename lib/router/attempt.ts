@@ -176,6 +176,12 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     return this.#stream?.write(chunk, end) ?? true
   }
 
+  /** Never of a second attempt: the connection of the first may still be writing what came before. */
+  settled(): boolean {
+    if (this.#shadows !== undefined || this.#replay?.spoilt === false || this.#exchange.info.attempts > 1) return false
+    return this.#stream?.settled?.() === true
+  }
+
   trailers(trailers: Headers): void {
     if (this.#shadows !== undefined) for (const shadow of this.#shadows) shadow.write(EMPTY, true)
     this.#replay?.trailers(trailers)
@@ -242,6 +248,10 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     if (end && this.#halves > 0) this.#halfEnded()
     else if (end) this.#complete(this.#router.scope.wheel.now())
     return this.#exchange.upstreamData(chunk, end)
+  }
+
+  dataSettled(): boolean {
+    return this.#exchange.responseSettled()
   }
 
   onTrailers(trailers: Headers): void {

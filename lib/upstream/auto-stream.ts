@@ -55,6 +55,10 @@ export class AutoStream implements UpstreamStream {
     return false
   }
 
+  settled(): boolean {
+    return !this.#waiting && this.#inner?.settled?.() === true
+  }
+
   trailers(trailers: Headers): void {
     if (!this.#waiting) this.#inner?.trailers(trailers)
     else {

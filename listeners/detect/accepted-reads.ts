@@ -1,4 +1,5 @@
 import { Socket } from 'node:net'
+import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { ReadBuffer, ReadTarget } from '../../lib/upstream/socket-reader.ts'
 
 /** Where the runtime keeps what `onread` was given. */
@@ -6,6 +7,27 @@ interface Places {
   readonly buffer: symbol
   readonly callback: symbol
   readonly generator: symbol
+}
+
+/** Which exchanges have been given bytes of the chunk at hand. */
+export class Receivers {
+  readonly #exchanges: Exchange[] = []
+
+  add(exchange: Exchange): void {
+    if (!this.#exchanges.includes(exchange)) this.#exchanges.push(exchange)
+  }
+
+  /** Nobody keeps any of them. True also where nobody got one. */
+  settle(): boolean {
+    let settled = true
+    for (const exchange of this.#exchanges) if (!exchange.requestSettled()) settled = false
+    this.clear()
+    return settled
+  }
+
+  clear(): void {
+    this.#exchanges.length = 0
+  }
 }
 
 /** Who receives bytes that may not be its own. */
@@ -16,11 +38,14 @@ export interface Borrower {
   /** As in `ReadTarget`. */
   readonly expectsBody: boolean
   readonly spent?: boolean
+  /** Of one that passes bodies on to exchanges; set as long as it borrows. */
+  receivers?: Receivers | undefined
 }
 
 /** What is read from one socket, for whoever has it at the time. */
 export class Loan implements ReadTarget {
   borrower: Borrower
+  readonly #receivers = new Receivers()
 
   constructor(borrower: Borrower) {
     this.borrower = borrower
@@ -39,27 +64,15 @@ export class Loan implements ReadTarget {
     borrower.lent = lent
     borrower.receive(chunk)
     borrower.lent = true
+    // Where they are not asked, they are not kept.
+    if (!lent) this.#receivers.clear()
   }
 
   /** In the middle of a chunk that is not the next borrower's: it goes on with this one as the last one had it. */
   pass(next: Borrower): void {
     next.lent = this.borrower.lent
+    next.receivers = this.#receivers
     this.borrower = next
-  }
-}
-
-/** For a receiver that keeps what it gets: small reads are copied, large ones are its own. */
-export class CopyingBorrower implements Borrower {
-  lent = true
-  readonly expectsBody = true
-  readonly #receiver: { receive(chunk: Buffer): void }
-
-  constructor(receiver: { receive(chunk: Buffer): void }) {
-    this.#receiver = receiver
-  }
-
-  receive(chunk: Buffer): void {
-    this.#receiver.receive(this.lent ? chunk : Buffer.from(chunk))
   }
 }
 

@@ -9,7 +9,7 @@ import { headDeadlineMs } from '../http1/deadlines.ts'
 import type { ConnectionHost, Opening, ServerConnection } from '../http1/host.ts'
 import { resetSocket } from '../http1/reset.ts'
 import { Http2ServerConnection } from '../http2/connection.ts'
-import { type Borrower, CopyingBorrower, type Loan } from './accepted-reads.ts'
+import type { Borrower, Loan } from './accepted-reads.ts'
 import { matchPreface, PREFACE } from './preface.ts'
 
 /** What an opening connection needs from its listener. */
@@ -170,10 +170,9 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
       if (chunk !== undefined) connection.receive(chunk)
       return
     }
-    const borrower = connection instanceof Http2ServerConnection ? new CopyingBorrower(connection) : connection
-    loan.pass(borrower)
-    if (chunk !== undefined) borrower.receive(chunk)
-    borrower.lent = true
+    loan.pass(connection)
+    if (chunk !== undefined) connection.receive(chunk)
+    connection.lent = true
   }
 
   /** The handshake failed, or the socket is gone. */

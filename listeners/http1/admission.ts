@@ -1,8 +1,11 @@
 import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
+import type { RequestHead } from '../../lib/core/head.ts'
+import { Headers } from '../../lib/core/headers.ts'
 import type { Head, HeadLimits } from '../../lib/http1/head-parser.ts'
 import { isAuthority } from '../../lib/http1/tokens.ts'
 import { resolveTarget } from '../http/authority.ts'
+import type { Codec, ConnectionManager } from '../http/connection-manager.ts'
 import type { Refusal } from '../http/local-reply.ts'
 
 /**
@@ -37,6 +40,22 @@ const LOW_VERSION: Refusal = Object.freeze({ status: 426, details: 'low_version'
 const NO_HOST: Refusal = Object.freeze({ status: 400, details: 'missing_host_header' })
 const BAD_HOST: Refusal = Object.freeze({ status: 400, details: 'http1.invalid_host' })
 const HTTPS_OVER_PLAINTEXT: Refusal = Object.freeze({ status: 400, details: 'http1.https_over_plaintext' })
+
+/** The exchange of a parsed head, as it stands before anything of it is checked. `bodyless`: nothing follows the head. */
+export function openHttp1(codec: Codec, manager: ConnectionManager, head: Head, bodyless: boolean): Exchange {
+  const request: RequestHead = {
+    method: head.method,
+    scheme: codec.info.tls === undefined ? 'http' : 'https',
+    authority: head.host ?? '',
+    path: head.target,
+    // HTTP/1.0 knows no Upgrade, and with a body it may be ignored (RFC 9110 §7.8).
+    protocol: head.minor === 0 || !bodyless || head.upgrade === '' ? undefined : head.upgrade,
+  }
+  const protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
+  const exchange = manager.open(codec, request, new Headers(head.raw, head.cased), protocol)
+  exchange.info.requestHeaderBytes = head.bytes
+  return exchange
+}
 
 /** What a head may be, as configured. */
 export function headLimits(config: HttpConnectionManagerConfig): HeadLimits {

@@ -3,16 +3,16 @@ import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { LocalReply } from '../../lib/chain/filter.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
-import type { RequestHead } from '../../lib/core/head.ts'
-import { Headers } from '../../lib/core/headers.ts'
+import type { Headers } from '../../lib/core/headers.ts'
+import { systemDrained } from '../../lib/core/system-drained.ts'
 import { type BodyHandler, BodyReader } from '../../lib/http1/body-reader.ts'
 import { CHUNKED, LENGTH, NO_BODY } from '../../lib/http1/framing.ts'
 import { HeadBuffer } from '../../lib/http1/head-buffer.ts'
 import { CLOSE, type Head, type HeadError, HeadParser, KEEP_ALIVE } from '../../lib/http1/head-parser.ts'
-import type { Borrower } from '../detect/accepted-reads.ts'
-import type { Codec, ConnectionManager } from '../http/connection-manager.ts'
+import type { Borrower, Receivers } from '../detect/accepted-reads.ts'
+import type { Codec } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
-import { admitHttp1, headLimits } from './admission.ts'
+import { admitHttp1, headLimits, openHttp1 } from './admission.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
 import type { ConnectionHost, Opening, ServerConnection } from './host.ts'
 import { Linger } from './linger.ts'
@@ -52,6 +52,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
   #paused = false
   #tunnel = false
   lent = true
+  receivers: Receivers | undefined = undefined
 
   constructor(socket: Socket, opening: Opening, host: ConnectionHost) {
     const { config } = host.manager
@@ -107,6 +108,11 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     this.#out.flush()
     if (this.#socket.writableLength === 0) this.#socket.destroy()
     else this.#end()
+  }
+
+  /** Of `Borrower`. */
+  get spent(): boolean {
+    return this.receivers?.settle() === true && !this.#tunnel && this.#stash === undefined
   }
 
   get expectsBody(): boolean {
@@ -175,32 +181,20 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     this.#body.start(head.chunked ? CHUNKED : head.contentLength > 0 ? LENGTH : NO_BODY, head.contentLength)
     this.#requestDone = this.#body.done
     this.#deadlines.busy()
-    const exchange = this.#open(manager, head)
+    const exchange = openHttp1(this, manager, head, this.#requestDone)
     this.#exchange = exchange
     if (head.minor === 0) manager.stats.http10.v++
     manager.start(exchange, head.flags, this.#requestDone, admitHttp1(exchange, head, manager.config))
     if (this.#exchange === exchange && !this.#requestDone) this.#deadlines.bodyStarted(head.contentLength > 0)
   }
 
-  #open(manager: ConnectionManager, head: Head): Exchange {
-    const request: RequestHead = {
-      method: head.method,
-      scheme: this.info.tls === undefined ? 'http' : 'https',
-      authority: head.host ?? '',
-      path: head.target,
-      // HTTP/1.0 knows no Upgrade, and with a body it may be ignored (RFC 9110 §7.8).
-      protocol: head.minor === 0 || !this.#requestDone || head.upgrade === '' ? undefined : head.upgrade,
-    }
-    const protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
-    const exchange = manager.open(this, request, new Headers(head.raw, head.cased), protocol)
-    exchange.info.requestHeaderBytes = head.bytes
-    return exchange
-  }
-
   onBody(chunk: Buffer, end: boolean): void {
     this.#deadlines.bodyBytes(chunk.length)
     if (end) this.#bodyDone()
-    this.#exchange?.requestData(this.#kept(chunk), end)
+    const exchange = this.#exchange
+    if (exchange === undefined) return
+    this.receivers?.add(exchange)
+    exchange.requestData(this.#kept(chunk), end)
   }
 
   #bodyDone(): void {
@@ -294,6 +288,11 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
   write(chunk: Buffer, end: boolean): boolean {
     if (this.#destroyed) return true
     return this.#tunnel ? this.#out.tunnel(chunk, end) : this.#out.write(chunk, end)
+  }
+
+  /** What is small has been copied, what is large was written at once. */
+  settled(): boolean {
+    return systemDrained(this.#socket)
   }
 
   writeTrailers(trailers: Headers): void {

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import type { Headers } from '../../lib/core/headers.ts'
+import { systemDrained } from '../../lib/core/system-drained.ts'
 import {
   Http2Code,
   type Http2Transport,
@@ -10,6 +11,7 @@ import {
   type StreamFace,
 } from '../../lib/http2/contract.ts'
 import { Http2Session } from '../../lib/http2/session.ts'
+import type { Borrower, Receivers } from '../detect/accepted-reads.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
 import type { ConnectionHost, Opening, ServerConnection } from '../http1/host.ts'
@@ -43,7 +45,9 @@ interface Waiting {
  *   └─ session failed ─▶ GOAWAY(code) ─▶ LINGER ─▶ closed      LINGER ◀──── last stream has ended ──────────────┘
  * ```
  */
-export class Http2ServerConnection implements ServerConnection, SessionHandler, Http2Transport, DeadlineSubject {
+export class Http2ServerConnection
+  implements ServerConnection, SessionHandler, Http2Transport, DeadlineSubject, Borrower
+{
   readonly info: ConnectionInfo
   readonly stats: HttpStats
   readonly openedMs: number
@@ -51,6 +55,10 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
   readonly #host: ConnectionHost
   readonly #session: Http2Session
   readonly #deadlines: Http2Deadlines
+  /** Of `Borrower`. */
+  lent = true
+  readonly expectsBody = true
+  receivers: Receivers | undefined = undefined
   #requests = 0
   /** Requests that have begun in this turn. */
   #begun = 0
@@ -112,13 +120,18 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
   receive(chunk: Buffer): void {
     if (this.#linger !== undefined || this.#destroyed) return
     if (this.#waiting === undefined) this.#begun = 0
-    this.#session.receive(chunk)
+    this.#session.receive(this.lent ? chunk : Buffer.from(chunk))
     this.#deadlines.received(this.manager.wheel.now(), this.#session.receivingHead)
     const { workBytes } = this.#session
     if (workBytes - this.#workBytes < WORK_BYTES_PER_TURN) return
     this.#workBytes = workBytes
     this.#socket.pause()
     setImmediate(readOn, this)
+  }
+
+  /** Of `Borrower`. */
+  get spent(): boolean {
+    return this.receivers?.settle() === true
   }
 
   /** @internal The other connections have had their turn. */
@@ -138,6 +151,10 @@ export class Http2ServerConnection implements ServerConnection, SessionHandler, 
 
   uncork(): void {
     this.#socket.uncork()
+  }
+
+  get drained(): boolean {
+    return systemDrained(this.#socket)
   }
 
   // --- SessionHandler ---------------------------------------------------------------------------------------------

@@ -103,7 +103,10 @@ export class Http2ServerStream implements Codec, StreamHandler {
 
   onData(chunk: Buffer, end: boolean): void {
     if (end) this.#requestDone = true
-    this.#exchange?.requestData(chunk, end)
+    const exchange = this.#exchange
+    if (exchange === undefined) return
+    exchange.requestData(chunk, end)
+    this.#connection.receivers?.add(exchange)
   }
 
   onTrailers(trailers: Headers): void {
@@ -167,6 +170,10 @@ export class Http2ServerStream implements Codec, StreamHandler {
     }
     if (end) this.#responseDone = true
     return this.#face.write(chunk, end)
+  }
+
+  settled(): boolean {
+    return this.#face.settled()
   }
 
   writeTrailers(trailers: Headers): void {

@@ -1,8 +1,9 @@
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { NetworkNext } from '../../lib/chain/network.ts'
 import { type ConnectionInfo, secured, type TlsInfo } from '../../lib/core/connection.ts'
 import { flagBit, type ResponseFlag } from '../../lib/core/failure.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
+import { systemDrained } from '../../lib/core/system-drained.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
 import type { CompiledChain } from '../compile.ts'
 import type { Borrower } from '../detect/accepted-reads.ts'
@@ -202,7 +203,7 @@ export class NetworkChainConnection
   }
 
   get drained(): boolean {
-    return this.#socket.writableLength === 0 && this.#socket instanceof Socket && !this.#output.hooked
+    return systemDrained(this.#socket) && !this.#output.hooked
   }
 
   readonly #onEnd = (): void => this.#gate.end()

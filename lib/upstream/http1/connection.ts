@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { UpstreamInfo } from '../../core/attempt.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
 import { Headers } from '../../core/headers.ts'
+import { systemDrained } from '../../core/system-drained.ts'
 import { type BodyHandler, BodyReader } from '../../http1/body-reader.ts'
 import { MessageWriter } from '../../http1/body-writer.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY, UNTIL_CLOSE } from '../../http1/framing.ts'
@@ -40,6 +41,8 @@ export class Http1ClientConnection extends ClientConnection implements BodyHandl
   #blocked = false
   /** The bytes at hand may be kept as they are. */
   #lent = true
+  /** Whose body the chunk at hand brings, where it is lent: one alone, as what follows a response ends the connection. */
+  #receiver: Http1ClientStream | undefined = undefined
   /** A granted upgrade or CONNECT: bytes pass as they are, each direction ends by itself. */
   #tunnel = false
   #readEnded = false
@@ -183,7 +186,18 @@ export class Http1ClientConnection extends ClientConnection implements BodyHandl
 
   received(chunk: Buffer, lent: boolean): void {
     this.#lent = lent
+    this.#receiver = lent && !this.#tunnel ? this.#stream : undefined
     this.#onData(chunk)
+  }
+
+  get spent(): boolean {
+    const receiver = this.#receiver
+    this.#receiver = undefined
+    return !this.#tunnel && receiver?.spent === true
+  }
+
+  get drained(): boolean {
+    return systemDrained(this.#socket)
   }
 
   #onData(chunk: Buffer): void {

@@ -105,6 +105,15 @@ export class Http1ClientStream implements UpstreamStream {
     return this.#events.onData(chunk, end)
   }
 
+  /** Nothing of what `data` delivered is kept. */
+  get spent(): boolean {
+    return this.#events.dataSettled?.() === true
+  }
+
+  settled(): boolean {
+    return this.#begun && this.#connection!.drained
+  }
+
   end(trailers: Headers): void {
     if (this.#done) return
     this.#finish()

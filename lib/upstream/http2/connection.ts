@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { UpstreamInfo } from '../../core/attempt.ts'
+import { systemDrained } from '../../core/system-drained.ts'
 import {
   Http2Code,
   type Http2Transport,
@@ -236,6 +237,10 @@ export class Http2ClientConnection extends ClientConnection implements SessionHa
 
   uncork(): void {
     this.#socket.uncork()
+  }
+
+  get drained(): boolean {
+    return systemDrained(this.#socket)
   }
 
   // --- from the session -------------------------------------------------------------------------------------------

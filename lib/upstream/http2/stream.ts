@@ -99,6 +99,10 @@ export class Http2ClientStream implements UpstreamStream, StreamHandler {
     return more || end
   }
 
+  settled(): boolean {
+    return this.#queue === undefined && this.#face?.settled() === true
+  }
+
   trailers(trailers: Headers): void {
     if (this.#done) return
     const face = this.#face

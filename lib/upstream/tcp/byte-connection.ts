@@ -1,6 +1,7 @@
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { ByteEvents, ByteStream, UpstreamInfo } from '../../core/attempt.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
+import { systemDrained } from '../../core/system-drained.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
 import { ClientConnection } from '../client-connection.ts'
 import { describeFailure, resetTransport, type Transport } from '../connect.ts'
@@ -105,9 +106,7 @@ export class ByteConnection extends ClientConnection implements ByteStream, Upst
   }
 
   get drained(): boolean {
-    const socket = this.#transport?.socket
-    // A stream that is none of the system's calls a chunk written that it has lent on (a frame of a tunnel, a pipe).
-    return socket !== undefined && socket.writableLength === 0 && socket instanceof Socket
+    return this.#transport !== undefined && systemDrained(this.#transport.socket)
   }
 
   override onDue(): void {
