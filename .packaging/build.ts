@@ -3,7 +3,7 @@ import { copyFileSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync 
 import { dirname, join } from 'node:path'
 
 /** Files that the sources read at run time, beside themselves. */
-const ASSETS: readonly string[] = ['lib/proto/generated/*.binpb']
+const ASSETS: readonly string[] = ['lib/proto/generated/*.binpb', 'lib/cli/capabilities/table.json']
 
 /** Makes `dist` from nothing: JavaScript and declarations of all sources, and the files they read at run time. */
 export function build(root: string): void {

@@ -26,6 +26,7 @@ import { tcp } from './end-to-end/tcp.ts'
 import { tls } from './end-to-end/tls.ts'
 import { PLAIN_HTTP1, type Variant } from './end-to-end/variant.ts'
 import { allVariants } from './end-to-end/variants.ts'
+import { xds } from './end-to-end/xds.ts'
 import { makeCertificate } from './load/certificate.ts'
 import { prepareMachine } from './load/machine.ts'
 import { startOrigin } from './load/origin.ts'
@@ -52,11 +53,21 @@ const SUITES: ReadonlyMap<string, Suite> = new Map(
     tcp,
     hbone,
     chains,
+    xds,
   }),
 )
 
 /** With `--quick` these have one round: they hold memory for a while, or take long to start, rather than counting microseconds. */
-const SLOW: ReadonlySet<string> = new Set(['idle', 'start', 'memory', 'streams', 'http2-idle', 'tls-idle', 'chains'])
+const SLOW: ReadonlySet<string> = new Set([
+  'idle',
+  'start',
+  'memory',
+  'streams',
+  'http2-idle',
+  'tls-idle',
+  'chains',
+  'xds',
+])
 
 /** A suite that knows one kind of traffic only. */
 function plainHttp1(suite: Suite): Suite {

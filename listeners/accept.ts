@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net'
 import type { AcceptedSocket, ConnectionLogger } from '../lib/chain/network.ts'
-import type { KeepaliveConfig, ListenerConfig } from '../lib/config/listener.ts'
+import type { ListenerConfig } from '../lib/config/listener.ts'
 import { type Address, canonicalIp, formatAddress } from '../lib/core/address.ts'
 import type { Cancel } from '../lib/core/clock.ts'
 import { type ConnectionInfo, plainConnection } from '../lib/core/connection.ts'
 import { flagBit, type ResponseFlag } from '../lib/core/failure.ts'
-import type { Counter, Log, Metrics } from '../lib/core/metrics.ts'
+import { type Counter, type Log, type Metrics, noRuntime, type Runtime } from '../lib/core/metrics.ts'
 import type { PipeEnd } from '../lib/core/pipe.ts'
 import { StreamInfo } from '../lib/core/stream-info.ts'
 import type { TimerWheel } from '../lib/core/timer-wheel.ts'
@@ -17,8 +17,9 @@ import type { CompiledChain, CompiledListener } from './compile.ts'
 import type { AcceptedReads } from './detect/accepted-reads.ts'
 import type { ServerConnection } from './http1/host.ts'
 import { resetSocket } from './http1/reset.ts'
-import { type ConnectionBudget, SourceCounts } from './limits.ts'
-import { Peek, type PeekEnd, type PeekHost } from './peek.ts'
+import { keepAlive } from './keepalive.ts'
+import { type ConnectionBudget, liveLimit, SourceCounts } from './limits.ts'
+import { END_DETAILS, Peek, type PeekEnd, type PeekHost } from './peek.ts'
 import { type ReceptionStats, receptionStats } from './stats.ts'
 import { RecentlyUsed } from './tls/recently-used.ts'
 
@@ -35,6 +36,8 @@ export interface ReceptionDeps {
   readonly reads?: AcceptedReads
   /** False: the gateway fails its health checks, and connections should go elsewhere. */
   readonly serving?: () => boolean
+  /** Default: without any values. */
+  readonly runtime?: Runtime
 }
 
 /** Chains of a listener whose TLS contexts are kept, of about 60 KiB each: of more, those that were used last. Few have more. */
@@ -94,8 +97,12 @@ export class Reception implements ChainHost, PeekHost {
   }
 
   get tlsStats(): TlsStats {
-    this.#tlsStats ??= tlsStats(this.#deps.metrics, `listener.${this.config.statPrefix}.`)
+    this.#tlsStats ??= tlsStats(this.#deps.metrics, `listener.${this.config.statPrefix}.`, 'server')
     return this.#tlsStats
+  }
+
+  get compiled(): CompiledListener {
+    return this.#compiled
   }
 
   get config(): ListenerConfig {
@@ -119,8 +126,8 @@ export class Reception implements ChainHost, PeekHost {
     return Math.max(...this.#chains.map(drainTimeOf))
   }
 
-  /** From now on. */
-  update(compiled: CompiledListener): void {
+  /** From now on. Answers the chains that were dropped, those without connections too. */
+  update(compiled: CompiledListener): FilterChain[] {
     this.#compiled = compiled
     const before = new Map(this.#chains.map((chain) => [chain.identity.key, chain]))
     this.#chains = compiled.chains.map((next) => {
@@ -132,6 +139,7 @@ export class Reception implements ChainHost, PeekHost {
       return known
     })
     for (const chain of before.values()) this.#retire(chain)
+    return [...before.values()]
   }
 
   #newChain(compiled: CompiledChain): FilterChain {
@@ -180,8 +188,9 @@ export class Reception implements ChainHost, PeekHost {
   }
 
   #admit(facts: ConnectionInfo): boolean {
-    const { maxConnections, maxConnectionsPerSource, ignoreGlobalLimit } = this.config
+    const { maxConnectionsKey, maxConnectionsPerSource, ignoreGlobalLimit } = this.config
     const source = facts.directRemoteAddress
+    const maxConnections = liveLimit(this.config.maxConnections, maxConnectionsKey, this.#deps.runtime ?? noRuntime)
     if (maxConnections !== undefined && this.#size >= maxConnections) {
       this.#stats.overflow.v++
       return false
@@ -358,15 +367,6 @@ const NO_ORIGINAL: AcceptedSocket = Object.freeze({
   },
 })
 
-/** Envoy's wording, where it has one. */
-const END_DETAILS: Readonly<Record<PeekEnd, string>> = Object.freeze({
-  refused: 'listener_filter_refused',
-  failed: 'listener_filter_failed',
-  timeout: 'listener_filter_timeout',
-  client: 'downstream_remote_close',
-  listener: 'listener_closed',
-})
-
 /** What is made on behalf of other connections was counted with those. */
 function fromWithin({ state }: ConnectionInfo): boolean {
   return state.depth > 0
@@ -385,12 +385,6 @@ function parties(facts: ConnectionInfo): Record<string, unknown> {
     destination: facts.localAddress,
     destinationPort: facts.localPort,
   }
-}
-
-function keepAlive(socket: Socket, { idleS, intervalS, probes }: KeepaliveConfig): void {
-  // What is undefined stays as the system has it; the types know the first two only.
-  const set: (enable: boolean, idleMs?: number, intervalMs?: number, count?: number) => unknown = socket.setKeepAlive
-  set.call(socket, true, (idleS ?? 0) * 1000, intervalS === undefined ? undefined : intervalS * 1000, probes)
 }
 
 function drainTimeOf(chain: FilterChain): number {

@@ -22,10 +22,15 @@ export interface ChainIdentity {
 export function identityOf(chain: FilterChainConfig, otherwise: boolean): ChainIdentity {
   const { name, match, tls, networkFilters, http } = chain
   return {
-    key: digest([name, match, otherwise]),
+    key: keyOf({ name, match }, otherwise),
     below: digest([tls && withoutSecrets(tls), networkFilters, http !== undefined]),
     tls: tls === undefined ? '' : digest(tls),
   }
+}
+
+/** What a chain is known by from one version of its listener to the next. */
+export function keyOf({ name, match }: Pick<FilterChainConfig, 'name' | 'match'>, otherwise: boolean): string {
+  return digest([name, match, otherwise])
 }
 
 function digest(value: unknown): string {

@@ -6,6 +6,7 @@ import type { Counter, Log } from '../lib/core/metrics.ts'
 import type { TimerWheel } from '../lib/core/timer-wheel.ts'
 import type { Http2Stats } from '../lib/http2/contract.ts'
 import type { DownstreamTlsConfig } from '../lib/tls/config.ts'
+import { NOT_READY_TEXT } from '../lib/tls/failure-text.ts'
 import type { TlsStats } from '../lib/tls/stats.ts'
 import type { ChainIdentity } from './chain-identity.ts'
 import type { CompiledChain } from './compile.ts'
@@ -53,6 +54,7 @@ export class FilterChain implements OpeningHost, NetworkHost {
   #acceptor: TlsAcceptor | undefined = undefined
   #retired = false
   #told = false
+  readonly #gone: (() => void)[] = []
 
   constructor(compiled: CompiledChain, host: ChainHost) {
     this.#host = host
@@ -78,6 +80,11 @@ export class FilterChain implements OpeningHost, NetworkHost {
 
   get identity(): ChainIdentity {
     return this.#compiled.identity
+  }
+
+  /** The version that it works with. */
+  get compiled(): CompiledChain {
+    return this.#compiled
   }
 
   get config(): FilterChainConfig {
@@ -136,7 +143,11 @@ export class FilterChain implements OpeningHost, NetworkHost {
     this.#compiled = compiled
     const { tls } = compiled.config
     // Tickets and lazily made contexts stay where nothing has changed.
-    if (tls !== undefined && before.identity.tls !== compiled.identity.tls) this.#acceptor?.update(tls)
+    if (tls === undefined || before.identity === compiled.identity || before.identity.tls === compiled.identity.tls) {
+      return
+    }
+    this.#host.tlsStats.secretUpdates.v++
+    this.#acceptor?.update(tls)
   }
 
   /** Takes a connection that was chosen for this chain, if the chain speaks. */
@@ -151,6 +162,13 @@ export class FilterChain implements OpeningHost, NetworkHost {
     this.#connections.add(opening)
     if (config === undefined) {
       this.#begin(opening, socket, undefined)
+      return
+    }
+    if (config.notReady === true) {
+      this.#host.tlsStats.notReady.v++
+      socket.on('error', ignore)
+      socket.destroy()
+      opening.failed(NOT_READY_TEXT)
       return
     }
     opening.handshake(this.config.transportConnectTimeoutMs ?? 0)
@@ -214,7 +232,9 @@ export class FilterChain implements OpeningHost, NetworkHost {
   connectionClosed(connection: ServerConnection): void {
     if (!this.#connections.delete(connection)) return
     if (connection.stats !== undefined) this.#count(connection, connection.stats)
-    this.#host.chainClosed(this, connection, this.#connections.size === 0)
+    const last = this.#connections.size === 0
+    this.#host.chainClosed(this, connection, last)
+    if (last) for (const resolve of this.#gone.splice(0)) resolve()
   }
 
   #count(connection: ServerConnection, stats: HttpStats): void {
@@ -224,6 +244,11 @@ export class FilterChain implements OpeningHost, NetworkHost {
     else if (connection instanceof Http1ServerConnection) stats.activeHttp1Connections.v--
     if (connection.info.tls !== undefined || connection.securing === true) stats.activeTlsConnections.v--
     stats.connectionLengthMs.record(this.#host.wheel.clock.now() - connection.openedMs)
+  }
+
+  /** Resolves when it has no connection; for chains that get no new ones. */
+  whenGone(): Promise<void> {
+    return this.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#gone.push(resolve))
   }
 
   /** Its listener has dropped it: answers close their connections from now on. */
@@ -247,3 +272,5 @@ export class FilterChain implements OpeningHost, NetworkHost {
     for (const connection of this.#connections) connection.destroy()
   }
 }
+
+function ignore(): void {}

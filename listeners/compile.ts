@@ -1,6 +1,6 @@
 import type { LowerFilters } from '../lib/chain/factories.ts'
-import type { Scope } from '../lib/chain/filter.ts'
-import type { ConnectionLogger, ListenerFilter, NetworkFilter, NetworkScope } from '../lib/chain/network.ts'
+import { missingListenerFilter } from '../lib/chain/missing.ts'
+import type { ConnectionLogger, ListenerFilter } from '../lib/chain/network.ts'
 import type {
   FilterChainConfig,
   ListenerConfig,
@@ -8,33 +8,21 @@ import type {
   ListenerFilterConfig,
 } from '../lib/config/listener.ts'
 import type { ConnectionInfo } from '../lib/core/connection.ts'
-import { type ChainIdentity, identityOf } from './chain-identity.ts'
+import { sameJson } from '../lib/core/same-json.ts'
+import { keyOf } from './chain-identity.ts'
 import { type ChainChoice, chainChoiceSteps, compileNamedChoice } from './chain-match.ts'
-import { type ManagerDeps, managerSteps } from './http/compile.ts'
-import type { ConnectionManager } from './http/connection-manager.ts'
-import { misdirectedBetween } from './http/misdirected.ts'
+import { type CompiledChain, chainSteps, hold } from './compile-chain.ts'
+import type { ManagerDeps } from './http/compile.ts'
+import { type MisdirectedCheck, misdirectedBetween } from './http/misdirected.ts'
+import type { Lifetime } from './lifetime.ts'
 import { compileConnectionLogs } from './network/access-log.ts'
-import { Usage } from './usage.ts'
+import type { Usage } from './usage.ts'
+
+export type { CompiledChain, CompiledNetworkFilter } from './compile-chain.ts'
 
 /** What compiling a listener needs of the gateway. */
-export interface ListenerCompileDeps extends Omit<ManagerDeps, 'bufferLimitBytes'> {
+export interface ListenerCompileDeps extends Omit<ManagerDeps, 'bufferLimitBytes' | 'misdirected'> {
   readonly filters: LowerFilters
-}
-
-export interface CompiledNetworkFilter {
-  readonly name: string
-  readonly filter: NetworkFilter
-}
-
-/** A filter chain of one snapshot. */
-export interface CompiledChain {
-  readonly config: FilterChainConfig
-  readonly networkFilters: readonly CompiledNetworkFilter[]
-  /** Undefined where the chain ends in a network filter, or in nothing. */
-  readonly manager: ConnectionManager | undefined
-  readonly identity: ChainIdentity
-  /** Connections that the network filters of this snapshot look after. */
-  readonly usage: Usage
 }
 
 export interface CompiledListenerFilter {
@@ -44,7 +32,7 @@ export interface CompiledListenerFilter {
   readonly skips: ((facts: ConnectionInfo) => boolean) | undefined
 }
 
-/** A listener of one snapshot: everything but its sockets and connections. */
+/** One version of a listener: everything but its sockets and connections. What stays is shared with the next. */
 export interface CompiledListener {
   readonly config: ListenerConfig
   readonly listenerFilters: readonly CompiledListenerFilter[]
@@ -54,60 +42,167 @@ export interface CompiledListener {
   readonly choose: ChainChoice
   /** Undefined where the listener has no access log. */
   readonly logger: ConnectionLogger | undefined
-  /** Connections that the listener filters of this snapshot look at. */
+  /** Connections that its listener filters look at. */
   readonly usage: Usage
+  /** Of the listener filters. */
+  readonly front: Lifetime
+  /** Of the access log. */
+  readonly back: Lifetime
+  /** The version in force, for all versions: `Listener.update` changes it. */
+  readonly directory: { current: CompiledListener | undefined }
+  readonly misdirected: MisdirectedCheck
 }
 
-/** Compiles one listener. A generator: it pauses every millisecond or so, so that it need not block the loop. */
+/** Calls `visit` for everything that a version of a listener holds. */
+export function eachLifetime(compiled: CompiledListener, visit: (lifetime: Lifetime) => void): void {
+  visit(compiled.front)
+  visit(compiled.back)
+  for (const chain of compiled.chains) eachLifetimeOf(chain, visit)
+}
+
+export function eachLifetimeOf({ lower, upper }: CompiledChain, visit: (lifetime: Lifetime) => void): void {
+  visit(lower)
+  if (upper !== undefined) visit(upper)
+}
+
+/**
+ * Compiles one listener. A generator: it pauses every millisecond or so, so that it need not block the loop. `before`: the
+ * version in force, of which everything that is configured as before is taken over. What it is made of is held for the
+ * caller, once (`eachLifetime`); where it fails, nothing is left.
+ */
 export function* listenerSteps(
   config: ListenerConfig,
   deps: ListenerCompileDeps,
+  before?: CompiledListener,
 ): Generator<undefined, CompiledListener> {
-  const { bufferLimitBytes, filterChains, defaultFilterChain } = config
-  const configs = defaultFilterChain === undefined ? filterChains : [...filterChains, defaultFilterChain]
-  const chains: CompiledChain[] = []
-  let compiled: CompiledListener
-  const elsewhere = configs.length > 1 ? { misdirected: misdirectedBetween(() => compiled) } : {}
-  for (const chain of configs) {
-    const scopeOf = (name: string): NetworkScope => networkScope(deps.scopeFor(name, ''), config, deps)
-    const networkFilters = chain.networkFilters.map((entry) => ({
-      name: entry.name,
-      filter: find(deps.filters.network.byType, entry, 'network').compile(entry.config, scopeOf(entry.name)),
-    }))
-    const { http } = chain
-    const manager =
-      http === undefined ? undefined : yield* managerSteps(http, { ...deps, bufferLimitBytes, ...elsewhere })
-    chains.push({
-      config: chain,
-      networkFilters,
-      manager,
-      identity: identityOf(chain, chain === defaultFilterChain),
-      usage: new Usage(),
+  const made: Lifetime[] = []
+  let compiled: CompiledListener | undefined
+  try {
+    compiled = yield* versionSteps(config, { deps, made, before })
+    // What was made is held already: now the rest.
+    const known = new Set(made)
+    eachLifetime(compiled, (lifetime) => {
+      if (!known.has(lifetime)) lifetime.hold()
     })
+    return compiled
+  } finally {
+    if (compiled === undefined) for (const lifetime of made) lifetime.release()
+  }
+}
+
+interface Build {
+  readonly deps: ListenerCompileDeps
+  /** Everything new, held once. */
+  readonly made: Lifetime[]
+  readonly before: CompiledListener | undefined
+}
+
+function* versionSteps(config: ListenerConfig, build: Build): Generator<undefined, CompiledListener> {
+  const { before } = build
+  const directory: CompiledListener['directory'] = before?.directory ?? { current: undefined }
+  // Asked when the first version is in force.
+  const misdirected = before?.misdirected ?? misdirectedBetween(() => directory.current as CompiledListener)
+  const { chains, choose } = yield* chainsSteps(config, misdirected, build)
+  return { config, chains, choose, directory, misdirected, ...frontOf(config, build), ...backOf(config, build) }
+}
+
+function* chainsSteps(
+  config: ListenerConfig,
+  misdirected: MisdirectedCheck,
+  { deps, made, before }: Build,
+): Generator<undefined, Pick<CompiledListener, 'chains' | 'choose'>> {
+  const { filterChains, defaultFilterChain, chainMatcher, bufferLimitBytes } = config
+  const configs = defaultFilterChain === undefined ? filterChains : [...filterChains, defaultFilterChain]
+  // Connection managers have the limit of their listener.
+  const predecessors = new Predecessors(before?.config.bufferLimitBytes === bufferLimitBytes ? before : undefined)
+  const chains: CompiledChain[] = []
+  let inPlace = before !== undefined && before.chains.length === configs.length
+  for (const [i, chain] of configs.entries()) {
+    const otherwise = chain === defaultFilterChain
+    const known = predecessors.of(chain, i, otherwise)
+    chains.push(yield* chainSteps(chain, { listener: config, deps, misdirected, otherwise, before: known }, made))
+    if (known === undefined || known !== before?.chains[i]) inPlace = false
     yield
   }
-  const { chainMatcher } = config
-  const choose = chainMatcher ? compileNamedChoice(filterChains, chainMatcher) : yield* chainChoiceSteps(filterChains)
-  const otherwise = defaultFilterChain === undefined ? -1 : filterChains.length
-  compiled = {
-    config,
-    listenerFilters: config.listenerFilters.map((entry) => ({
-      config: entry,
-      filter: find(deps.filters.listener.byType, entry, 'listener').compile(
-        entry.config,
-        deps.scopeFor(entry.name, `listener.${config.statPrefix}.`),
-      ),
-      skips: entry.disabledFor && compileCondition(entry.disabledFor),
-    })),
-    chains,
-    choose(facts) {
-      const found = choose(facts)
-      return found < 0 ? otherwise : found
-    },
-    logger: config.accessLogs.length === 0 ? undefined : compileConnectionLogs(config.accessLogs, 'NotSet', deps),
-    usage: new Usage(),
+  const last = defaultFilterChain === undefined ? -1 : filterChains.length
+  // The choice is made by what tells chains apart.
+  if (inPlace && before !== undefined && sameJson(chainMatcher, before.config.chainMatcher)) {
+    return { chains, choose: before.choose }
   }
-  return compiled
+  const choice = chainMatcher ? compileNamedChoice(filterChains, chainMatcher) : yield* chainChoiceSteps(filterChains)
+  return { chains, choose: (facts) => orLast(choice(facts), last) }
+}
+
+function orLast(found: number, last: number): number {
+  return found < 0 ? last : found
+}
+
+/** Finds the chain of the version in force that a chain takes the place of: mostly the one at its place. */
+class Predecessors {
+  readonly #before: CompiledListener | undefined
+  #byKey: Map<string, CompiledChain> | undefined = undefined
+
+  constructor(before: CompiledListener | undefined) {
+    this.#before = before
+  }
+
+  of(chain: FilterChainConfig, place: number, otherwise: boolean): CompiledChain | undefined {
+    if (this.#before === undefined) return undefined
+    const { chains, config } = this.#before
+    const there = chains[place]
+    if (
+      there !== undefined &&
+      there.config.name === chain.name &&
+      (there.config === config.defaultFilterChain) === otherwise &&
+      sameJson(there.config.match, chain.match)
+    ) {
+      return there
+    }
+    this.#byKey ??= new Map(chains.map((one) => [one.identity.key, one]))
+    return this.#byKey.get(keyOf(chain, otherwise))
+  }
+}
+
+function frontOf(
+  config: ListenerConfig,
+  { deps, made, before }: Build,
+): Pick<CompiledListener, 'listenerFilters' | 'front' | 'usage'> {
+  if (before !== undefined && sameJson(before.config.listenerFilters, config.listenerFilters)) {
+    const { listenerFilters, front, usage } = before
+    return { listenerFilters, front, usage }
+  }
+  const front = hold(deps, made)
+  const listenerFilters = config.listenerFilters.map((entry) => ({
+    config: entry,
+    filter: compileListenerFilter(entry, config, deps, front),
+    skips: entry.disabledFor && compileCondition(entry.disabledFor),
+  }))
+  return { listenerFilters, front, usage: front.usage }
+}
+
+function compileListenerFilter(
+  entry: ListenerFilterConfig,
+  { statPrefix }: ListenerConfig,
+  deps: ListenerCompileDeps,
+  { own }: Lifetime,
+): ListenerFilter {
+  const { name, typeUrl, config, missing } = entry
+  const prefix = `listener.${statPrefix}.`
+  if (missing === true) return missingListenerFilter(deps.metrics.counter(`${prefix}extension_config_missing`))
+  const factory = deps.filters.listener.byType.get(typeUrl)
+  if (factory === undefined) throw new Error(`listener filter "${name}": no filter has the type "${typeUrl}"`)
+  return factory.compile(config, deps.scopeFor(name, prefix, own))
+}
+
+function backOf(config: ListenerConfig, { deps, made, before }: Build): Pick<CompiledListener, 'logger' | 'back'> {
+  if (before !== undefined && sameJson(before.config.accessLogs, config.accessLogs)) {
+    return { logger: before.logger, back: before.back }
+  }
+  const back = hold(deps, made)
+  const { own } = back
+  const logger =
+    config.accessLogs.length === 0 ? undefined : compileConnectionLogs(config.accessLogs, 'NotSet', { ...deps, own })
+  return { logger, back }
 }
 
 /** `filter_disabled` of Envoy. */
@@ -132,19 +227,4 @@ function compileCondition(config: ListenerFilterConditionConfig): (facts: Connec
       return (facts) => any.some((test) => test(facts))
     }
   }
-}
-
-function find<F>(
-  factories: ReadonlyMap<string, F>,
-  { name, typeUrl }: { readonly name: string; readonly typeUrl: string },
-  kind: string,
-): F {
-  const factory = factories.get(typeUrl)
-  if (factory === undefined) throw new Error(`${kind} filter "${name}": no filter has the type "${typeUrl}"`)
-  return factory
-}
-
-function networkScope(scope: Scope, config: ListenerConfig, deps: ListenerCompileDeps): NetworkScope {
-  const openLogs: NetworkScope['openLogs'] = (configs) => compileConnectionLogs(configs, 'TcpConnectionEnd', deps)
-  return { ...scope, listenerName: config.name, openLogs }
 }

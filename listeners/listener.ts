@@ -8,6 +8,7 @@ import { bindRefusal } from '../lib/runtime/bind-refusal.ts'
 import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
 import { applySocketMode } from '../lib/runtime/local-binder.ts'
 import { Reception, type ReceptionDeps } from './accept.ts'
+import type { FilterChain } from './chain.ts'
 import type { CompiledListener } from './compile.ts'
 
 /** What listeners share within a gateway. */
@@ -122,9 +123,18 @@ export class Listener {
     this.#sockets.splice(this.#adopted++, 0, socket)
   }
 
-  /** The next snapshot's configuration for the same addresses; requests from now on use it. */
-  update(compiled: CompiledListener): void {
-    this.#reception.update(compiled)
+  /** The version that it works with. */
+  get compiled(): CompiledListener {
+    return this.#reception.compiled
+  }
+
+  /**
+   * Another version for the same addresses; requests from now on use it. Answers the filter chains that it drops, whose
+   * connections stay until they are drained.
+   */
+  update(compiled: CompiledListener): FilterChain[] {
+    compiled.directory.current = compiled
+    return this.#reception.update(compiled)
   }
 
   /** Answers from now on close their connections, as with `drain`, but it goes on accepting. */

@@ -9,6 +9,15 @@ import { PeekBuffer } from './peek-buffer.ts'
 /** How a connection ended before its filter chain was chosen. */
 export type PeekEnd = 'refused' | 'failed' | 'timeout' | 'client' | 'listener'
 
+/** In connection termination details: Envoy's wording, where it has one. */
+export const END_DETAILS: Readonly<Record<PeekEnd, string>> = Object.freeze({
+  refused: 'listener_filter_refused',
+  failed: 'listener_filter_failed',
+  timeout: 'listener_filter_timeout',
+  client: 'downstream_remote_close',
+  listener: 'listener_closed',
+})
+
 /** What looking at first bytes needs of the listener. */
 export interface PeekHost {
   readonly wheel: TimerWheel

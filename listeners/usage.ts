@@ -9,7 +9,7 @@ export class Usage {
 
   /** Once for each `enter`. */
   leave(): void {
-    if (--this.#count > 0) return
+    if (--this.#count > 0 || this.#waiting.length === 0) return
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 

@@ -5,8 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import t, { type Test } from 'tap'
+import { freePort } from '../benchmarks/load/free-port.ts'
 import { loadEnvoyConfig } from '../lib/cli/library.ts'
+import type { JsonObject } from '../lib/core/errors.ts'
 import { Authority } from './support/certificates.ts'
+import { ControlPlane } from './support/control-plane.ts'
 import { EXAMPLES, listening, type Running, runProgram, withPorts } from './support/examples.ts'
 import { Origin } from './support/origin.ts'
 import { type Wire, WireClient } from './support/wire.ts'
@@ -22,6 +25,7 @@ const TESTED: readonly string[] = [
   'tcp-sni',
   'tls-sni-mtls',
   'websocket',
+  'xds-envoy',
 ]
 
 const get = (path: string, ...lines: string[]): string =>
@@ -311,4 +315,80 @@ t.test('post-quantum: preferred on one port, demanded on the other', async (t) =
   t.equal(await client(strict), '200 X25519MLKEM768')
   t.match(await client(strict, 'X25519'), /^refused: ERR_SSL/)
   t.equal(await gateway.end(), 0)
+})
+
+const XDS_ENVOY = join(EXAMPLES, 'xds-envoy')
+
+/** A file of the example with other ports. */
+function withOtherPorts(t: Test, name: string, ports: Readonly<Record<number, number>>): string {
+  let text = readFileSync(join(XDS_ENVOY, name), 'utf8')
+  for (const [from, to] of Object.entries(ports)) {
+    const known = new RegExp(`((?:port_value|"portValue"): )${from}\\b`)
+    t.match(text, known)
+    text = text.replace(known, `$1${to}`)
+  }
+  return text
+}
+
+/** Serves the file as the example's control plane does. */
+function serve(plane: ControlPlane, text: string): void {
+  const byType = Object.groupBy(JSON.parse(text) as JsonObject[], (entry) => String(entry['@type']))
+  for (const [url, entries = []] of Object.entries(byType)) {
+    const resources = entries.map(({ '@type': _, ...fields }) => fields)
+    plane.set(url.slice('type.googleapis.com/'.length), resources)
+  }
+}
+
+/** Asks on connections of their own until the answer is the wanted one. */
+async function untilAnswered(port: number, path: string, wanted: string): Promise<void> {
+  for (let last = ''; last !== wanted; ) {
+    const client = new WireClient()
+    last = await client
+      .connect(port)
+      .then((wire) => wire.exchange(get(path, 'connection: close')))
+      .then((response) => response.text(), String)
+    await client.closeAll()
+  }
+}
+
+t.test('xds-envoy: everything comes from a control plane, and a route is changed live', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'headgate-example-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const shop = await Origin.start((_, reply) => void reply.send({ body: 'shop' }))
+  const plane = await ControlPlane.start()
+  t.teardown(async () => {
+    await Promise.all([plane.close(), shop.close()])
+  })
+  const [web, admin] = [await freePort(), await freePort()]
+  const bootstrap = join(folder, 'bootstrap.yaml')
+  writeFileSync(bootstrap, withOtherPorts(t, 'bootstrap.yaml', { 15000: admin, 18000: plane.port }))
+  const resources = withOtherPorts(t, 'resources.json', { 10000: web, 3000: shop.port })
+  serve(plane, resources)
+  const program = runProgram(t, 'lib/cli/main.ts', { args: ['run', '-l', 'error', '-c', bootstrap] })
+  await untilAnswered(web, '/hello', 'hello\n')
+  await untilAnswered(web, '/anything', 'shop')
+
+  // The change of the README.
+  const changed = resources.replace('hello\\n', 'good morning\\n')
+  t.not(changed, resources)
+  serve(plane, changed)
+  await untilAnswered(web, '/hello', 'good morning\n')
+
+  const mistaken = changed.replace('"domains": ["*"]', '"domains": []')
+  t.not(mistaken, changed)
+  serve(plane, mistaken)
+  const { error } = await plane.request(({ kind }) => kind === 'nack', 'a refusal')
+  t.match(error?.message, /virtual_hosts\[0\]\.domains/)
+  await untilAnswered(web, '/hello', 'good morning\n')
+  const dump = await fetch(`http://127.0.0.1:${admin}/config_dump?resource=dynamic_route_configs`)
+  t.match(await dump.text(), /"error_state"/)
+
+  await plane.stop()
+  const connected = async (): Promise<boolean> => {
+    const stats = await fetch(`http://127.0.0.1:${admin}/stats?filter=connected_state`)
+    return !/^control_plane\.connected_state: 0$/m.test(await stats.text())
+  }
+  while (await connected());
+  await untilAnswered(web, '/hello', 'good morning\n')
+  t.equal(await program.end(), 0)
 })

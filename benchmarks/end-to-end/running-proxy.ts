@@ -1,10 +1,10 @@
 import { mkdtempSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type CpuUse, cpuBetween, readTree, rssOf } from '../load/accounting.ts'
 import type { Certificate } from '../load/certificate.ts'
 import { Child } from '../load/child.ts'
 import { type Answer, fetchOnce } from '../load/client.ts'
+import { freePort } from '../load/free-port.ts'
 import { fetchHttp2, type Http2Answer, type Http2Request } from '../load/http2/client.ts'
 import type { Machine } from '../load/machine.ts'
 import { PLAIN_HTTP1, type ProxyTask, type Traffic, type Variant } from './variant.ts'
@@ -157,14 +157,4 @@ function checkForwarding(lines: string, variant: Variant): void {
   if (!/^x-forwarded-for: *\d+\.\d+\.\d+\.\d+\r$/im.test(lines)) throw new Error('the origin got no X-Forwarded-For')
   if (variant.noRequestId === true) return
   if (!/^x-request-id: *[0-9a-f-]{32,36}\r$/im.test(lines)) throw new Error('the origin got no X-Request-Id')
-}
-
-/** A port of 127.0.0.1 that was free a moment ago: programs cannot all tell which port 0 became. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no TCP address')
-  return address.port
 }

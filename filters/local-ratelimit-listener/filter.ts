@@ -1,5 +1,6 @@
 import type { Scope } from '../../lib/chain/filter.ts'
 import type { ListenerFilter, ListenerRefusal } from '../../lib/chain/network.ts'
+import { runtimeBool } from '../../lib/core/runtime-value.ts'
 import { TokenBucket } from '../../lib/core/token-bucket.ts'
 import type { ListenerRateLimitConfig } from './config.ts'
 
@@ -8,7 +9,7 @@ export function compileListenerRateLimit(config: ListenerRateLimitConfig, scope:
   const bucket = new TokenBucket(config.bucket, scope.clock)
   const limited = scope.metrics.counter(`listener_local_ratelimit.${config.statPrefix}.rate_limited`)
   const { runtimeKey, enabled } = config
-  const isEnabled = runtimeKey === '' ? () => enabled : () => flagOf(scope.runtime.get(runtimeKey)) ?? enabled
+  const isEnabled = runtimeKey === '' ? () => enabled : () => runtimeBool(scope.runtime, runtimeKey) ?? enabled
   const refusal: ListenerRefusal = Object.freeze({ refused: 'more connections than the rate limit allows' })
   return Object.freeze({
     maxBytes: 0,
@@ -18,10 +19,4 @@ export function compileListenerRateLimit(config: ListenerRateLimitConfig, scope:
       return refusal
     },
   })
-}
-
-/** Runtime layers hold booleans as such or as text; anything else leaves the default in force. */
-function flagOf(value: unknown): boolean | undefined {
-  if (typeof value === 'boolean') return value
-  return value === 'true' ? true : value === 'false' ? false : undefined
 }

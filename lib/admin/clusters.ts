@@ -2,16 +2,38 @@ import type { Address } from '../core/address.ts'
 import { formatAddress } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
 import type { ClusterStatus, EngineStatus, HostStatus } from '../runtime/engine.ts'
+import type { AdminBackend } from './endpoint.ts'
 
 /** Statistics of a host that are gauges; all others are counters. */
 const HOST_GAUGES: ReadonlySet<string> = new Set(['cx_active', 'rq_active'])
 
-/** Envoy's `/clusters`: one `cluster::...::value` per line. */
-export function clustersText(status: EngineStatus): string {
-  return status.clusters.map(clusterText).join('')
+/** What is known of clusters besides what engines say. */
+export interface ClusterOrigin {
+  /** Delivered by a discovery service. */
+  readonly viaApi: ReadonlySet<string>
+  /** What their endpoints are asked for by, where they are delivered. */
+  readonly serviceNames: ReadonlyMap<string, string>
 }
 
-function clusterText(cluster: ClusterStatus): string {
+/** Where the clusters of a gateway come from. */
+export function clusterOrigin(backend: AdminBackend): ClusterOrigin {
+  const viaApi = new Set<string>()
+  for (const { typeName, name, source } of backend.dynamic()?.resources ?? []) {
+    if (typeName === 'envoy.config.cluster.v3.Cluster' && source !== '') viaApi.add(name)
+  }
+  const serviceNames = new Map<string, string>()
+  for (const { name, assignment } of backend.configuration()?.config.clusters ?? []) {
+    if (assignment !== undefined) serviceNames.set(name, assignment)
+  }
+  return { viaApi, serviceNames }
+}
+
+/** Envoy's `/clusters`: one `cluster::...::value` per line. */
+export function clustersText(status: EngineStatus, origin: ClusterOrigin): string {
+  return status.clusters.map((cluster) => clusterText(cluster, origin)).join('')
+}
+
+function clusterText(cluster: ClusterStatus, { viaApi, serviceNames }: ClusterOrigin): string {
   const { name } = cluster
   let out = `${name}::observability_name::${name}\n`
   for (const t of cluster.thresholds) {
@@ -19,7 +41,9 @@ function clusterText(cluster: ClusterStatus): string {
     out += `${prefix}::max_connections::${t.maxConnections}\n${prefix}::max_pending_requests::${t.maxPendingRequests}\n`
     out += `${prefix}::max_requests::${t.maxRequests}\n${prefix}::max_retries::${t.maxRetries}\n`
   }
-  out += `${name}::added_via_api::false\n`
+  out += `${name}::added_via_api::${viaApi.has(name)}\n`
+  const service = serviceNames.get(name)
+  if (service !== undefined) out += `${name}::eds_service_name::${service}\n`
   for (const host of cluster.hosts) {
     const facts: [string, string | number][] = [
       ...Object.entries(host.stats),
@@ -40,13 +64,16 @@ function clusterText(cluster: ClusterStatus): string {
 }
 
 /** Envoy's `/clusters?format=json` (`envoy.admin.v3.Clusters`). */
-export function clustersJson(status: EngineStatus): JsonObject {
-  return { cluster_statuses: status.clusters.map(clusterJson) }
+export function clustersJson(status: EngineStatus, origin: ClusterOrigin): JsonObject {
+  return { cluster_statuses: status.clusters.map((cluster) => clusterJson(cluster, origin)) }
 }
 
-function clusterJson(cluster: ClusterStatus): JsonObject {
+function clusterJson(cluster: ClusterStatus, { viaApi, serviceNames }: ClusterOrigin): JsonObject {
+  const service = serviceNames.get(cluster.name)
   return {
     name: cluster.name,
+    ...(viaApi.has(cluster.name) && { added_via_api: true }),
+    ...(service !== undefined && { eds_service_name: service }),
     circuit_breakers: {
       thresholds: cluster.thresholds.map((t) => ({
         priority: t.priority.toUpperCase(),
@@ -92,7 +119,7 @@ function healthJson(health: string): JsonObject {
   return { ...out, eds_health_status: eds }
 }
 
-function parseHostAddress(address: string): Address {
+export function parseHostAddress(address: string): Address {
   const colon = address.lastIndexOf(':')
   const port = Number(address.slice(colon + 1))
   if (colon <= 0 || !Number.isInteger(port)) return { kind: 'pipe', path: address }

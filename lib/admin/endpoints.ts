@@ -1,10 +1,14 @@
 import { PrometheusRenderer } from '../telemetry/prometheus.ts'
-import { clustersJson, clustersText, listenersJson, listenersText } from './clusters.ts'
+import { certs } from './certificates.ts'
+import { clusterOrigin, clustersJson, clustersText, listenersJson, listenersText } from './clusters.ts'
 import { configDump } from './config-dump.ts'
-import type { AdminAnswer, AdminRequest, Endpoint } from './endpoint.ts'
+import { clientStatusRest } from './csds/rest.ts'
+import type { AdminAnswer, AdminRequest, Endpoint, SchemaSource } from './endpoint.ts'
 import { json, text } from './endpoint.ts'
 import { endpointList, indexPage } from './index-page.ts'
+import { initDump } from './init-dump.ts'
 import { LEVEL_NAMES, logLevel } from './log-level.ts'
+import { modifyRuntime, runtime } from './runtime.ts'
 import type { Identity } from './server-info.ts'
 import { serverInfo } from './server-info.ts'
 import { prometheusStats, stats } from './stats.ts'
@@ -12,16 +16,55 @@ import { prometheusStats, stats } from './stats.ts'
 const OK = 'OK\n'
 
 /** Every endpoint of one admin server, in the order of the index. */
-export function adminEndpoints(identity: Identity): Endpoint[] {
-  const prometheus = new PrometheusRenderer()
+export function adminEndpoints(identity: Identity, schema: SchemaSource): Endpoint[] {
   const endpoints: Endpoint[] = [
     look('/', 'this page', [], () => ({
       status: 200,
       type: 'text/html; charset=UTF-8',
       body: indexPage(endpoints),
     })),
+    look('/help', 'this list as text', [], () => text(`admin commands are:\n${endpointList(endpoints)}`)),
+    ...lookers(identity, schema),
+    ...changers(schema),
+  ]
+  return endpoints.sort((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+/** What only looks. */
+function lookers(identity: Identity, schema: SchemaSource): Endpoint[] {
+  const prometheus = new PrometheusRenderer()
+  return [
+    look('/certs', 'certificates of all listeners and clusters', [], certs),
     look('/clusters', 'upstream clusters and their hosts', ['format'], clusters),
-    look('/config_dump', 'the configuration that runs, without secrets', [], dump),
+    look(
+      '/config_dump',
+      'the configuration that runs, without secrets: ?resource=, ?mask=, ?name_regex=, ?include_eds',
+      ['resource', 'mask', 'name_regex', 'include_eds'],
+      (request) => configDump(request, schema()),
+    ),
+    look('/init_dump', 'what is not ready yet, and what it waits for: ?mask=listener', ['mask'], initDump),
+    look('/listeners', 'listeners and the addresses they have', ['format'], listeners),
+    look('/memory', 'what all processes of this gateway take together', [], memory),
+    look('/ready', '200 LIVE, or 503 and the state', [], ({ backend }) => {
+      const state = backend.state()
+      return text(`${state}\n`, state === 'LIVE' ? 200 : 503)
+    }),
+    look('/runtime', 'values of the runtime, by layer', [], runtime),
+    look('/server_info', 'version, state, uptime, command line and node', [], ({ backend }) =>
+      json(serverInfo(backend, identity)),
+    ),
+    look('/stats', 'statistics: ?format=json or prometheus, ?usedonly, ?filter=REGEX', STATS_PARAMETERS, (request) =>
+      stats(request, prometheus),
+    ),
+    look('/stats/prometheus', 'statistics for Prometheus: ?usedonly, ?filter=REGEX', STATS_PARAMETERS, (request) =>
+      prometheusStats(request, prometheus),
+    ),
+  ]
+}
+
+/** What changes something, or is asked by a message. */
+function changers(schema: SchemaSource): Endpoint[] {
+  return [
     change(
       '/drain_listeners',
       'close listeners for good, let what is in flight end: ?graceful (after the drain time), ?inboundonly, ?skip_exit',
@@ -36,33 +79,30 @@ export function adminEndpoints(identity: Identity): Endpoint[] {
       backend.setHealthy(true)
       return text(OK)
     }),
-    look('/help', 'this list as text', [], () => text(`admin commands are:\n${endpointList(endpoints)}`)),
-    look('/listeners', 'listeners and the addresses they have', ['format'], listeners),
     change('/logging', 'change the level of the application log: ?level=debug', ['level'], logging),
-    look('/memory', 'what all processes of this gateway take together', [], memory),
     change('/quitquitquit', 'end this gateway at once', [], ({ backend }) => {
       backend.quit()
       return text(OK)
-    }),
-    look('/ready', '200 LIVE, or 503 and the state', [], ({ backend }) => {
-      const state = backend.state()
-      return text(`${state}\n`, state === 'LIVE' ? 200 : 503)
     }),
     change('/reopen_logs', 'open log files by name again, after they were moved', [], ({ backend }) => {
       backend.reopenLogs()
       return text(OK)
     }),
-    look('/server_info', 'version, state, uptime, command line and node', [], ({ backend }) =>
-      json(serverInfo(backend, identity)),
-    ),
-    look('/stats', 'statistics: ?format=json or prometheus, ?usedonly, ?filter=REGEX', STATS_PARAMETERS, (request) =>
-      stats(request, prometheus),
-    ),
-    look('/stats/prometheus', 'statistics for Prometheus: ?usedonly, ?filter=REGEX', STATS_PARAMETERS, (request) =>
-      prometheusStats(request, prometheus),
-    ),
+    {
+      ...change('/runtime_modify', 'set keys of the admin layer of the runtime: ?key=value', [], modifyRuntime),
+      parameters: 'any',
+      takesBody: true,
+    },
+    {
+      ...change(
+        '/v3/discovery:client_status',
+        'resources that discovery delivers, for control planes (CSDS)',
+        [],
+        (request) => clientStatusRest(request, schema()),
+      ),
+      takesBody: true,
+    },
   ]
-  return endpoints
 }
 
 const STATS_PARAMETERS: readonly string[] = Object.freeze(['format', 'usedonly', 'filter'])
@@ -79,7 +119,8 @@ async function clusters({ query, backend }: AdminRequest): Promise<AdminAnswer> 
   const asJson = wantsJson(query)
   if (typeof asJson !== 'boolean') return asJson
   const status = await backend.status()
-  return asJson ? json(clustersJson(status)) : text(clustersText(status))
+  const origin = clusterOrigin(backend)
+  return asJson ? json(clustersJson(status, origin)) : text(clustersText(status, origin))
 }
 
 async function listeners({ query, backend }: AdminRequest): Promise<AdminAnswer> {
@@ -105,12 +146,6 @@ function wantsJson(query: URLSearchParams): boolean | AdminAnswer {
   const format = query.get('format') ?? 'text'
   if (format === 'text' || format === 'json') return format === 'json'
   return text(`format: must be text or json, not ${JSON.stringify(format)}\n`, 400)
-}
-
-function dump({ backend }: AdminRequest): AdminAnswer {
-  const running = backend.configuration()
-  if (running === undefined) return text('there is no configuration yet\n', 503)
-  return json(configDump(running.config, running.updatedMs))
 }
 
 function logging({ query, backend }: AdminRequest): AdminAnswer {

@@ -1,33 +1,10 @@
 import type { Json, JsonObject } from '../core/errors.ts'
+import { isSecretName, mayHoldSecret, REDACTED, REDACTED_BYTES } from './secret-names.ts'
 
-const REDACTED = '[redacted]'
-/** The same in base64, for fields of bytes. */
-const REDACTED_BYTES = Buffer.from(REDACTED).toString('base64')
-
-/** Fields below which inline data sources are secret. */
-const SECRET_PARTS: readonly string[] = [
-  'private_key',
-  'password',
-  'passphrase',
-  'token',
-  'secret',
-  'session_ticket',
-  'pkcs12',
-  'credential',
-]
-/** Fields whose own text is secret. */
-const SECRET_FIELDS: ReadonlySet<string> = new Set([
-  'private_key',
-  'password',
-  'passphrase',
-  'secret',
-  'client_secret',
-  'token',
-  'access_token',
-  'api_key',
-])
-
-/** A copy of a configuration without the secrets written into it. Names of files and of secrets stay. */
+/**
+ * A copy of a configuration without the secrets written into it, by the names of fields alone: for what has no schema here.
+ * Names of files and of secrets stay.
+ */
 export function redact(config: JsonObject): JsonObject {
   return redactObject(config, false)
 }
@@ -36,7 +13,7 @@ function redactObject(object: JsonObject, secret: boolean): JsonObject {
   const entries = Object.entries(object).map(([key, value]): [string, Json] => {
     const name = snakeCase(key)
     if (typeof value === 'string') return [key, redactText(name, value, secret)]
-    const inside = secret || SECRET_PARTS.some((part) => name.includes(part))
+    const inside = secret || mayHoldSecret(name)
     if (Array.isArray(value)) return [key, value.map((item) => redactItem(name, item, inside))]
     return [key, redactValue(value, inside)]
   })
@@ -54,7 +31,7 @@ function redactValue(value: Json, secret: boolean): Json {
 }
 
 function redactText(name: string, value: string, secret: boolean): string {
-  if (SECRET_FIELDS.has(name)) return REDACTED
+  if (isSecretName(name)) return REDACTED
   if (!secret) return value
   if (name === 'inline_bytes') return REDACTED_BYTES
   return name === 'inline_string' ? REDACTED : value

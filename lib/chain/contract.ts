@@ -6,7 +6,7 @@ import type { StreamInfo } from '../core/stream-info.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { ChainPlan } from './compile.ts'
 import type { Exchange } from './exchange.ts'
-import type { LocalReply, Route } from './filter.ts'
+import type { HostOnDemand, LocalReply, Route } from './filter.ts'
 
 /** The codec's side of one exchange: where the response goes and what the request can be slowed by. */
 export interface Downstream {
@@ -38,6 +38,8 @@ export interface ExchangeOwner {
   readonly wheel: TimerWheel
   /** Finds the route and its plan again (refreshRoute). */
   route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan }
+  /** As `HttpStream.hostOnDemand`; default: undefined. */
+  hostOnDemand?(exchange: Exchange): HostOnDemand | undefined
   /** Last touch on response headers, after all hooks: server, via, date, request id, hop-by-hop. */
   finishResponse(exchange: Exchange, fromUpstream: boolean): void
   /** Local reply configuration may change status, body and headers. */

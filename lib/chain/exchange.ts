@@ -11,17 +11,11 @@ import type { FilterState, LocalReply, Metadata, Replied, Route, TerminalExchang
 import { createStates } from './filter-states.ts'
 import { gather } from './lane.ts'
 import { failureReply, renderReply } from './local-reply.ts'
-import { FilterStateStore, MetadataStore } from './metadata.ts'
+import { type Extras, FilterStateStore, MetadataStore } from './metadata.ts'
 import { REPLIED } from './reply.ts'
 import { RequestPath } from './request-path.ts'
 import { NO_HEADERS, ResponsePath } from './response-path.ts'
 import { Tunnel } from './tunnel.ts'
-
-interface Extras {
-  metadata: MetadataStore | undefined
-  filterState: FilterStateStore | undefined
-  abort: AbortController | undefined
-}
 
 /**
  * One request and its response on their way through a chain: what filters see, the phase it is in, and its one ending.
@@ -104,6 +98,10 @@ export class Exchange extends Timed implements TerminalExchange {
       if (this.ended) extras.abort.abort()
     }
     return extras.abort.signal
+  }
+
+  get hostOnDemand(): TerminalExchange['hostOnDemand'] {
+    return this.owner.hostOnDemand?.(this)
   }
 
   #more(): Extras {

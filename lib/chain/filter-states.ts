@@ -9,7 +9,7 @@ export function createStates(exchange: Exchange, plan: ChainPlan, states: unknow
     } catch (error) {
       // Filters that got no state take no further part.
       const ready = plan.filters.map((filter, i) => (i < hook.index ? filter : undefined))
-      exchange.plan = compileChain(ready, plan.names, plan.terminal)
+      exchange.plan = compileChain(ready, plan.names, plan.terminal, plan.users)
       exchange.crashed(hook, error)
       return
     }

@@ -1,7 +1,9 @@
 import type { Clusters } from '../core/attempt.ts'
 import type { Sink } from '../core/body.ts'
 import type { Clock } from '../core/clock.ts'
+import type { ConfigSources } from '../core/config-sources.ts'
 import type { ConnectionInfo } from '../core/connection.ts'
+import type { Demand } from '../core/demand.ts'
 import type { Json } from '../core/errors.ts'
 import type { Failure, ResponseFlag } from '../core/failure.ts'
 import type { FieldReader } from '../core/field-reader.ts'
@@ -66,10 +68,19 @@ export interface Route {
   readonly metadata: { readonly [namespace: string]: Json } | undefined
 }
 
+/** A virtual host that a route table may get when it is asked for. */
+export interface HostOnDemand {
+  readonly table: string
+  /** As the request names it, lower case. */
+  readonly host: string
+}
+
 /** One exchange as filters see it. Valid until `onEnd`; nothing of it may be kept beyond. */
 export interface HttpStream {
   readonly connection: ConnectionInfo
   readonly route: Route | undefined
+  /** Of a route table that gets virtual hosts on demand, what it can be asked for; undefined: it knows all that there are. */
+  readonly hostOnDemand?: HostOnDemand | undefined
   readonly head: RequestHead
   readonly request: Headers
   /** Response headers; empty until the response begins. */
@@ -168,11 +179,15 @@ export interface Scope {
   readonly random: () => number
   readonly log: Log
   readonly metrics: Metrics
-  /** The clusters of the snapshot this filter is compiled for. */
+  /** The clusters of the gateway as they are when they are asked for; one that was got stays usable. */
   readonly clusters: Clusters
+  /** What filters were given to keep to themselves, as of now: `undefined` where there is none (yet) of that name. */
+  readonly secret: (name: string) => Buffer | undefined
+  /** Undefined where nothing can be had on demand. */
+  readonly demand: Demand | undefined
   /** False while the gateway drains or was told to fail its health checks. */
   readonly serving: () => boolean
-  /** Disposed when the snapshot that compiled it is retired. */
+  /** Disposed of when no configuration has the filter any more and nothing uses it. */
   own<T extends Disposable | AsyncDisposable>(resource: T): T
 }
 
@@ -190,10 +205,13 @@ export interface FilterFactory<C = Json, R = C> {
   readonly routeTypeUrls?: readonly string[]
   /** True for filters that end the chain (the router). */
   readonly terminal?: boolean
-  /** Pure. Collects errors in the reader; the result is used only where there are none. */
-  parse(fields: FieldReader): C
+  /**
+   * Pure. Collects errors in the reader; the result is used only where there are none. `sources` is undefined where nothing
+   * is delivered by anybody.
+   */
+  parse(fields: FieldReader, sources?: ConfigSources): C
   /** Default: `parse`. */
-  parseRoute?(fields: FieldReader): R
+  parseRoute?(fields: FieldReader, sources?: ConfigSources): R
   /**
    * Combines the filter's own configuration with those of route table, virtual host, route and weighted cluster, least
    * specific first. Default: the most specific level replaces. May answer undefined: the filter is off there.

@@ -43,6 +43,8 @@ export function failureReply(why: Failure, detail: string | undefined): LocalRep
       return { status: why.status, body: 'upstream request timeout', details: 'response_timeout' }
     case 'duration':
       return { status: why.status, body: 'upstream max stream duration reached', details: why.reason }
+    case 'no-credential':
+      return { status: why.status, body: 'Failed to inject credential.', details: why.reason }
     case 'no-cluster':
       return { status: why.status, details: 'cluster_not_found' }
     default: {

@@ -46,3 +46,10 @@ export class FilterStateStore implements FilterState {
 function isObject(value: Json | undefined): value is { [key: string]: Json } {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
+
+/** What an exchange makes when it is first wanted: most never do. */
+export interface Extras {
+  metadata: MetadataStore | undefined
+  filterState: FilterStateStore | undefined
+  abort: AbortController | undefined
+}

@@ -1,4 +1,5 @@
 import type { Address } from '../core/address.ts'
+import type { ConfigSources } from '../core/config-sources.ts'
 import type { ConnectionInfo } from '../core/connection.ts'
 import type { ResponseFlag } from '../core/failure.ts'
 import type { FieldReader } from '../core/field-reader.ts'
@@ -152,8 +153,8 @@ interface Factory<C> {
   readonly name: string
   /** Without `type.googleapis.com/`. The first is the canonical one. */
   readonly typeUrls: readonly string[]
-  /** Pure; the result is JSON-safe. Collects errors in the reader. */
-  parse(fields: FieldReader): C
+  /** Pure; the result is JSON-safe. Collects errors in the reader. `sources` as in `FilterFactory`. */
+  parse(fields: FieldReader, sources?: ConfigSources): C
 }
 
 /** Makes network filters of one kind. */

@@ -1,6 +1,7 @@
 import type { Json } from '../core/errors.ts'
 import type { FilterOverrideConfig } from '../router/config.ts'
 import type { FilterFactory, HttpFilter, Scope, Terminal } from './filter.ts'
+import { MISSING_FILTER } from './missing.ts'
 
 /** A factory whose configuration types nobody needs to know: what the registry and the translators handle. */
 export type AnyFilterFactory = FilterFactory<unknown, unknown>
@@ -14,17 +15,20 @@ export interface ChainEntry {
   readonly typeUrl: string
   readonly config: Json
   readonly disabled: boolean
+  /** There is no configuration yet. */
+  readonly missing?: true
   readonly instance?: HttpFilter<unknown>
 }
 
-/** What was compiled in one scope; goes away with it. */
-interface Compiled {
-  /** Without any per-route configuration: most routes. */
-  base: CompiledFilter
-  baseKnown: boolean
-  /** By merged configuration. */
-  readonly byConfig: Map<string, CompiledFilter>
+/** A filter of one route that is to be made, or has been: those of one chain entry with the same key are the same. */
+export interface PreparedFilter {
+  readonly key: string
+  /** @throws Error naming the filter where it does not compile. */
+  make(scope: Scope): CompiledFilter
 }
+
+/** What was compiled in one scope, by `PreparedFilter.key`; goes away with it. */
+type Compiled = Map<string, { readonly filter: CompiledFilter }>
 
 /**
  * The filters a gateway knows, by the types of their configurations.
@@ -39,6 +43,7 @@ export class FilterRegistry {
   /** By every type URL of per-route configuration. */
   readonly byRouteType: ReadonlyMap<string, AnyFilterFactory>
   readonly #compiled = new WeakMap<Scope, Compiled>()
+  readonly #bases = new WeakMap<ChainEntry, PreparedFilter>()
 
   /** @throws Error where two factories have one name or claim one type. */
   constructor(factories: readonly AnyFilterFactory[]) {
@@ -64,55 +69,68 @@ export class FilterRegistry {
    * @throws Error naming the filter: an unknown type, a configuration that does not compile, settings for an instance.
    */
   compile(config: ChainEntry, levels: readonly FilterOverrideConfig[], scope: Scope): CompiledFilter {
-    if (isOff(config, levels)) return undefined
-    let overridden = false
-    for (const level of levels) if (level.config !== undefined) overridden = true
-    if (config.instance !== undefined) {
-      if (overridden) throw new Error(`filter "${config.name}" is an instance: it takes no per-route configuration`)
-      return config.instance
-    }
-    const compiled = this.#compiledIn(scope)
-    if (!overridden && compiled.baseKnown) return compiled.base
-    const filter = this.#compileMerged(config, levels, { scope, compiled })
-    if (!overridden) {
-      compiled.base = filter
-      compiled.baseKnown = true
-    }
+    const prepared = this.prepare(config, levels)
+    if (prepared === undefined) return undefined
+    const byKey = this.#compiledIn(scope)
+    const known = byKey.get(prepared.key)
+    if (known !== undefined) return known.filter
+    const filter = prepared.make(scope)
+    byKey.set(prepared.key, { filter })
     return filter
   }
 
-  #compileMerged(
-    config: ChainEntry,
-    levels: readonly FilterOverrideConfig[],
-    place: { readonly scope: Scope; readonly compiled: Compiled },
-  ): CompiledFilter {
+  /**
+   * As `compile`, for whoever keeps what was made himself.
+   *
+   * @returns undefined where the filter is off.
+   */
+  prepare(config: ChainEntry, levels: readonly FilterOverrideConfig[]): PreparedFilter | undefined {
+    if (isOff(config, levels)) return undefined
+    if (config.missing === true) return MISSING
+    let overridden = false
+    for (const level of levels) if (level.config !== undefined) overridden = true
+    const { instance, name } = config
+    if (instance !== undefined) {
+      if (overridden) throw new Error(`filter "${config.name}" is an instance: it takes no per-route configuration`)
+      return { key: '', make: () => instance }
+    }
     const factory = this.byType.get(config.typeUrl)
     if (factory === undefined) throw new Error(`filter "${config.name}": no filter has the type "${config.typeUrl}"`)
+    // Most routes have nothing of their own.
+    const base = overridden ? undefined : this.#bases.get(config)
+    if (base !== undefined) return base
     const merged = merge(factory, config, levels)
     if (merged === undefined) return undefined
-    const { byConfig } = place.compiled
-    const key = JSON.stringify(merged)
-    const known = byConfig.get(key)
-    if (known !== undefined) return known
-    let filter: CompiledFilter
-    try {
-      filter = factory.compile(merged, place.scope) as CompiledFilter
-    } catch (error) {
-      throw new Error(`filter "${config.name}": ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-      })
+    const prepared: PreparedFilter = {
+      key: JSON.stringify(merged),
+      make: (scope) => compileMerged({ factory, name }, merged, scope),
     }
-    byConfig.set(key, filter)
-    return filter
+    if (!overridden) this.#bases.set(config, prepared)
+    return prepared
   }
 
   #compiledIn(scope: Scope): Compiled {
     let compiled = this.#compiled.get(scope)
     if (compiled === undefined) {
-      compiled = { base: undefined, baseKnown: false, byConfig: new Map() }
+      compiled = new Map()
       this.#compiled.set(scope, compiled)
     }
     return compiled
+  }
+}
+
+const MISSING: PreparedFilter = Object.freeze({ key: 'missing', make: () => MISSING_FILTER })
+
+function compileMerged(
+  { factory, name }: { readonly factory: AnyFilterFactory; readonly name: string },
+  merged: unknown,
+  scope: Scope,
+): CompiledFilter {
+  try {
+    return factory.compile(merged, scope) as CompiledFilter
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new Error(`filter "${name}": ${why}`, { cause: error })
   }
 }
 

@@ -1,21 +1,12 @@
-import { availableParallelism } from 'node:os'
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { LEVEL_NAMES, logLevel } from '../admin/log-level.ts'
-import { parseAddress } from './settings.ts'
+import { Command, CommanderError, Option } from 'commander'
+import type { EnvoyLoadContext } from '../../xds-client/envoy/load.ts'
+import type { CapabilitiesFlags } from './capabilities.ts'
+import { type RunWish, runCommand } from './run-command.ts'
 import { packageVersion, versionLine } from './version.ts'
 
 const USAGE_ERROR = 2
-/** More processes than that on one machine are a slip of the keyboard. */
-const MAX_WORKERS = 256
-const MAX_DRAIN_S = 24 * 60 * 60
-
-interface RunFlags {
-  readonly config?: string
-  readonly workers: number
-  readonly drainTimeS: number
-  readonly logLevel: string
-  readonly adminAddress?: string
-}
+/** Flags that are none of `run`: they ask about the program itself. */
+const ABOUT: ReadonlySet<string> = new Set(['-V', '--version', '-h', '--help'])
 
 /**
  * The commands of `headgate`. Resolves with the exit status: 0, 1 where the configuration or the gateway failed, 2 where
@@ -32,16 +23,22 @@ export async function runCommandLine(args: readonly string[], self: NodeJS.Proce
       writeOut: (text) => self.stdout.write(text),
       writeErr: (text) => self.stderr.write(text),
     })
+  // Envoy has no commands: flags alone are those of a launcher that starts one.
+  const bare = args.length > 0 && args[0].startsWith('-') && !ABOUT.has(args[0])
   program.addCommand(
-    runCommand(async (flags) => {
-      const { run } = await import('./run.ts')
-      const { config = '', adminAddress = '', ...rest } = flags
-      status = await run({ ...rest, config, adminAddress }, self)
+    runCommand(bare, async (wish) => {
+      status = await obey(wish, self)
     }).copyInheritedSettings(program),
   )
   program.addCommand(
     validateCommand(async (flags) => {
       status = await validate(flags, self)
+    }).copyInheritedSettings(program),
+  )
+  program.addCommand(
+    capabilitiesCommand(async (type, flags) => {
+      const { printCapabilities } = await import('./capabilities.ts')
+      status = printCapabilities(type, flags, self)
     }).copyInheritedSettings(program),
   )
   program
@@ -51,7 +48,7 @@ export async function runCommandLine(args: readonly string[], self: NodeJS.Proce
       self.stdout.write(`${versionLine()}\n`)
     })
   try {
-    await program.parseAsync(args, { from: 'user' })
+    await program.parseAsync(wordsOf(args, bare), { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     return error.exitCode === 0 ? 0 : USAGE_ERROR
@@ -59,22 +56,30 @@ export async function runCommandLine(args: readonly string[], self: NodeJS.Proce
   return status
 }
 
-function runCommand(action: (flags: RunFlags) => Promise<void>): Command {
-  return new Command('run')
-    .description('run the gateway; without --config a demo on 127.0.0.1:10000')
-    .option('-c, --config <file>', 'an Envoy v3 bootstrap, YAML or JSON')
-    .option('--workers <n>', 'processes that carry traffic: a number, or auto for one per core', parseWorkers, 1)
-    .option('--drain-time-s <n>', 'how long requests may take to end after SIGTERM', parseSeconds, 25)
-    .addOption(
-      new Option('--log-level <level>', `of the application log: ${LEVEL_NAMES.join(', ')}`)
-        .argParser(parseLevel)
-        .default('info'),
-    )
-    .option(
-      '--admin-address <address>',
-      "instead of the configuration's: ip:port or the path of a socket",
-      checkAddress,
-    )
+function wordsOf(args: readonly string[], bare: boolean): readonly string[] {
+  if (!bare) return args
+  return args.includes('--version') ? ['--version'] : ['run', ...args]
+}
+
+async function obey(wish: RunWish, self: NodeJS.Process): Promise<number> {
+  if (wish.kind === 'hot-restart-version') {
+    self.stdout.write('disabled\n')
+    return 0
+  }
+  if (wish.kind === 'run') {
+    const { run } = await import('./run.ts')
+    return run(wish.options, self)
+  }
+  const { validateConfig } = await import('./validate.ts')
+  return validateConfig(wish.options, await standardContext(), self)
+}
+
+function capabilitiesCommand(action: (type: string | undefined, flags: CapabilitiesFlags) => Promise<void>): Command {
+  return new Command('capabilities')
+    .description("what becomes of each type and field of Envoy's API: accepted, ignored or refused")
+    .argument('[type]', 'every field of the messages whose full name contains this')
+    .option('--json', 'the whole table')
+    .addOption(new Option('--markdown', 'as xds-client/CAPABILITIES.md').conflicts('json'))
     .allowExcessArguments(false)
     .action(action)
 }
@@ -99,40 +104,24 @@ function validateCommand(action: (flags: ValidateFlags) => Promise<void>): Comma
 }
 
 async function validate(flags: ValidateFlags, self: NodeJS.Process): Promise<number> {
-  const [{ envoyContext }, { standardFilters }, { validateConfig, validateResources }] = await Promise.all([
+  const { resourceJudge, validateConfig, validateResources } = await import('./validate.ts')
+  const context = await standardContext()
+  if (flags.resources !== undefined) return validateResources(flags.resources, resourceJudge(context), self)
+  return validateConfig({ ...NO_SOURCE, configPath: flags.config ?? '' }, context, self)
+}
+
+const NO_SOURCE = Object.freeze({
+  configPath: '',
+  configYaml: '',
+  serviceNode: '',
+  serviceCluster: '',
+  serviceZone: '',
+})
+
+async function standardContext(): Promise<EnvoyLoadContext> {
+  const [{ envoyContext }, { standardFilters }] = await Promise.all([
     import('./load-config.ts'),
     import('./standard-filters.ts'),
-    import('./validate.ts'),
   ])
-  const context = envoyContext(standardFilters())
-  if (flags.config !== undefined) return validateConfig(flags.config, context, self)
-  return validateResources(flags.resources ?? '', context, self)
-}
-
-function parseWorkers(text: string): number {
-  if (text === 'auto') return availableParallelism()
-  return parseWhole(text, 1, MAX_WORKERS, 'auto or a whole number')
-}
-
-function parseSeconds(text: string): number {
-  return parseWhole(text, 0, MAX_DRAIN_S, 'a whole number of seconds')
-}
-
-function parseWhole(text: string, least: number, most: number, what: string): number {
-  const value = Number(text)
-  if (/^\d+$/.test(text) && value >= least && value <= most) return value
-  throw new InvalidArgumentError(`Must be ${what} from ${least} to ${most}.`)
-}
-
-function parseLevel(text: string): string {
-  const level = logLevel(text)
-  if (level === undefined) throw new InvalidArgumentError(`Must be one of ${LEVEL_NAMES.join(', ')}.`)
-  return level
-}
-
-function checkAddress(text: string): string {
-  if (parseAddress(text) === undefined) {
-    throw new InvalidArgumentError('Must be like 127.0.0.1:15000, [::1]:15000 or /run/headgate.sock.')
-  }
-  return text
+  return envoyContext(standardFilters())
 }

@@ -9,6 +9,7 @@ import { FileRecorder, type RecordedFiles } from '../runtime/recorded-files.ts'
 import type { MeshMaterial } from '../tls/mesh.ts'
 import { EnvoyConfig } from './envoy-config.ts'
 import type { LowerFactories } from './known-filters.ts'
+import { baseOf } from './xds/read.ts'
 
 /** The filters that come with a configuration. */
 export function filtersOf(config: NativeConfig | EnvoyConfig): {
@@ -33,7 +34,10 @@ const MAX_DEPTH = 100
 
 /** A configuration that was read, and how to read it anew when its files have changed. */
 export interface ConfigSource {
+  /** Where control planes keep it up to date: what does not come from them. */
   readonly config: GatewayConfig
+  /** Undefined: nobody keeps it up to date. */
+  readonly delivered?: EnvoyConfig
   readonly files: RecordedFiles
   /** @throws ConfigRefused */
   again(known: KnownFilters): ConfigSource
@@ -63,8 +67,10 @@ function envoySource(config: EnvoyConfig, known: KnownFilters): ConfigSource {
       ),
     )
   }
-  const { reading } = config
-  return { config: reading.config, files: reading.files, again: (next) => envoySource(config.again(), next) }
+  const { loaded, files } = config.reading
+  const again = (next: KnownFilters): ConfigSource => envoySource(config.again(), next)
+  if (loaded.dynamic === undefined) return { config: loaded.config, files, again }
+  return { config: baseOf(loaded), files, again, delivered: config }
 }
 
 /** Lists and plain objects are copied; filters and all else with a mind of its own stay what they are. */

@@ -1,20 +1,19 @@
+import { writeFile } from 'node:fs/promises'
 import type { AdminServer } from '../admin/server.ts'
 import { startAdmin } from '../admin/server.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import { formatAddress } from '../core/address.ts'
 import { systemClock } from '../core/clock.ts'
+import { ConfigError, ConfigRefused } from '../core/errors.ts'
 import { runControl } from '../runtime/control.ts'
 import type { ControlPanel } from '../runtime/control-panel.ts'
-import type { ControlParts, LoadedFiles } from '../runtime/control-parts.ts'
-import { FileRecorder } from '../runtime/recorded-files.ts'
+import type { ControlParts } from '../runtime/control-parts.ts'
 import { ignoreBrokenPipes } from '../runtime/shutdown.ts'
 import type { LevelLog } from '../telemetry/log.ts'
 import { createLog } from '../telemetry/log.ts'
-import { defaultConfig } from './default-config.ts'
-import { envoyContext, loadConfigFile, loadConfigText } from './load-config.ts'
+import { BootstrapLoader } from './bootstrap-loader.ts'
 import type { RunSettings } from './settings.ts'
-import { fromSettings, parseAddress } from './settings.ts'
-import { standardFilters } from './standard-filters.ts'
+import { fromSettings } from './settings.ts'
 import { versionLine } from './version.ts'
 
 // The entry module of the control process: forked by the supervisor, never imported.
@@ -26,27 +25,20 @@ runControl({ process, clock: systemClock, create: (settings) => controlParts(fro
 function controlParts(settings: RunSettings): ControlParts {
   const log = createLog({ level: settings.logLevel })
   process.on('exit', () => log.flush())
+  const loader = new BootstrapLoader(settings, log)
   return {
     log,
-    load: async () => load(settings),
-    startAdmin: (panel, config) => openAdmin(panel, config, { settings, log }),
+    load: async () => loader.load(),
+    async startAdmin(panel, config) {
+      loader.panel = panel
+      return openAdmin(panel, config, { settings, log })
+    },
     report: (errors) => process.stderr.write(errors.map((error) => `${error.toString()}\n`).join('')),
     setLogLevel: (level) => log.setLevel(level),
     // The application log goes to standard error, which nobody moves away.
     reopenLogs() {},
+    metrics: () => loader.metrics(),
   }
-}
-
-function load(settings: RunSettings): LoadedFiles {
-  const files = new FileRecorder()
-  const { readFile, watchDirectory } = files
-  const context = { ...envoyContext(standardFilters()), readFile, watchDirectory }
-  const { config } =
-    settings.configPath === ''
-      ? loadConfigText(defaultConfig(settings.demoPort), 'built-in configuration', context)
-      : loadConfigFile(settings.configPath, context)
-  const address = parseAddress(settings.adminAddress)
-  return { config: address === undefined ? config : { ...config, admin: { address } }, files }
 }
 
 async function openAdmin(
@@ -59,6 +51,7 @@ async function openAdmin(
     config_path: settings.configPath,
     log_level: settings.logLevel,
     drain_time: `${settings.drainTimeS}s`,
+    ...settings.commandLine,
   }
   const server: AdminServer = await startAdmin({
     address: config.admin.address,
@@ -66,5 +59,18 @@ async function openAdmin(
     identity: { version: versionLine(), options },
     log,
   })
-  return formatAddress(server.address)
+  const address = formatAddress(server.address)
+  if (settings.adminAddressPath !== '') await writeAddress(settings.adminAddressPath, address)
+  return address
+}
+
+/** Launchers learn the port from there. */
+async function writeAddress(path: string, address: string): Promise<void> {
+  try {
+    await writeFile(path, address)
+  } catch (error) {
+    throw new ConfigRefused([
+      new ConfigError('--admin-address-path', error instanceof Error ? error.message : `${error}`),
+    ])
+  }
 }

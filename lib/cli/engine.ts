@@ -1,21 +1,24 @@
 import { randomBytes } from 'node:crypto'
-import { type CompiledListener, listenerSteps } from '../../listeners/compile.ts'
+import type { ListenerCompileDeps } from '../../listeners/compile.ts'
 import { AcceptedReads } from '../../listeners/detect/accepted-reads.ts'
+import { TableUsers } from '../../listeners/http/manager-routes.ts'
 import { InternalListenerTable } from '../../listeners/internal.ts'
+import { Lifetimes } from '../../listeners/lifetime.ts'
 import { ConnectionBudget } from '../../listeners/limits.ts'
-import { Listener } from '../../listeners/listener.ts'
 import type { LowerFilters } from '../chain/factories.ts'
 import type { Scope } from '../chain/filter.ts'
 import type { FilterRegistry } from '../chain/registry.ts'
-import type { ListenerConfig } from '../config/listener.ts'
+import { type ConfigChange, ConfigState, changeSteps } from '../config/change.ts'
 import type { GatewayConfig } from '../config/model.ts'
-import { formatAddress } from '../core/address.ts'
-import type { Cancel, Clock } from '../core/clock.ts'
-import { ConfigError, ConfigRefused, type JsonObject } from '../core/errors.ts'
-import type { Log, Runtime } from '../core/metrics.ts'
+import type { Clock } from '../core/clock.ts'
+import type { Demand } from '../core/demand.ts'
+import { ConfigError, ConfigRefused } from '../core/errors.ts'
+import type { Log } from '../core/metrics.ts'
+import { sameJson } from '../core/same-json.ts'
 import { TimerWheel } from '../core/timer-wheel.ts'
 import {
   type Binder,
+  type ClusterLoad,
   DRAIN_ALL,
   type DrainWish,
   type Engine,
@@ -24,13 +27,16 @@ import {
 } from '../runtime/engine.ts'
 import { MetricsStore } from '../telemetry/metrics.ts'
 import { AccessLogSinks } from '../telemetry/sinks/registry.ts'
-import type { ClusterDeps } from '../upstream/cluster.ts'
-import { ClusterSet } from '../upstream/cluster-set.ts'
+import { ClusterTable } from '../upstream/cluster-table.ts'
 import { DnsResolvers } from '../upstream/discovery/dns/resolver.ts'
+import { LoadMeter } from '../upstream/load-meter.ts'
 import { ReadBuffer } from '../upstream/socket-reader.ts'
 import { Drains } from './drain.ts'
-import { Handover } from './handover.ts'
-import { type Snapshot, whenIdle } from './snapshot.ts'
+import { AssignmentFeed } from './engine/assignments.ts'
+import { ListenerTable } from './engine/listener-table.ts'
+import { LiveRuntime, LiveSecrets } from './engine/live.ts'
+import { Slices } from './engine/slices.ts'
+import { applyChange, type TakenChange, type Workshop } from './engine/update.ts'
 
 /** What an engine is made of; tests inject clock, random and binder. */
 export interface EngineOptions {
@@ -44,38 +50,39 @@ export interface EngineOptions {
   readonly serving?: () => boolean
   /** 32 random bytes that all workers of the gateway have, for TLS tickets. Default: some of its own. */
   readonly ticketSecret?: Uint8Array
+  /** Undefined: filters can have nothing on demand. */
+  readonly demand?: Demand
 }
-
-/** How long a new configuration waits for its clusters' first membership before it is used without. */
-const WARM_MS = 5_000
-/** A slice of compiling before the loop gets its turn. */
-const SLICE_MS = 10
 
 /** Makes an engine; nothing runs before the first `apply`. */
 export function createEngine(options: EngineOptions): Engine {
   return new GatewayEngine(options)
 }
 
-/** The data plane of one process: compiles configurations into snapshots, owns listeners and clusters. */
+/**
+ * The data plane of one process: owns listeners and clusters, and everything that was compiled for them. All changes go one
+ * way, `apply`'s too, one after the other; only endpoints of clusters are in force at once.
+ */
 class GatewayEngine implements Engine {
   readonly #options: EngineOptions
   readonly #metrics = new MetricsStore()
   readonly #wheel: TimerWheel
   readonly #dns: DnsResolvers
   readonly #sinks: AccessLogSinks
-  readonly #listeners = new Map<string, Listener>()
-  readonly #internal: InternalListenerTable
-  readonly #budget = new ConnectionBudget()
-  /** Listeners that drain, each with what cancels the sweep of its idle connections. */
-  readonly #retired = new Map<Listener, Cancel>()
-  /** Old snapshots that something still uses. */
-  readonly #replaced = new Set<Snapshot>()
-  #snapshot: Snapshot | undefined = undefined
-  readonly #readBuffer = new ReadBuffer()
-  readonly #reads = new AcceptedReads(this.#readBuffer)
-  readonly #ticketSecret: Uint8Array
-  #connectionId = 0
+  readonly #lifetimes: Lifetimes
+  readonly #clusters: ClusterTable
+  readonly #listeners: ListenerTable
+  readonly #state = new ConfigState(NOTHING)
+  readonly #assignments: AssignmentFeed
+  readonly #slices: Slices
+  readonly #runtime = new LiveRuntime()
+  readonly #budget = new ConnectionBudget(this.#runtime)
+  readonly #secrets = new LiveSecrets()
+  readonly #shop: Workshop
   readonly #drains: Drains
+  /** From the first time that somebody asks for loads. */
+  #loads: LoadMeter | undefined = undefined
+  #connectionId = 0
   #draining = false
   #closed = false
   #date = ''
@@ -83,255 +90,198 @@ class GatewayEngine implements Engine {
   #applying: Promise<void> = Promise.resolve()
 
   constructor(options: EngineOptions) {
+    const { clock, log } = options
     this.#options = options
-    this.#drains = new Drains(options.clock)
-    // One for all configurations: a certificate that is replaced leaves the tickets good.
-    this.#ticketSecret = options.ticketSecret ?? randomBytes(32)
-    this.#wheel = new TimerWheel(options.clock)
-    this.#dns = new DnsResolvers({ clock: options.clock })
-    this.#internal = new InternalListenerTable({
-      find: (name) => this.#listeners.get(name),
-      nextConnectionId: () => ++this.#connectionId,
-      metrics: this.#metrics,
-      log: options.log,
-    })
-    this.#sinks = new AccessLogSinks({ clock: options.clock, metrics: this.#metrics, log: options.log })
+    this.#drains = new Drains(clock)
+    this.#wheel = new TimerWheel(clock)
+    this.#dns = new DnsResolvers({ clock })
+    this.#sinks = new AccessLogSinks({ clock, metrics: this.#metrics, log })
+    this.#lifetimes = new Lifetimes(log)
+    this.#slices = new Slices(clock)
+    const readBuffer = new ReadBuffer()
+    this.#clusters = this.#makeClusters(readBuffer)
+    this.#assignments = new AssignmentFeed(this.#clusters.assignments, this.#state, clock)
+    this.#listeners = this.#makeListeners(readBuffer)
+    this.#shop = this.#makeShop()
   }
 
-  apply(config: GatewayConfig): Promise<void> {
-    // One at a time, in order: a second one begins when the first has been swapped in or refused.
-    const result = this.#applying.then(() => this.#apply(config))
-    this.#applying = result.catch(() => {})
-    return result
-  }
-
-  async #apply(config: GatewayConfig): Promise<void> {
-    if (this.#closed) throw new ConfigRefused([new ConfigError('', 'the gateway is closed')])
-    const before = this.#snapshot
-    const clusters = (before?.clusters ?? ClusterSet.empty).next(config.clusters, this.#clusterDeps())
-    const owned: Snapshot['owned'] = []
-    try {
-      const listeners = await this.#compile(config, clusters, owned)
-      await this.#warm(clusters)
-      const handover = new Handover(this.#leaving(config))
-      const opened = await this.#open(config, listeners, handover)
-      this.#swap({ config, clusters, listeners, owned }, opened, handover)
-    } catch (error) {
-      clusters.retire(before?.clusters ?? ClusterSet.empty)
-      await this.#dispose(owned)
-      throw error instanceof ConfigRefused ? error : new ConfigRefused([new ConfigError('', messageOf(error))])
-    }
-  }
-
-  #clusterDeps(): ClusterDeps {
+  #makeClusters(readBuffer: ReadBuffer): ClusterTable {
     const { random, log } = this.#options
-    return {
+    const nextConnectionId = (): number => ++this.#connectionId
+    return new ClusterTable({
       metrics: this.#metrics,
       wheel: this.#wheel,
       random,
       log,
       dns: this.#dns,
-      nextConnectionId: () => ++this.#connectionId,
-      readBuffer: this.#readBuffer,
-      internal: this.#internal,
+      nextConnectionId,
+      readBuffer,
+      runtime: this.#runtime,
+      internal: new InternalListenerTable({
+        find: (name) => this.#listeners.find(name),
+        nextConnectionId,
+        metrics: this.#metrics,
+        log,
+      }),
+    })
+  }
+
+  #makeListeners(readBuffer: ReadBuffer): ListenerTable {
+    const { binder, log, clock, serving, ticketSecret } = this.#options
+    return new ListenerTable({
+      clock,
+      slices: this.#slices,
+      drains: this.#drains,
+      listener: {
+        wheel: this.#wheel,
+        binder,
+        metrics: this.#metrics,
+        nextConnectionId: () => ++this.#connectionId,
+        // One for all configurations: a certificate that is replaced leaves the tickets good.
+        ticketSecret: ticketSecret ?? randomBytes(32),
+        reads: new AcceptedReads(readBuffer),
+        log,
+        budget: this.#budget,
+        serving,
+        runtime: this.#runtime,
+      },
+    })
+  }
+
+  #makeShop(): Workshop {
+    const { clock, log } = this.#options
+    const tableUsers = new TableUsers()
+    return {
+      state: this.#state,
+      clusters: this.#clusters,
+      assignments: this.#assignments,
+      listeners: this.#listeners,
+      tableUsers,
+      runtime: this.#runtime,
+      secrets: this.#secrets,
+      slices: this.#slices,
+      log,
+      schedule: (delayMs, run) => clock.schedule(delayMs, run),
+      compileDeps: this.#compileDeps(tableUsers),
+      limitConnections: (limit) => {
+        this.#budget.limit = limit
+      },
     }
   }
 
-  async #compile(
-    config: GatewayConfig,
-    clusters: ClusterSet,
-    owned: Snapshot['owned'],
-  ): Promise<Map<string, CompiledListener>> {
-    const compiled = new Map<string, CompiledListener>()
-    const runtime = runtimeOf(config.runtime)
-    const { clock, log, random, registry, filters } = this.#options
-    const own = <T extends Disposable | AsyncDisposable>(resource: T): T => {
-      owned.push(resource)
-      return resource
-    }
-    const scope: Omit<Scope, 'filterName' | 'statPrefix'> = {
-      runtime,
-      node: config.node,
+  #compileDeps(tableUsers: TableUsers): Workshop['compileDeps'] {
+    const { clock, log, random, registry, filters, demand } = this.#options
+    const shared: Omit<Scope, 'filterName' | 'statPrefix' | 'own' | 'node'> = {
+      runtime: this.#runtime,
       clock,
       wheel: this.#wheel,
       random,
       log,
       metrics: this.#metrics,
-      clusters,
+      clusters: this.#clusters,
+      secret: (name) => this.#secrets.get(name),
+      demand,
       serving: () => !this.#draining && (this.#options.serving?.() ?? true),
-      own,
     }
-    for (const listener of config.listeners) {
-      const steps = listenerSteps(listener, {
-        registry,
-        filters,
-        node: config.node,
-        scopeFor: (filterName, statPrefix) => ({ ...scope, filterName, statPrefix }),
-        own,
-        runtime,
-        metrics: this.#metrics,
-        wheel: this.#wheel,
-        log,
-        random,
-        sinks: this.#sinks,
-        date: (nowMs) => this.#dateOf(nowMs),
-      })
-      compiled.set(listener.name, await this.#inSlices(steps))
-    }
-    return compiled
-  }
-
-  async #inSlices<T>(steps: Generator<undefined, T>): Promise<T> {
-    let began = this.#options.clock.now()
-    for (;;) {
-      const step = steps.next()
-      if (step.done === true) return step.value
-      if (this.#options.clock.now() - began < SLICE_MS) continue
-      await new Promise((resolve) => setImmediate(resolve))
-      began = this.#options.clock.now()
+    return {
+      registry,
+      filters,
+      lifetimes: this.#lifetimes,
+      tableUsers,
+      scopeFor: (filterName, statPrefix, own) => ({ ...shared, node: this.#node, filterName, statPrefix, own }),
+      runtime: this.#runtime,
+      metrics: this.#metrics,
+      wheel: this.#wheel,
+      log,
+      random,
+      sinks: this.#sinks,
+      date: (nowMs) => this.#dateOf(nowMs),
     }
   }
 
-  async #warm(clusters: ClusterSet): Promise<void> {
-    let cancel = (): void => {}
-    const late = new Promise<void>((resolve) => {
-      cancel = this.#options.clock.schedule(WARM_MS, () => {
-        this.#options.log.warn('some clusters are not warm yet; going on without')
-        resolve()
-      })
+  /** Of the configuration that is being compiled. */
+  #node: ListenerCompileDeps['node'] = NOTHING.node
+
+  apply(config: GatewayConfig): Promise<void> {
+    return this.#enqueue(async () => {
+      // Pauses are for others to come in between; endpoints that come then are newer than this.
+      const change = (await this.#slices.run(changeSteps(this.#state, config))) ?? {}
+      const renamed = !sameJson(this.#state.base.node, config.node)
+      const listeners = renamed ? { set: config.listeners, remove: change.listeners?.remove ?? [] } : change.listeners
+      const taken = this.#take({ ...change, ...(listeners && { listeners }) }, { node: config.node, afresh: renamed })
+      await taken.inForce
+      await this.#run(taken)
+      this.#state.rebase(config)
+      this.#budget.limitKey = config.maxConnectionsKey
     })
-    await Promise.race([clusters.warm(), late])
-    cancel()
   }
 
-  /**
-   * Opens listeners that are new or have moved; those that stay are left alone until the swap. What listens already is
-   * not bound again: the swap hands it over.
-   */
-  async #open(
-    config: GatewayConfig,
-    compiled: ReadonlyMap<string, CompiledListener>,
-    handover: Handover,
-  ): Promise<Listener[]> {
-    const opened: Listener[] = []
+  update(change: ConfigChange): Promise<void> {
+    if (this.#closed) return Promise.reject(closed())
+    const taken = this.#take(change, undefined)
+    if (onlyEndpoints(change)) return taken.inForce ?? Promise.resolve()
+    return this.#enqueue(async () => {
+      await taken.inForce
+      await this.#run(taken)
+    })
+  }
+
+  /** The one place where endpoints come in. */
+  #take(
+    change: ConfigChange,
+    wish: { readonly node: GatewayConfig['node']; readonly afresh: boolean } | undefined,
+  ): TakenChange & { readonly inForce: Promise<void> | undefined; readonly own: boolean } {
+    const { set = [], remove = [] } = change.assignments ?? {}
+    const names = new Set(set.map(({ name }) => name))
+    const leaving = remove.filter((name) => !names.has(name))
+    return {
+      change,
+      leaving: new Map(leaving.map((name) => [name, this.#assignments.get(name)])),
+      inForce: set.length === 0 ? undefined : this.#assignments.set(set),
+      node: wish?.node ?? this.#node,
+      own: wish === undefined,
+      afresh: wish?.afresh === true,
+    }
+  }
+
+  /** One at a time, in order: a second one begins when the first is in force or has been refused. */
+  #enqueue(work: () => Promise<void>): Promise<void> {
+    const result = this.#applying.then(() => {
+      if (this.#closed) throw closed()
+      return work()
+    })
+    this.#applying = result.catch(() => {})
+    return result
+  }
+
+  async #run(taken: TakenChange & { readonly own: boolean }): Promise<void> {
+    const before = this.#node
+    // A change keeps what is in force when its turn comes.
+    if (!taken.own) this.#node = taken.node
     try {
-      for (const listener of config.listeners) {
-        const known = this.#listeners.get(listener.name)
-        if (known !== undefined && sameSockets(known.config, listener)) continue
-        const created = new Listener(compiled.get(listener.name) as CompiledListener, {
-          wheel: this.#wheel,
-          binder: this.#options.binder,
-          metrics: this.#metrics,
-          nextConnectionId: () => ++this.#connectionId,
-          ticketSecret: this.#ticketSecret,
-          reads: this.#reads,
-          log: this.#options.log,
-          budget: this.#budget,
-          serving: this.#options.serving,
-        })
-        await created.open((address) => handover.claim(created, address))
-        opened.push(created)
-      }
+      await applyChange({ ...taken, node: this.#node }, this.#shop)
     } catch (error) {
-      for (const listener of opened) listener.close()
+      this.#node = before
       throw error
-    }
-    return opened
-  }
-
-  /** Listeners that this configuration does not have, or has on other addresses. */
-  #leaving(config: GatewayConfig): Listener[] {
-    const next = new Map(config.listeners.map((listener) => [listener.name, listener]))
-    return [...this.#listeners.values()].filter((listener) => {
-      const successor = next.get(listener.name)
-      return successor === undefined || !sameSockets(listener.config, successor)
-    })
-  }
-
-  #swap(snapshot: Snapshot, opened: readonly Listener[], handover: Handover): void {
-    const before = this.#snapshot
-    this.#snapshot = snapshot
-    this.#budget.limit = snapshot.config.maxConnections
-    const wanted = new Set(snapshot.config.listeners.map((listener) => listener.name))
-    const fresh = new Set(opened.map((listener) => listener.name))
-    const drained: Promise<void>[] = []
-    handover.perform()
-    for (const [name, listener] of this.#listeners) {
-      if (wanted.has(name) && !fresh.has(name)) continue
-      this.#listeners.delete(name)
-      drained.push(this.#retire(listener))
-    }
-    for (const listener of opened) {
-      this.#listeners.set(listener.name, listener)
-      this.#drains.opened(listener)
-    }
-    for (const config of snapshot.config.listeners) {
-      this.#listeners.get(config.name)?.update(snapshot.listeners.get(config.name) as CompiledListener)
-    }
-    if (before === undefined) return
-    before.clusters.retire(snapshot.clusters)
-    void this.#disposeWhenIdle(before, drained)
-  }
-
-  /** Its connections close with their next answer, or when they have been idle for the manager's drain time. */
-  #retire(listener: Listener): Promise<void> {
-    const sweep = this.#options.clock.schedule(listener.drainTimeoutMs, () => listener.closeIdle())
-    this.#retired.set(listener, sweep)
-    return listener.drain().then(() => {
-      sweep()
-      this.#retired.delete(listener)
-    })
-  }
-
-  /**
-   * Filters of an old snapshot live until its last exchange has ended, and the last connection of the listeners that went
-   * with it: their requests still go through its managers. Its network and listener filters live until the last
-   * connection that they look after has gone. Its clusters stay within reach until their connections have gone.
-   */
-  async #disposeWhenIdle(snapshot: Snapshot, drained: readonly Promise<void>[]): Promise<void> {
-    this.#replaced.add(snapshot)
-    await Promise.all(drained)
-    await whenIdle(snapshot)
-    await this.#dispose(snapshot.owned)
-    await snapshot.clusters.drained()
-    this.#replaced.delete(snapshot)
-  }
-
-  /** Last made first. One that fails does not keep the others. */
-  async #dispose(owned: Snapshot['owned']): Promise<void> {
-    for (const resource of owned.splice(0).reverse()) {
-      try {
-        if (Symbol.asyncDispose in resource) await resource[Symbol.asyncDispose]()
-        else resource[Symbol.dispose]()
-      } catch (error) {
-        const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-        this.#options.log.error('a resource of an old configuration could not be disposed of', { error: text })
-      }
     }
   }
 
   async drain(deadlineMs: number, wish: DrainWish = DRAIN_ALL): Promise<void> {
     if (!wish.inboundOnly) this.#draining = true
-    await this.#drains.run([...this.#listeners.values(), ...this.#retired.keys()], deadlineMs, wish)
+    await this.#drains.run([...this.#listeners.all()], deadlineMs, wish)
   }
 
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     await this.#applying
-    for (const listener of [...this.#listeners.values(), ...this.#retired.keys()]) listener.close()
+    this.#listeners.close()
     this.#drains.close()
-    for (const cancelSweep of this.#retired.values()) cancelSweep()
-    this.#listeners.clear()
-    this.#retired.clear()
-    const snapshots = [...this.#replaced]
-    if (this.#snapshot !== undefined) snapshots.push(this.#snapshot)
-    this.#snapshot = undefined
-    for (const { clusters } of snapshots) clusters.destroy()
+    this.#clusters.destroy()
     // Sockets report their end in the next turns; logs written by then still belong to this run.
     await new Promise((resolve) => setImmediate(resolve))
     await new Promise((resolve) => setImmediate(resolve))
-    for (const { owned } of snapshots) await this.#dispose(owned)
+    await this.#lifetimes.close()
     this.#wheel.close()
     this.#dns[Symbol.dispose]()
     await this.#sinks.close()
@@ -339,13 +289,18 @@ class GatewayEngine implements Engine {
 
   status(): EngineStatus {
     return {
-      listeners: [...this.#listeners.values()].map((listener) => listener.status()),
-      clusters: this.#snapshot?.clusters.all().map((cluster) => cluster.status()) ?? [],
+      listeners: this.#listeners.live().map((listener) => listener.status()),
+      clusters: this.#clusters.all().map((cluster) => cluster.status()),
     }
   }
 
   metrics(): MetricsSnapshot {
     return this.#metrics.snapshot()
+  }
+
+  loads(): readonly ClusterLoad[] {
+    this.#loads ??= new LoadMeter(this.#metrics)
+    return this.#loads.next(this.#clusters.all())
   }
 
   setLogLevel(level: string): void {
@@ -367,16 +322,24 @@ class GatewayEngine implements Engine {
   }
 }
 
-function runtimeOf(values: JsonObject): Runtime {
-  const byKey = new Map(Object.entries(values))
-  return { get: (key) => byKey.get(key) }
+/** Before the first configuration. */
+const NOTHING: GatewayConfig = Object.freeze({
+  node: Object.freeze({ id: '', cluster: '' }),
+  listeners: [],
+  clusters: [],
+  runtime: {},
+  ignored: [],
+})
+
+/** Nothing of it waits for anything. */
+function onlyEndpoints(change: ConfigChange): boolean {
+  if (change.assignments !== undefined && change.assignments.remove.length > 0) return false
+  for (const part in change) {
+    if (part !== 'assignments' && change[part as keyof ConfigChange] !== undefined) return false
+  }
+  return true
 }
 
-function sameSockets(a: ListenerConfig, b: ListenerConfig): boolean {
-  const key = (config: ListenerConfig): string => config.addresses.map(formatAddress).join(' ')
-  return key(a) === key(b)
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+function closed(): ConfigRefused {
+  return new ConfigRefused([new ConfigError('', 'the gateway is closed')])
 }

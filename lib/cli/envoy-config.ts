@@ -1,26 +1,20 @@
 import { fileURLToPath } from 'node:url'
-import { type EnvoyLoadContext, loadBootstrap } from '../../xds-client/envoy/load.ts'
 import type { AnyFilterFactory } from '../chain/registry.ts'
-import type { GatewayConfig } from '../config/model.ts'
+import { type ParsedConfig, readConfigFile } from '../config/parse.ts'
 import type { JsonObject } from '../core/errors.ts'
-import { FileRecorder, type RecordedFiles } from '../runtime/recorded-files.ts'
 import { type LowerFactories, lowerOf, registryOf } from './known-filters.ts'
-import { envoyContext, loadConfigFile } from './load-config.ts'
-
-/** A bootstrap, and the files that it was made of besides its own. */
-interface EnvoyReading {
-  readonly config: GatewayConfig
-  readonly files: RecordedFiles
-}
+import { envoyContext } from './load-config.ts'
+import type { BootstrapReading } from './xds/live.ts'
+import { readRecorded } from './xds/read.ts'
 
 /** An Envoy bootstrap that was read, with the filters it was read for. Made by `loadEnvoyConfig`. */
 export class EnvoyConfig {
-  readonly #read: () => EnvoyReading
-  readonly #reading: EnvoyReading
+  readonly #read: () => BootstrapReading
+  readonly #reading: BootstrapReading
   readonly #filters: readonly AnyFilterFactory[]
   readonly #lower: LowerFactories
 
-  private constructor(read: () => EnvoyReading, filters: readonly AnyFilterFactory[], lower: LowerFactories) {
+  private constructor(read: () => BootstrapReading, filters: readonly AnyFilterFactory[], lower: LowerFactories) {
     this.#read = read
     this.#reading = read()
     this.#filters = filters
@@ -28,17 +22,17 @@ export class EnvoyConfig {
   }
 
   /** Of the gateway's own making. @internal */
-  static of(read: () => EnvoyReading, filters: readonly AnyFilterFactory[], lower: LowerFactories): EnvoyConfig {
+  static of(read: () => BootstrapReading, filters: readonly AnyFilterFactory[], lower: LowerFactories): EnvoyConfig {
     return new EnvoyConfig(read, filters, lower)
   }
 
   /** Paths of fields that are set and have no effect. */
   get ignored(): readonly string[] {
-    return this.#reading.config.ignored
+    return this.#reading.loaded.config.ignored
   }
 
   /** @internal */
-  get reading(): EnvoyReading {
+  get reading(): BootstrapReading {
     return this.#reading
   }
 
@@ -60,7 +54,8 @@ export class EnvoyConfig {
 
 /**
  * Reads an Envoy v3 bootstrap (YAML or JSON) for `createGateway` or `gateway.apply`. Envoy's defaults hold in it, not those
- * of native configurations. Takes about 100 ms, since Envoy's API definitions are loaded first.
+ * of native configurations. What its control planes deliver comes when the gateway runs. Takes about 100 ms, since Envoy's
+ * API definitions are loaded first.
  *
  * @param source the path or file URL of a file, or a bootstrap as an object
  * @param options.filters filters that the bootstrap may name, beside the standard ones; `networkFilters` and
@@ -77,18 +72,13 @@ export function loadEnvoyConfig(
   const filters = options.filters ?? []
   const context = envoyContext(registryOf(filters).factories, lowerOf(options))
   const own = typeof source === 'string' || source instanceof URL ? source : structuredClone(source)
-  const read = (): EnvoyReading => {
-    const files = new FileRecorder()
-    const { readFile, watchDirectory } = files
-    return { config: readSource(own, { ...context, readFile, watchDirectory }), files }
-  }
+  const read = (): BootstrapReading => readRecorded(documentOf(own), context)
   return EnvoyConfig.of(read, filters, options)
 }
 
-function readSource(source: string | URL | JsonObject, context: EnvoyLoadContext): GatewayConfig {
+function documentOf(source: string | URL | JsonObject): ParsedConfig {
   if (typeof source !== 'string' && !(source instanceof URL)) {
-    return loadBootstrap({ value: structuredClone(source), place: () => undefined }, context)
+    return { value: structuredClone(source), place: () => undefined }
   }
-  const path = typeof source === 'string' ? source : fileURLToPath(source)
-  return loadConfigFile(path, context).config
+  return readConfigFile(typeof source === 'string' ? source : fileURLToPath(source))
 }

@@ -11,7 +11,6 @@ import { EmbeddedPanel } from '../runtime/embedded.ts'
 import type { Engine, MetricsSnapshot } from '../runtime/engine.ts'
 import { FileWatch } from '../runtime/file-watch.ts'
 import { localBinder } from '../runtime/local-binder.ts'
-import { withReloads } from '../runtime/server-state.ts'
 import { createLog, type LevelLog } from '../telemetry/log.ts'
 import type { MeshMaterial } from '../tls/mesh.ts'
 import { materialProblem, withMaterial } from '../workload/renewed.ts'
@@ -21,6 +20,7 @@ import { createEngine } from './engine.ts'
 import type { EnvoyConfig } from './envoy-config.ts'
 import { type LowerFactories, lowerOf, registryOf } from './known-filters.ts'
 import { versionLine } from './version.ts'
+import { Following } from './xds/followed.ts'
 
 /** Idle connections close at once, and exchanges get this long to end. */
 const CLOSE_DRAIN_MS = 1_000
@@ -42,6 +42,11 @@ export interface GatewayOptions extends LowerFactories {
    * ones are taken over without touching connections; the caller closes it after the gateway.
    */
   readonly workload?: MaterialSource
+  /**
+   * A directory where what control planes send is kept for the next start, which may be one without them. Default: it is not
+   * kept.
+   */
+  readonly stateDir?: string
 }
 
 export interface CloseOptions {
@@ -63,7 +68,7 @@ export interface CloseOptions {
  */
 export interface Gateway extends AsyncDisposable, Disposable {
   /**
-   * Opens listeners and the admin server. Rejects with `ConfigRefused` where an address cannot be bound; nothing is left
+   * Opens listeners and the admin server, and begins to follow the control planes that the configuration names. Rejects with `ConfigRefused` where an address cannot be bound; nothing is left
    * open then, and it may be tried again.
    */
   start(): Promise<void>
@@ -132,6 +137,7 @@ class EmbeddedGateway implements Gateway {
   /** Of the configuration that runs, or is to run. */
   #source: ConfigSource
   readonly #watch: FileWatch
+  readonly #following: Following
   #initial: GatewayConfig
   #running: GatewayConfig | undefined = undefined
   #admin: AdminServer | undefined = undefined
@@ -147,6 +153,19 @@ class EmbeddedGateway implements Gateway {
     this.#clock = options.clock ?? systemClock
     this.#watch = new FileWatch({ clock: this.#clock, changed: () => this.#reload() })
     this.#log = options.log === undefined ? createLog({ level: 'warn' }) : withLevel(options.log)
+    this.#following = new Following({
+      known: () => this.#known,
+      engine: () => this.#engine,
+      panel: () => this.#panel,
+      clock: this.#clock,
+      log: this.#log,
+      random: options.random ?? Math.random,
+      stateDir: options.stateDir,
+      published: () => {
+        const files = this.#following.files()
+        if (files !== undefined && this.#running !== undefined) this.#watch.follow(files)
+      },
+    })
     this.#engine = createEngine({
       registry,
       filters,
@@ -155,12 +174,15 @@ class EmbeddedGateway implements Gateway {
       log: this.#log,
       random: options.random ?? Math.random,
       serving: () => this.#panel.serving(),
+      demand: this.#following,
     })
     this.#panel = new EmbeddedPanel({
       engine: this.#engine,
       process,
       clock: this.#clock,
       drainTimeMs: ADMIN_DRAIN_MS,
+      live: () => this.#following.current,
+      ownMetrics: () => this.#following.metrics(),
       quit: () => void this.close({ drainMs: 0 }),
     })
     this.#forgetWorkload = options.workload?.onRenewed((next) => this.#renew(next))
@@ -172,8 +194,8 @@ class EmbeddedGateway implements Gateway {
   start(): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#running !== undefined) throw new Error('the gateway has been started already')
-      await this.#use(this.#initial)
-      this.#watch.update(this.#source.files)
+      await this.#use(this.#initial, this.#source.delivered)
+      this.#watchFiles()
     })
   }
 
@@ -187,9 +209,13 @@ class EmbeddedGateway implements Gateway {
   }
 
   async #useSource(next: ConfigSource): Promise<void> {
-    await this.#use(next.config)
+    await this.#use(next.config, next.delivered)
     this.#source = next
-    this.#watch.update(next.files)
+    this.#watchFiles()
+  }
+
+  #watchFiles(): void {
+    if (this.#running !== undefined) this.#watch.update(this.#following.files() ?? this.#source.files)
   }
 
   /** Files of the configuration have changed: certificates that were renewed, mostly. */
@@ -197,7 +223,9 @@ class EmbeddedGateway implements Gateway {
     if (this.#closing !== undefined) return
     const reloaded = this.#inTurn(async () => {
       if (this.#running === undefined) return
-      await this.#useSource(this.#source.again(this.#known))
+      const errors = this.#following.current?.live.reload?.()
+      if (errors === undefined) await this.#useSource(this.#source.again(this.#known))
+      else if (errors.length > 0) throw new ConfigRefused(errors)
       this.#panel.reloads.good.v++
       this.#log.info('files have changed; the configuration was read anew')
     })
@@ -219,6 +247,8 @@ class EmbeddedGateway implements Gateway {
       return
     }
     this.#known = { ...this.#known, workload: next }
+    // Bootstraps of Envoy have no place for it.
+    if (this.#source.delivered !== undefined) return
     this.#formerKeys.add(before.privateKey)
     const renewed = this.#inTurn(async () => {
       this.#initial = withMaterial(this.#initial, this.#formerKeys, next)
@@ -234,6 +264,7 @@ class EmbeddedGateway implements Gateway {
   close(options: CloseOptions = {}): Promise<void> {
     this.#forgetWorkload?.()
     this.#watch.close()
+    this.#following.end()
     this.#closing ??= this.#turn.then(() => this.#close(options.drainMs ?? CLOSE_DRAIN_MS))
     return this.#closing
   }
@@ -249,7 +280,7 @@ class EmbeddedGateway implements Gateway {
   }
 
   stats(): MetricsSnapshot {
-    return withReloads(this.#engine.metrics(), this.#panel.reloads)
+    return this.#panel.metrics()
   }
 
   reopenLogs(): void {
@@ -273,11 +304,12 @@ class EmbeddedGateway implements Gateway {
   }
 
   /** Both or nothing: the admin server of the configuration, and the configuration in the engine. */
-  async #use(config: GatewayConfig): Promise<void> {
+  async #use(config: GatewayConfig, delivered?: EnvoyConfig): Promise<void> {
     const stays = sameAddress(this.#running?.admin?.address, config.admin?.address)
     const admin = stays ? this.#admin : await this.#openAdmin(config)
     try {
-      await this.#engine.apply(this.#panel.without(config))
+      if (delivered !== undefined) await this.#following.follow(delivered, this.#running)
+      else await this.#following.instead(() => this.#engine.apply(this.#panel.without(config)))
     } catch (error) {
       if (!stays) await admin?.close()
       throw error

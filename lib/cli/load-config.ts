@@ -42,19 +42,19 @@ export function envoyContext(
   }
 }
 
-/** A configuration, and the document it came from, which knows where each field stands. */
+/** A configuration without anything that is delivered, and the document it came from, which knows where each field stands. */
 export interface LoadedConfig {
   readonly config: GatewayConfig
   readonly parsed: ParsedConfig
 }
 
-/** Reads an Envoy bootstrap from a file. @throws ConfigRefused with every mistake and its place */
+/** Reads a static Envoy bootstrap from a file. @throws ConfigRefused with every mistake and its place */
 export function loadConfigFile(path: string, context: EnvoyLoadContext): LoadedConfig {
   const parsed = readConfigFile(path)
   return { config: loadBootstrap(parsed, context), parsed }
 }
 
-/** Reads an Envoy bootstrap from text; `name` stands for the file in messages. @throws ConfigRefused */
+/** Reads a static Envoy bootstrap from text; `name` stands for the file in messages. @throws ConfigRefused */
 export function loadConfigText(text: string, name: string, context: EnvoyLoadContext): LoadedConfig {
   const parsed = parseConfigText(text, name)
   return { config: loadBootstrap(parsed, context), parsed }

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../core/clock.ts'
@@ -7,40 +8,38 @@ import { createLog } from '../telemetry/log.ts'
 import { DEFAULT_LISTENER } from './default-config.ts'
 import type { DemoUpstream } from './demo-upstream.ts'
 import { startDemoUpstream } from './demo-upstream.ts'
-import { toSettings } from './settings.ts'
+import { type RunSettings, toSettings } from './settings.ts'
 import { packageVersion } from './version.ts'
 
-export interface RunOptions {
-  /** '' where the built-in configuration is asked for. */
-  readonly config: string
+export interface RunOptions extends Omit<RunSettings, 'demoPort'> {
   readonly workers: number
-  readonly drainTimeS: number
-  /** pino level name. */
-  readonly logLevel: string
-  /** Overrides the configuration's; '' where it does not. */
-  readonly adminAddress: string
+  /** Ends when the gateway is ready. */
+  readonly initOnly: boolean
+  /** Where launchers of Envoy look for the base id that they asked for; '' for none. */
+  readonly baseIdPath: string
+  /** Flags that were given and mean nothing here. */
+  readonly withoutEffect: readonly string[]
 }
 
 /** `headgate run`: this process becomes the supervisor. Resolves with the exit status when everything has ended. */
 export async function run(options: RunOptions, self: NodeJS.Process): Promise<number> {
   const log = createLog({ level: options.logLevel })
-  const demo = options.config === '' ? await startDemoUpstream() : undefined
+  const { workers, initOnly, baseIdPath, withoutEffect, ...settings } = options
+  if (withoutEffect.length > 0) log.warn('flags that have no effect here', { flags: withoutEffect })
+  if (baseIdPath !== '') writeFileSync(baseIdPath, '0')
+  const own = options.configPath === '' && options.configYaml === ''
+  const demo = own ? await startDemoUpstream() : undefined
   const supervisor = new Supervisor({
     controlEntry: sibling('control-process'),
     workerEntry: sibling('worker-process'),
-    workers: options.workers,
+    workers,
     drainTimeMs: options.drainTimeS * 1000,
-    settings: toSettings({
-      configPath: options.config,
-      demoPort: demo?.port ?? 0,
-      logLevel: options.logLevel,
-      adminAddress: options.adminAddress,
-      drainTimeS: options.drainTimeS,
-    }),
+    settings: toSettings({ ...settings, demoPort: demo?.port ?? 0 }),
     clock: systemClock,
     log,
     ready(admin) {
-      log.info('ready', { version: packageVersion(), workers: options.workers, admin })
+      log.info('ready', { version: packageVersion(), workers, admin })
+      if (initOnly) supervisor.stop(0)
       if (demo !== undefined) self.stdout.write(welcome(demo, admin))
     },
   })

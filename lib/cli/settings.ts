@@ -1,11 +1,13 @@
 import { isIP } from 'node:net'
 import type { Address } from '../core/address.ts'
 import type { Settings } from '../runtime/messages.ts'
+import type { BootstrapSource } from './bootstrap-document.ts'
 
-/** What the command line says to the processes that it starts; plain data, since it crosses to them. */
-export interface RunSettings {
-  /** '' where the built-in configuration is asked for. */
-  readonly configPath: string
+/**
+ * What the command line says to the processes that it starts; plain data, since it crosses to them. Without a path and
+ * without YAML the built-in configuration is asked for.
+ */
+export interface RunSettings extends BootstrapSource {
   /** Port of the demo upstream; 0 where there is none. */
   readonly demoPort: number
   /** pino level name. */
@@ -13,10 +15,35 @@ export interface RunSettings {
   /** Overrides the configuration's; '' where it does not. */
   readonly adminAddress: string
   readonly drainTimeS: number
+  /** Where what control planes have sent is kept for the next start; '' where it is not. */
+  readonly stateDir: string
+  /** A file that the address of the admin server is written to; '' for none. */
+  readonly adminAddressPath: string
+  /** Of resources that are delivered, fields that nobody knows; as Envoy's flags. */
+  readonly unknownFields: '' | 'reject' | 'ignore'
+  /** Flags as they were given, for `/server_info`. */
+  readonly commandLine: { readonly [flag: string]: string }
 }
 
-export function toSettings(settings: RunSettings): Settings {
-  return { ...settings }
+const DEFAULTS: RunSettings = Object.freeze({
+  configPath: '',
+  configYaml: '',
+  serviceNode: '',
+  serviceCluster: '',
+  serviceZone: '',
+  demoPort: 0,
+  logLevel: 'info',
+  adminAddress: '',
+  adminAddressPath: '',
+  drainTimeS: 25,
+  stateDir: '',
+  unknownFields: '',
+  commandLine: Object.freeze({}),
+})
+
+/** What is left out is as it is without flags. */
+export function toSettings(settings: Partial<RunSettings>): Settings {
+  return { ...DEFAULTS, ...settings }
 }
 
 /** The reverse of `toSettings`: both ends are of one version. */
@@ -27,6 +54,14 @@ export function fromSettings(settings: Settings): RunSettings {
     logLevel: String(settings.logLevel),
     adminAddress: String(settings.adminAddress),
     drainTimeS: Number(settings.drainTimeS),
+    configYaml: String(settings.configYaml),
+    serviceNode: String(settings.serviceNode),
+    serviceCluster: String(settings.serviceCluster),
+    serviceZone: String(settings.serviceZone),
+    stateDir: String(settings.stateDir),
+    adminAddressPath: String(settings.adminAddressPath),
+    unknownFields: String(settings.unknownFields) as RunSettings['unknownFields'],
+    commandLine: settings.commandLine as RunSettings['commandLine'],
   }
 }
 

@@ -12,6 +12,7 @@ import { httpInspector } from '../../filters/http-inspector/index.ts'
 import { listenerLocalRateLimit } from '../../filters/local-ratelimit-listener/index.ts'
 import { networkLocalRateLimit } from '../../filters/network-local-ratelimit/index.ts'
 import { networkRbac } from '../../filters/network-rbac/index.ts'
+import { onDemand } from '../../filters/on-demand/index.ts'
 import { createOriginalDst } from '../../filters/original-dst/index.ts'
 import { proxyProtocol, trustedProxyProtocol } from '../../filters/proxy-protocol/index.ts'
 import { setFilterState } from '../../filters/set-filter-state/index.ts'
@@ -26,7 +27,7 @@ import { routerFactory } from '../router/router.ts'
 
 /** The filters that the reference binary has. A custom gateway makes its own list, usually beginning with this one. */
 export function standardFilters(): readonly AnyFilterFactory[] {
-  return [buffer, cors, grpcHttp1Bridge, grpcStats, grpcWeb, headerMutation, healthCheck, routerFactory]
+  return [buffer, cors, grpcHttp1Bridge, grpcStats, grpcWeb, headerMutation, healthCheck, onDemand, routerFactory]
 }
 
 /** Network filters of the reference binary (layer 4). */

@@ -17,14 +17,14 @@ ignoreBrokenPipes(process)
 runWorker({
   process,
   clock: systemClock,
-  create({ binder, serving, worker, ticketSecret, settings }) {
+  create({ binder, serving, worker, demand, ticketSecret, settings }) {
     // Lives as long as the process.
     new BufferGarbage(typeof gc === 'function' ? gc : undefined)
     process.title = `headgate: worker ${worker}`
     const log = createLog({ level: fromSettings(settings).logLevel })
     process.on('exit', () => log.flush())
     const registry = createFilterRegistry(standardFilters())
-    const parts = { registry, filters: lowerFilters(), binder, serving, ticketSecret, log }
+    const parts = { registry, filters: lowerFilters(), binder, serving, demand, ticketSecret, log }
     return { engine: createEngine({ ...parts, clock: systemClock, random: Math.random }), log }
   },
 })

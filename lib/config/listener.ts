@@ -15,6 +15,10 @@ export interface HttpFilterConfig {
   readonly config: Json
   /** Present in every chain but off unless a route switches it on. */
   readonly disabled: boolean
+  /** Its configuration is delivered by the extension discovery service, and has not come: requests are answered 500. */
+  readonly missing?: true
+  /** What the control process calls what is delivered; it puts that here before the configuration leaves it. */
+  readonly extension?: string
   /** Embedded use only: a ready filter object instead of `typeUrl` and `config`. It never crosses a process boundary. */
   readonly instance?: HttpFilter<unknown>
 }
@@ -66,11 +70,41 @@ export interface Http1Config {
   readonly allowAbsoluteUrl: boolean
 }
 
+/** A piece of a scope's key, taken from a request header (Envoy's `ScopeKeyBuilder.FragmentBuilder`). */
+export interface ScopeFragmentConfig {
+  readonly header: string
+  /** Splits the header's value; '' does not. */
+  readonly elementSeparator: string
+  /** Which element, from 0; or the value of the element with that key. */
+  readonly element:
+    | { readonly kind: 'index'; readonly index: number }
+    | { readonly kind: 'key'; readonly key: string; readonly separator: string }
+}
+
+/** Envoy's ScopedRoutes, with the scopes that are known by now. */
+export interface ScopedRoutesConfig {
+  readonly name: string
+  readonly key: readonly ScopeFragmentConfig[]
+  readonly scopes: readonly {
+    readonly name: string
+    readonly key: readonly string[]
+    /** The name of one of the gateway's route tables, or the routes themselves. */
+    readonly routeTable?: string
+    readonly routes?: RouteTableConfig
+  }[]
+  /** What the control process calls the scopes that are delivered; it puts them into `scopes` before they leave it. */
+  readonly delivered?: string
+}
+
 /** Envoy's HttpConnectionManager, resolved: every default is filled in by the dialect. Times in ms, 0: none. */
 export interface HttpConnectionManagerConfig {
   readonly statPrefix: string
   readonly codec: 'auto' | 'http1' | 'http2'
-  readonly routes: RouteTableConfig
+  /** Exactly one of `routes`, `routeTable` and `scopedRoutes` is set. */
+  readonly routes?: RouteTableConfig
+  /** The name of one of the gateway's route tables; as long as there is none of that name, every request is answered 404. */
+  readonly routeTable?: string
+  readonly scopedRoutes?: ScopedRoutesConfig
   readonly filters: readonly HttpFilterConfig[]
   readonly serverName: string
   readonly serverHeader: 'overwrite' | 'append-if-absent' | 'pass-through'
@@ -90,6 +124,8 @@ export interface HttpConnectionManagerConfig {
   readonly preserveExternalRequestId: boolean
   readonly requestIdInResponse: boolean
   readonly normalizePath: boolean
+  /** What the runtime has under it goes before `normalizePath`: a boolean, or a percentage of requests. */
+  readonly normalizePathKey?: string
   readonly mergeSlashes: boolean
   readonly escapedSlashes: 'keep' | 'reject' | 'redirect' | 'forward'
   readonly stripPort: 'none' | 'matching' | 'any'
@@ -128,6 +164,10 @@ export interface NetworkFilterConfig {
   readonly name: string
   readonly typeUrl: string
   readonly config: Json
+  /** Its configuration is delivered by the extension discovery service, and has not come: connections are closed. */
+  readonly missing?: true
+  /** As in `HttpFilterConfig`. */
+  readonly extension?: string
 }
 
 /** Envoy's `FilterChainMatch`: empty lists and what is undefined match everything. */
@@ -170,6 +210,9 @@ export interface ListenerFilterConfig {
   readonly name: string
   readonly typeUrl: string
   readonly config: Json
+  /** As in `NetworkFilterConfig`. */
+  readonly missing?: true
+  readonly extension?: string
   readonly disabledFor?: ListenerFilterConditionConfig
 }
 
@@ -209,6 +252,8 @@ export interface ListenerConfig {
   readonly drainType: 'default' | 'modify-only'
   /** Accepted connections of this listener per worker; undefined: no limit of its own. */
   readonly maxConnections?: number
+  /** A whole number of the runtime under it goes before `maxConnections`. */
+  readonly maxConnectionsKey?: string
   /** The same per address of direct peers; undefined: none. */
   readonly maxConnectionsPerSource?: number
   /** The gateway's own limit of connections does not count here. */

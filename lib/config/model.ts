@@ -1,6 +1,8 @@
 import type { Address } from '../core/address.ts'
 import type { JsonObject } from '../core/errors.ts'
-import type { ClusterConfig, LocalityConfig } from '../upstream/config.ts'
+import type { RouteTableConfig } from '../router/config.ts'
+import type { AssignmentConfig, ClusterConfig, LocalityConfig } from '../upstream/config.ts'
+import type { SecretConfig } from './change.ts'
 import type { ListenerConfig } from './listener.ts'
 
 /** Who this proxy is; goes to control planes and into formats. */
@@ -24,9 +26,17 @@ export interface GatewayConfig {
   readonly admin?: AdminConfig
   readonly listeners: readonly ListenerConfig[]
   readonly clusters: readonly ClusterConfig[]
+  /** Those that connection managers name (`routeTable`); the name is unique. Undefined: none. */
+  readonly routeTables?: readonly RouteTableConfig[]
+  /** The endpoints of clusters of type `eds`, by the name that the cluster has for them. */
+  readonly assignments?: readonly AssignmentConfig[]
+  /** What filters ask for by name. */
+  readonly secrets?: readonly SecretConfig[]
   /** Downstream connections of all listeners together, per worker; undefined: no limit. */
   readonly maxConnections?: number
-  /** Flattened static runtime layers; later layers have won. */
+  /** A whole number of the runtime under it goes before `maxConnections`. */
+  readonly maxConnectionsKey?: string
+  /** Flattened runtime layers; later layers have won. */
   readonly runtime: JsonObject
   /** Fields that were set and have no effect, by path: for the config dump. */
   readonly ignored: readonly string[]

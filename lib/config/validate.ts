@@ -1,8 +1,13 @@
 import { type Address, formatAddress } from '../core/address.ts'
 import type { ConfigError } from '../core/errors.ts'
-import { checkAddress, checkCluster } from './checks/clusters.ts'
+import type { RouteTableConfig } from '../router/config.ts'
+import type { AssignmentConfig, ClusterConfig } from '../upstream/config.ts'
+import type { SecretConfig } from './change.ts'
+import { checkAddress, checkAssignment, checkCluster } from './checks/clusters.ts'
 import { checkListener } from './checks/listeners.ts'
+import { checkRouteTable } from './checks/routes.ts'
 import { type CheckContext, type LayerFourFilter, type OriginFinder, Spot } from './checks/spot.ts'
+import type { ListenerConfig } from './listener.ts'
 import type { GatewayConfig } from './model.ts'
 
 export type { OriginFinder }
@@ -28,14 +33,7 @@ export interface ValidateOptions {
  * @returns every mistake, in the order of the configuration; none: it can be used
  */
 export function validateConfig(config: GatewayConfig, options: ValidateOptions): ConfigError[] {
-  const context: CheckContext = {
-    errors: [],
-    origins: options.origins,
-    clusters: new Set(config.clusters.map(({ name }) => name)),
-    isTerminal: options.isTerminal,
-    networkFilter: options.networkFilter ?? (() => undefined),
-    listenerFilter: options.listenerFilter ?? (() => undefined),
-  }
+  const context = contextOf(options, new Set(config.clusters.map(({ name }) => name)))
   const root = new Spot(context, '')
   const owners = new Map<string, string>()
   if (config.admin !== undefined) {
@@ -50,7 +48,82 @@ export function validateConfig(config: GatewayConfig, options: ValidateOptions):
     checkName(cluster.name, 'cluster', { spot: at, names })
     checkCluster(cluster, at)
   })
+  checkNamed('routeTables', config.routeTables, root)
+  checkNamed('assignments', config.assignments, root)
+  checkNamed('secrets', config.secrets, root)
   return context.errors
+}
+
+/** One resource that stands by itself, as discovery services deliver it. */
+export type OneResource =
+  | { readonly kind: 'listeners'; readonly resource: ListenerConfig }
+  | { readonly kind: 'clusters'; readonly resource: ClusterConfig }
+  | { readonly kind: 'routeTables'; readonly resource: RouteTableConfig }
+  | { readonly kind: 'assignments'; readonly resource: AssignmentConfig }
+  | { readonly kind: 'secrets'; readonly resource: SecretConfig }
+
+/**
+ * The checks of `validateConfig` for one resource: what passes compiles. What it refers to is not looked for, unless the
+ * clusters that there are (and will be) are given.
+ *
+ * @returns every mistake, by its path within the resource (or the author's, where `origins` knows it)
+ */
+export function validateResource(
+  one: OneResource,
+  options: ValidateOptions,
+  clusters?: ReadonlySet<string>,
+): ConfigError[] {
+  const context = contextOf(options, clusters)
+  const { resource } = one
+  const spot = resourceSpot(context, resource)
+  if (resource.name === '') spot.field('name').error('must not be empty')
+  if (one.kind === 'listeners') {
+    spot.each('addresses', one.resource.addresses, checkAddress)
+    checkListener(one.resource, spot)
+  } else if (one.kind === 'clusters') checkCluster(one.resource, spot)
+  else check(one, spot)
+  return context.errors
+}
+
+function resourceSpot(context: CheckContext, resource: object): Spot {
+  const origin = context.origins?.of(resource)
+  return new Spot(context, origin?.path ?? '', origin?.whole)
+}
+
+function contextOf(options: ValidateOptions, clusters: ReadonlySet<string> | undefined): CheckContext {
+  return {
+    errors: [],
+    origins: options.origins,
+    clusters,
+    isTerminal: options.isTerminal,
+    networkFilter: options.networkFilter ?? (() => undefined),
+    listenerFilter: options.listenerFilter ?? (() => undefined),
+  }
+}
+
+type LateKind = 'routeTables' | 'assignments' | 'secrets'
+
+function checkNamed<K extends LateKind>(kind: K, list: GatewayConfig[K], root: Spot): void {
+  const names = new Set<string>()
+  root.each<{ readonly name: string }>(kind, list, (resource, spot) => {
+    checkName(resource.name, WORDS[kind], { spot, names })
+    check({ kind, resource } as Extract<OneResource, { kind: LateKind }>, spot)
+  })
+}
+
+const WORDS: Readonly<Record<LateKind, string>> = Object.freeze({
+  routeTables: 'route table',
+  assignments: 'assignment',
+  secrets: 'secret',
+})
+
+function check(one: Extract<OneResource, { kind: LateKind }>, spot: Spot): void {
+  // Which filters end a chain is for the connection managers to say that use the table.
+  if (one.kind === 'routeTables') checkRouteTable(one.resource, spot, new Set())
+  else if (one.kind === 'assignments') checkAssignment(one.resource, spot)
+  else if (Buffer.from(one.resource.value, 'base64').toString('base64') !== one.resource.value) {
+    spot.field('value').error('is not base64')
+  }
 }
 
 function checkListeners(listeners: GatewayConfig['listeners'], root: Spot, owners: Map<string, string>): void {

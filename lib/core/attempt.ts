@@ -1,4 +1,5 @@
 import type { ConnectionInfo, TlsInfo } from './connection.ts'
+import type { JsonObject } from './errors.ts'
 import type { Failure } from './failure.ts'
 import type { Protocol, RequestHead } from './head.ts'
 import type { Headers } from './headers.ts'
@@ -124,8 +125,21 @@ export interface ByteStream {
   reset(): void
 }
 
+/** Learns how attempts on a host end: outlier detection, and balancers that look at more than counts. */
+export interface HostMonitor {
+  /** A response's head has come. `grpcStatus` is undefined where it is none, or where trailers will tell. */
+  onResponse(status: number, grpcStatus: number | undefined, elapsedMs: number): void
+  /** No response: it could not be connected to, broke off, or was too slow. */
+  onFailure(why: Failure, elapsedMs: number): void
+}
+
 /** One endpoint, as whoever chose it may see it. */
 export interface UpstreamHost {
+  /** Undefined where nobody wants to know. */
+  readonly monitor?: HostMonitor | undefined
+  /** Of its level, from 0. */
+  readonly priority?: number
+  readonly metadata?: JsonObject | undefined
   /** `ip:port` or the pipe's path. */
   readonly addressText: string
   /** '' where neither the configuration nor DNS gave a name. */
@@ -141,6 +155,20 @@ export interface PickContext {
   readonly excluded?: readonly UpstreamHost[]
   /** The connection it is for: clusters of a forward proxy read the name of the host from it. */
   readonly downstream?: ConnectionInfo
+  /**
+   * 64 bits of what the request is to stick to, for balancers that hash; undefined where there is no policy, or nothing in
+   * the request that it looks at. Balancers that do not hash never ask.
+   */
+  hash?(): bigint | undefined
+  /** Labels that the host must have (`metadata_match`, namespace `envoy.lb`), for subset balancers. */
+  readonly labels?: JsonObject | undefined
+  /** Hosts to take instead of the balancer's choice, in order, where they are usable; `strict`: these or none. */
+  readonly wanted?: { readonly addresses: readonly string[]; readonly strict: boolean } | undefined
+  /** True: not this one, if there is another within `selectionAttempts` more picks (retry host predicates). */
+  rejects?(host: UpstreamHost): boolean
+  readonly selectionAttempts?: number
+  /** Priorities that earlier attempts used: load goes to others as long as there are some (`previous_priorities`). */
+  readonly spentPriorities?: readonly number[] | undefined
 }
 
 /** One upstream cluster of the current snapshot. */

@@ -55,6 +55,7 @@ export type FailureCode =
   | 'overflow'
   | 'no-healthy-host'
   | 'no-cluster'
+  | 'no-credential'
   | 'dns-failed'
   | 'duration'
   | 'payload-too-large'
@@ -111,6 +112,7 @@ export const FAILURES = {
   overflow: failure('overflow', 'local', 'never', 503, 'UO', 'overflow'),
   noHealthyHost: failure('no-healthy-host', 'local', 'never', 503, 'UH', 'no_healthy_upstream'),
   noCluster: failure('no-cluster', 'local', 'never', 503, 'NC', 'cluster_not_found'),
+  noCredential: failure('no-credential', 'local', 'never', 401, '', 'failed_to_inject_credential'),
   dnsFailed: failure('dns-failed', 'upstream', 'always', 503, 'DF', 'dns_resolution_failure'),
   maxDuration: failure('duration', 'local', 'never', 408, 'DT', 'max_duration_timeout'),
   upstreamMaxDuration: failure('duration', 'local', 'never', 504, 'UMSDR', 'upstream_max_stream_duration_reached'),

@@ -39,6 +39,29 @@ export interface HostStatus {
   readonly stats: Readonly<Record<string, number>>
 }
 
+/** What the hosts of one cluster have counted since it was asked last, in one process or in several added up. */
+export interface ClusterLoad {
+  readonly name: string
+  /** Requests that were not sent anywhere: limits were reached, or the cluster was in maintenance mode. */
+  readonly dropped: number
+  /** Hosts that counted something, or carry requests. */
+  readonly hosts: readonly HostLoad[]
+}
+
+/** Differences since the last time, but `active`, which is as it is now. A request that was issued ends as success or error. */
+export interface HostLoad {
+  /** As `HostStatus.address`. */
+  readonly address: string
+  readonly priority: number
+  readonly region: string
+  readonly zone: string
+  readonly subZone: string
+  readonly issued: number
+  readonly success: number
+  readonly error: number
+  readonly active: number
+}
+
 export interface MetricsSnapshot {
   readonly counters: readonly (readonly [name: string, value: number])[]
   readonly gauges: readonly (readonly [name: string, value: number])[]

@@ -11,6 +11,8 @@ import type { GrpcStatus } from './status.ts'
  * handler throws is logged and ends the call with INTERNAL.
  */
 export interface GrpcHandlers<O> {
+  /** The call has a connection: what was written is on its way to the peer. Once for each attempt. */
+  onConnected?(): void
   /** The peer's initial metadata, before its first message; not called for a trailers-only response. */
   onHeaders?(metadata: Headers): void
   onMessage(message: O): void

@@ -207,6 +207,8 @@ export class Call<I, O> extends Timed implements GrpcCall<I>, UpstreamEvents, In
     this.#connected = true
     // Not while the attempt is being opened: its stream is not known yet.
     if (this.#stream !== undefined && this.#options.waitForReady === true) this.#writer.attach(this.#stream)
+    // Told when the turn ends: never before `stream` has returned.
+    if (this.#handlers.onConnected !== undefined) this.#parts.wheel.turn.defer(this)
   }
 
   onInformational(): void {}
@@ -232,11 +234,7 @@ export class Call<I, O> extends Timed implements GrpcCall<I>, UpstreamEvents, In
     // A trailers-only response whose end comes in a frame of its own.
     if (headers.has('grpc-status')) this.#peerStatus = peerStatus(status, headers)
     this.#incoming.begin(headers.get('grpc-encoding'))
-    try {
-      this.#handlers.onHeaders?.(headers)
-    } catch (error) {
-      this.#threw(error)
-    }
+    this.#tell('onHeaders', headers)
   }
 
   onData(chunk: Buffer, end: boolean): boolean {
@@ -306,11 +304,7 @@ export class Call<I, O> extends Timed implements GrpcCall<I>, UpstreamEvents, In
   }
 
   writerDrained(): void {
-    try {
-      this.#handlers.onDrain?.()
-    } catch (error) {
-      this.#threw(error)
-    }
+    this.#tell('onDrain')
   }
 
   writerFailed(): void {
@@ -352,9 +346,18 @@ export class Call<I, O> extends Timed implements GrpcCall<I>, UpstreamEvents, In
   }
 
   turnEnds(): void {
+    if (!this.#done) this.#tell('onConnected')
     const status = this.#ending
     this.#ending = undefined
     if (status !== undefined) this.#tellEnd(status)
+  }
+
+  #tell(event: 'onConnected' | 'onHeaders' | 'onDrain', headers?: Headers): void {
+    try {
+      this.#handlers[event]?.(headers as Headers)
+    } catch (error) {
+      this.#threw(error)
+    }
   }
 
   #tellEnd(status: GrpcStatus): void {

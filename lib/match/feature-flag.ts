@@ -1,5 +1,6 @@
 import type { FieldReader } from '../core/field-reader.ts'
 import type { Runtime } from '../core/metrics.ts'
+import { runtimeBool } from '../core/runtime-value.ts'
 
 /** A parsed `config.core.v3.RuntimeFeatureFlag`. */
 export interface FeatureFlagConfig {
@@ -16,9 +17,5 @@ export function parseFeatureFlag(reader: FieldReader | undefined): FeatureFlagCo
 /** Runtime layers hold booleans as such or as text; anything else leaves the configured value in force. */
 export function compileFeatureFlag({ value, runtimeKey }: FeatureFlagConfig, runtime: Runtime): () => boolean {
   if (runtimeKey === '') return () => value
-  return () => {
-    const set = runtime.get(runtimeKey)
-    if (typeof set === 'boolean') return set
-    return set === 'true' ? true : set === 'false' ? false : value
-  }
+  return () => runtimeBool(runtime, runtimeKey) ?? value
 }

@@ -178,7 +178,10 @@ class Decoder {
 
   #list(list: unknown[], field: DescField, json: unknown, path: string): void {
     if (!Array.isArray(json)) {
-      this.#wrong(path, `expected a list, got ${describe(json)}`)
+      // One message stands for a list of one, as in Envoy: bootstraps of Consul say `grpc_services: {…}`.
+      const one = isObject(json) && this.#isPlain(field) ? this.#single(field, json, path) : undefined
+      if (one !== undefined) list.push(one)
+      else if (!isObject(json) || !this.#isPlain(field)) this.#wrong(path, `expected a list, got ${describe(json)}`)
       return
     }
     for (let i = 0; i < json.length; i++) {
@@ -190,6 +193,10 @@ class Decoder {
       const value = this.#single(field, json[i], at)
       if (value !== undefined) list.push(value)
     }
+  }
+
+  #isPlain({ message }: DescField): boolean {
+    return message !== undefined && this.#registry.shape(message).kind === 'plain'
   }
 
   #map(map: { [key: string]: unknown }, field: DescField, json: unknown, path: string): void {

@@ -1,4 +1,4 @@
-import { type DescField, isFieldSet, type Message } from '@bufbuild/protobuf'
+import type { DescField, Message } from '@bufbuild/protobuf'
 
 /** The types of google/protobuf/wrappers.proto. */
 export const WRAPPER = /^google\.protobuf\.(Double|Float|U?Int64|U?Int32|Bool|String|Bytes)Value$/
@@ -9,11 +9,6 @@ export function fieldValue(message: Message, field: DescField): unknown {
   if (field.oneof === undefined) return members[field.localName]
   const oneof = members[field.oneof.localName] as { case: string | undefined; value?: unknown }
   return oneof.case === field.localName ? oneof.value : undefined
-}
-
-/** True where a field is set: explicit presence, a scalar that is not zero, a list or map that is not empty. */
-export function isSet(message: Message, field: DescField): boolean {
-  return isFieldSet(message, field)
 }
 
 /**

@@ -5,7 +5,7 @@ import type { AnyMessage } from './any.ts'
 import { decodeJson, isTypedStruct, typeNameOf } from './decode-json.ts'
 import { decodeDuration, decodeScalar, Wrong } from './decode-scalar.ts'
 import { describe, isObject, setKey, withoutSecret } from './describe.ts'
-import { fieldPath, indexPath, keyPath, namePath } from './path.ts'
+import { fieldPath, indexPath, keyPath, namePath, type PathSource, pathText } from './path.ts'
 import {
   CONSUMED,
   type Consumed,
@@ -15,25 +15,31 @@ import {
   type UnreadPolicy,
 } from './read-context.ts'
 
+const NONE: ReadonlyMap<string, Consumed> = new Map()
+
 /**
  * `FieldReader` over a JSON object without a schema. Fields are found in snake_case and camelCase; null is not set, and
  * so is an empty list. A key that nothing reads is an unknown field, an error unless `unread('report')` was asked for.
  */
 export class JsonFields implements TrackedReader {
-  readonly path: string
   readonly typeName: string
+  readonly #where: PathSource
   readonly #context: ReadContext
   readonly #value: JsonObject
-  readonly #consumed = new Map<string, Consumed>()
-  readonly #complaints = new Set<string>()
+  #consumed: Map<string, Consumed> | undefined = undefined
+  #complaints: Set<string> | undefined = undefined
   #policy: UnreadPolicy = 'refuse'
   #whole = false
 
-  constructor(context: ReadContext, value: JsonObject, path: string, typeName: string) {
-    this.path = path
+  constructor(context: ReadContext, value: JsonObject, path: PathSource, typeName: string) {
+    this.#where = path
     this.typeName = typeName
     this.#context = context
     this.#value = value
+  }
+
+  get path(): string {
+    return pathText(this.#where)
   }
 
   has(name: string): boolean {
@@ -134,7 +140,7 @@ export class JsonFields implements TrackedReader {
 
   json(name: string): Json | undefined {
     const key = this.#key(name)
-    this.#consumed.set(name, CONSUMED)
+    this.#consume(name, CONSUMED)
     return Object.hasOwn(this.#value, key) ? this.#value[key] : undefined
   }
 
@@ -198,13 +204,13 @@ export class JsonFields implements TrackedReader {
   ignore(...names: string[]): void {
     for (const name of names) {
       if (this.has(name)) this.#context.findings.ignored.push(this.#at(name))
-      this.#consumed.set(name, CONSUMED)
+      this.#consume(name, CONSUMED)
     }
   }
 
   refuse(name: string, why: string): void {
     if (this.has(name)) this.error(name, why)
-    this.#consumed.set(name, CONSUMED)
+    this.#consume(name, CONSUMED)
   }
 
   unread(policy: UnreadPolicy): this {
@@ -220,7 +226,7 @@ export class JsonFields implements TrackedReader {
   finish(): void {
     if (this.#whole) return
     const read = new Set<string>()
-    for (const [name, { readers }] of this.#consumed) {
+    for (const [name, { readers }] of this.#consumed ?? NONE) {
       read.add(this.#key(name))
       for (const reader of readers) reader.finish()
     }
@@ -239,6 +245,11 @@ export class JsonFields implements TrackedReader {
     return Object.hasOwn(this.#value, camel) ? camel : name
   }
 
+  #consume(name: string, consumed: Consumed): void {
+    this.#consumed ??= new Map()
+    this.#consumed.set(name, consumed)
+  }
+
   #at(name: string): string {
     return fieldPath(this.path, this.#key(name))
   }
@@ -248,10 +259,10 @@ export class JsonFields implements TrackedReader {
   }
 
   #keep(name: string, open: () => Consumed): unknown {
-    const before = this.#consumed.get(name)
+    const before = this.#consumed?.get(name)
     if (before !== undefined && before !== CONSUMED) return before.value
     const opened = open()
-    this.#consumed.set(name, opened)
+    this.#consume(name, opened)
     return opened.value
   }
 
@@ -263,7 +274,7 @@ export class JsonFields implements TrackedReader {
   #single(name: string, decode: (json: Json) => unknown): unknown {
     const key = this.#key(name)
     const json = Object.hasOwn(this.#value, key) ? this.#value[key] : null
-    if (!this.#consumed.has(name)) this.#consumed.set(name, CONSUMED)
+    if (this.#consumed?.has(name) !== true) this.#consume(name, CONSUMED)
     if (json === null) return undefined
     const value = decode(json)
     if (!(value instanceof Wrong)) return value
@@ -284,6 +295,7 @@ export class JsonFields implements TrackedReader {
 
   /** Once for each place, however often the field is read. */
   #complain(path: string, wrong: Wrong): void {
+    this.#complaints ??= new Set()
     if (this.#complaints.has(path)) return
     this.#complaints.add(path)
     this.#context.findings.error(path, withoutSecret(path, wrong.message))

@@ -1,37 +1,43 @@
-import { type DescField, type Message, ScalarType } from '@bufbuild/protobuf'
+import type { DescField, Message } from '@bufbuild/protobuf'
 import type { Json, JsonObject } from '../core/errors.ts'
 import type { ExtensionReader, FieldReader } from '../core/field-reader.ts'
 import type { AnyMessage } from './any.ts'
 import { encodeField, encodeJson } from './encode-json.ts'
-import { fieldValue, isSet, unwrapped } from './fields.ts'
-import { fieldPath, indexPath, keyPath } from './path.ts'
-import {
-  CONSUMED,
-  type Consumed,
-  type ReadContext,
-  type TrackedExtension,
-  type TrackedReader,
-  type UnreadPolicy,
-} from './read-context.ts'
+import { unwrapped } from './fields.ts'
+import { fieldPath, indexPath, type PathSource, PathStep, pathText } from './path.ts'
+import type { ReadContext, TrackedExtension, TrackedReader, UnreadPolicy } from './read-context.ts'
 import type { MessageShape, ProtoRegistry } from './registry.ts'
+import { type Arity, type Getter, isSlotSet, type Slot, slotValue } from './slots.ts'
 
-type Getter = 'string' | 'bool' | 'number' | 'bytes' | 'enum' | 'duration' | 'message' | 'any' | 'scalar'
+/** How many fields fit into one word of bits without leaving small integers. */
+const WORD = 30
+
+/** What was handed out for a field. */
+interface Kept {
+  readonly slot: Slot
+  readonly value: unknown
+  readonly readers: readonly TrackedReader[]
+}
 
 /** `FieldReader` over a protobuf message. A name or a type that the schema does not have is a bug of the caller: throws. */
 export class MessageFields implements TrackedReader {
-  readonly path: string
   readonly typeName: string
+  readonly #where: PathSource
   readonly #context: ReadContext
   readonly #registry: ProtoRegistry
   readonly #shape: MessageShape
   readonly #message: Message
-  readonly #consumed = new Map<string, Consumed>()
+  // Fields that were consumed, by their index; those that are not set need not be remembered.
+  #low = 0
+  #high = 0
+  #rest: Set<number> | undefined = undefined
+  #kept: Kept[] | undefined = undefined
   #policy: UnreadPolicy
   #whole = false
 
   constructor(context: ReadContext & { registry: ProtoRegistry }, shape: MessageShape, message: Message, at: Place) {
-    this.path = at.path
     this.typeName = shape.desc.typeName
+    this.#where = at.path
     this.#context = context
     this.#registry = context.registry
     this.#shape = shape
@@ -39,8 +45,12 @@ export class MessageFields implements TrackedReader {
     this.#policy = at.policy
   }
 
+  get path(): string {
+    return pathText(this.#where)
+  }
+
   has(name: string): boolean {
-    return isSet(this.#message, this.#field(name))
+    return isSlotSet(this.#message, this.#slot(name))
   }
 
   string(name: string): string {
@@ -94,20 +104,24 @@ export class MessageFields implements TrackedReader {
 
   enumName(name: string): string {
     const value = this.#take(name, 'singular', 'enum') as number | undefined
-    const field = this.#field(name)
-    return this.#enumValue(field, value ?? zeroOf(field), this.#at(name)) ?? zeroName(field)
+    const { field } = this.#slot(name)
+    if (value === undefined) return zeroName(field)
+    return this.#enumValue(field, value, name, undefined) ?? zeroName(field)
   }
 
   enumNames(name: string): string[] {
     const values = this.#take(name, 'list', 'enum') as number[]
-    const field = this.#field(name)
-    const names = values.map((value, i) => this.#enumValue(field, value, indexPath(this.#at(name), i)))
+    const { field } = this.#slot(name)
+    const names = values.map((value, i) => this.#enumValue(field, value, name, i))
     return names.filter((value) => value !== undefined)
   }
 
-  #enumValue(field: DescField, value: number, path: string): string | undefined {
+  #enumValue(field: DescField, value: number, name: string, index: number | undefined): string | undefined {
     const known = field.enum?.value[value]?.name
-    if (known === undefined) this.#context.findings.error(path, `${value} is not a value of ${field.enum?.typeName}`)
+    if (known === undefined) {
+      const { path } = new PathStep(this, name, index)
+      this.#context.findings.error(path, `${value} is not a value of ${field.enum?.typeName}`)
+    }
     return known
   }
 
@@ -117,67 +131,82 @@ export class MessageFields implements TrackedReader {
   }
 
   message(name: string): FieldReader | undefined {
-    const value = this.#take(name, 'singular', 'message')
-    return this.#keep(name, () => {
-      const reader = value === undefined ? undefined : this.#open(name, value, this.#at(name))
-      return { value: reader, readers: reader === undefined ? [] : [reader] }
-    }) as TrackedReader | undefined
+    const slot = this.#slot(name)
+    const value = this.#takeSlot(slot, 'singular', 'message')
+    if (value === undefined) return undefined
+    const before = this.#keptOf(slot)
+    if (before !== undefined) return before.value as TrackedReader
+    const reader = this.#open(slot, value, undefined)
+    return this.#keep(slot, reader, [reader])
   }
 
   messages(name: string): FieldReader[] {
-    const items = this.#take(name, 'list', 'message') as unknown[]
-    return this.#keep(name, () => {
-      const readers = items.map((item, i) => this.#open(name, item, indexPath(this.#at(name), i)))
-      return { value: readers, readers }
-    }) as TrackedReader[]
+    const slot = this.#slot(name)
+    const items = this.#takeSlot(slot, 'list', 'message') as unknown[]
+    if (items.length === 0) return []
+    const before = this.#keptOf(slot)
+    if (before !== undefined) return before.value as TrackedReader[]
+    const readers: TrackedReader[] = []
+    for (let i = 0; i < items.length; i++) readers.push(this.#open(slot, items[i], i))
+    return this.#keep(slot, readers, readers)
   }
 
   messageMap(name: string): Map<string, FieldReader> {
-    const entries = Object.entries(this.#take(name, 'map', 'message') as object)
-    return this.#keep(name, () => {
-      const readers = new Map<string, TrackedReader>()
-      for (const [key, item] of entries) readers.set(key, this.#open(name, item, keyPath(this.#at(name), key)))
-      return { value: readers, readers: [...readers.values()] }
-    }) as Map<string, TrackedReader>
+    const slot = this.#slot(name)
+    const entries = this.#takeSlot(slot, 'map', 'message') as { readonly [key: string]: unknown }
+    const before = this.#keptOf(slot)
+    if (before !== undefined) return before.value as Map<string, TrackedReader>
+    const readers = new Map<string, TrackedReader>()
+    for (const key of Object.keys(entries)) readers.set(key, this.#open(slot, entries[key], key))
+    if (readers.size === 0) return readers
+    return this.#keep(slot, readers, [...readers.values()])
   }
 
   scalarMap(name: string): Map<string, Json> {
-    const field = this.#field(name)
-    this.#take(name, 'map', 'scalar')
-    if (!isSet(this.#message, field)) return new Map()
-    return new Map(Object.entries(encodeField(this.#registry, this.#message, field) as JsonObject))
+    const slot = this.#slot(name)
+    this.#takeSlot(slot, 'map', 'scalar')
+    if (!isSlotSet(this.#message, slot)) return new Map()
+    return new Map(Object.entries(encodeField(this.#registry, this.#message, slot.field) as JsonObject))
   }
 
   json(name: string): Json | undefined {
-    const field = this.#field(name)
-    this.#consumed.set(name, CONSUMED)
-    return isSet(this.#message, field) ? encodeField(this.#registry, this.#message, field) : undefined
+    const slot = this.#slot(name)
+    if (!isSlotSet(this.#message, slot)) return undefined
+    this.#consume(slot)
+    return encodeField(this.#registry, this.#message, slot.field)
   }
 
   which(oneof: string): string | undefined {
     const desc = this.#shape.oneofs.get(oneof)
     if (desc === undefined) throw new Error(`${this.typeName} has no oneof "${oneof}"`)
-    return desc.fields.find((field) => isSet(this.#message, field))?.name
+    const members = this.#message as unknown as { readonly [name: string]: { readonly case: string | undefined } }
+    const set = members[desc.localName].case
+    return set === undefined ? undefined : desc.fields.find((field) => field.localName === set)?.name
   }
 
   any(name: string): ExtensionReader | undefined {
-    const value = this.#take(name, 'singular', 'any') as AnyMessage | undefined
-    return this.#keep(name, () => {
-      const any = value === undefined ? undefined : this.#context.openAny(value, this.#at(name), this.#policy)
-      return { value: any, readers: any === undefined ? [] : [any.fields] }
-    }) as TrackedExtension | undefined
+    const slot = this.#slot(name)
+    const value = this.#takeSlot(slot, 'singular', 'any') as AnyMessage | undefined
+    if (value === undefined) return undefined
+    const before = this.#keptOf(slot)
+    if (before !== undefined) return before.value as TrackedExtension | undefined
+    const any = this.#context.openAny(value, new PathStep(this, name, undefined), this.#policy)
+    return this.#keep(slot, any, any === undefined ? [] : [any.fields])
   }
 
   anyMap(name: string): Map<string, ExtensionReader> {
-    const entries = Object.entries(this.#take(name, 'map', 'any') as object)
-    return this.#keep(name, () => {
-      const readers = new Map<string, TrackedExtension>()
-      for (const [key, item] of entries) {
-        const any = this.#context.openAny(item as AnyMessage, keyPath(this.#at(name), key), this.#policy)
-        if (any !== undefined) readers.set(key, any)
-      }
-      return { value: readers, readers: [...readers.values()].map((any) => any.fields) }
-    }) as Map<string, ExtensionReader>
+    const slot = this.#slot(name)
+    const entries = this.#takeSlot(slot, 'map', 'any') as { readonly [key: string]: AnyMessage }
+    const before = this.#keptOf(slot)
+    if (before !== undefined) return before.value as Map<string, TrackedExtension>
+    const readers = new Map<string, TrackedExtension>()
+    for (const key of Object.keys(entries)) {
+      const any = this.#context.openAny(entries[key], new PathStep(this, name, key), this.#policy)
+      if (any !== undefined) readers.set(key, any)
+    }
+    if (readers.size === 0) return readers
+    const fields = [...readers.values()].map((any) => any.fields)
+    return this.#keep(slot, readers, fields)
   }
 
   error(name: string | undefined, message: string): void {
@@ -185,15 +214,19 @@ export class MessageFields implements TrackedReader {
   }
 
   ignore(...names: string[]): void {
-    for (const name of names) {
-      if (this.has(name)) this.#context.findings.ignored.push(this.#at(name))
-      this.#consumed.set(name, CONSUMED)
+    for (let i = 0; i < names.length; i++) {
+      const slot = this.#slot(names[i])
+      if (!isSlotSet(this.#message, slot)) continue
+      this.#context.findings.ignored.push(this.#at(names[i]))
+      this.#consume(slot)
     }
   }
 
   refuse(name: string, why: string): void {
-    if (this.has(name)) this.error(name, why)
-    this.#consumed.set(name, CONSUMED)
+    const slot = this.#slot(name)
+    if (!isSlotSet(this.#message, slot)) return
+    this.error(name, why)
+    this.#consume(slot)
   }
 
   unread(policy: UnreadPolicy): this {
@@ -208,18 +241,33 @@ export class MessageFields implements TrackedReader {
 
   finish(): void {
     if (this.#whole) return
-    for (const field of this.#shape.desc.fields) {
-      const consumed = this.#consumed.get(field.name)
-      if (consumed !== undefined) for (const reader of consumed.readers) reader.finish()
-      else if (isSet(this.#message, field)) this.#unread(this.#at(field.name), 'is not supported here')
+    const { slots } = this.#shape
+    for (let i = 0; i < slots.length; i++) {
+      const slot = slots[i]
+      if (!isSlotSet(this.#message, slot)) continue
+      if (!this.#isConsumed(slot)) this.#unread(this.#at(slot.name), 'is not supported here')
+      else if (this.#kept !== undefined) this.#finishKept(slot)
     }
-    for (const { no } of this.#message.$unknown ?? []) {
-      this.#unread(this.#at(`#${no}`), `unknown field number ${no} of ${this.typeName}`)
+    const unknown = this.#message.$unknown
+    if (unknown !== undefined) this.#reportUnknown(unknown)
+  }
+
+  #finishKept(slot: Slot): void {
+    const readers = this.#keptOf(slot)?.readers
+    if (readers === undefined) return
+    for (let i = 0; i < readers.length; i++) readers[i].finish()
+  }
+
+  #reportUnknown(unknown: readonly { readonly no: number }[]): void {
+    const { unknownFields } = this.#context
+    const policy = unknownFields === undefined ? this.#policy : unknownFields === 'reject' ? 'refuse' : 'report'
+    for (const { no } of unknown) {
+      this.#unread(this.#at(`#${no}`), `unknown field number ${no} of ${this.typeName}`, policy)
     }
   }
 
-  #unread(path: string, why: string): void {
-    if (this.#policy === 'refuse') this.#context.findings.error(path, why)
+  #unread(path: string, why: string, policy = this.#policy): void {
+    if (policy === 'refuse') this.#context.findings.error(path, why)
     else this.#context.findings.ignored.push(path)
   }
 
@@ -227,66 +275,71 @@ export class MessageFields implements TrackedReader {
     return fieldPath(this.path, name)
   }
 
-  #field(name: string): DescField {
-    const field = this.#shape.byName.get(name)
-    if (field === undefined) throw new Error(`${this.typeName} has no field "${name}"`)
-    return field
+  #slot(name: string): Slot {
+    const slot = this.#shape.slotByName.get(name)
+    if (slot === undefined) throw new Error(`${this.typeName} has no field "${name}"`)
+    return slot
+  }
+
+  #take(name: string, arity: Arity, getter: Getter): unknown {
+    return this.#takeSlot(this.#slot(name), arity, getter)
   }
 
   /** Marks a field as consumed and answers its value: undefined where a singular field is not set. */
-  #take(name: string, arity: 'singular' | 'list' | 'map', getter: Getter): unknown {
-    const field = this.#field(name)
-    const fieldArity = field.fieldKind === 'list' || field.fieldKind === 'map' ? field.fieldKind : 'singular'
-    const actual = this.#getterOf(field)
+  #takeSlot(slot: Slot, arity: Arity, getter: Getter): unknown {
+    const actual = slot.getter
     const fits = actual === getter || (getter === 'scalar' && actual !== 'message' && actual !== 'any')
-    if (arity !== fieldArity || !fits) {
-      throw new Error(`${this.typeName}.${name} was read as ${arity} ${getter}, but it is ${fieldArity} ${actual}`)
+    if (arity !== slot.arity || !fits) {
+      const read = `${this.typeName}.${slot.name} was read as ${arity} ${getter}`
+      throw new Error(`${read}, but it is ${slot.arity} ${actual}`)
     }
-    if (!this.#consumed.has(name)) this.#consumed.set(name, CONSUMED)
-    if (arity === 'singular' && !isSet(this.#message, field)) return undefined
-    const value = fieldValue(this.#message, field)
-    return arity === 'singular' && getter !== 'message' && getter !== 'any' ? unwrapped(value) : value
+    if (arity === 'singular' && !isSlotSet(this.#message, slot)) return undefined
+    this.#consume(slot)
+    const value = slotValue(this.#message, slot)
+    // Wrappers are messages in oneofs alone.
+    return slot.oneof !== undefined && getter !== 'message' && getter !== 'any' ? unwrapped(value) : value
+  }
+
+  #consume({ index }: Slot): void {
+    if (index < WORD) this.#low |= 1 << index
+    else if (index < 2 * WORD) this.#high |= 1 << (index - WORD)
+    else {
+      this.#rest ??= new Set()
+      this.#rest.add(index)
+    }
+  }
+
+  #isConsumed({ index }: Slot): boolean {
+    if (index < WORD) return (this.#low & (1 << index)) !== 0
+    if (index < 2 * WORD) return (this.#high & (1 << (index - WORD))) !== 0
+    return this.#rest?.has(index) === true
   }
 
   /** The readers handed out for a field are made once, so that two callers' reads add up. */
-  #keep(name: string, open: () => Consumed): unknown {
-    const before = this.#consumed.get(name)
-    if (before !== undefined && before !== CONSUMED) return before.value
-    const opened = open()
-    this.#consumed.set(name, opened)
-    return opened.value
+  #keptOf(slot: Slot): Kept | undefined {
+    const kept = this.#kept
+    if (kept === undefined) return undefined
+    for (let i = 0; i < kept.length; i++) if (kept[i].slot === slot) return kept[i]
+    return undefined
   }
 
-  #open(name: string, value: unknown, path: string): TrackedReader {
-    const desc = this.#field(name).message
-    if (desc === undefined) throw new Error(`${this.typeName}.${name} is not a message`)
-    return this.#context.openMessage(desc, value as Message, path, this.#policy)
+  #keep<T>(slot: Slot, value: T, readers: readonly TrackedReader[]): T {
+    this.#kept ??= []
+    this.#kept.push({ slot, value, readers })
+    return value
   }
 
-  #getterOf(field: DescField): Getter {
-    if (field.enum !== undefined) return 'enum'
-    const desc = field.message
-    if (desc === undefined) return getterOfScalar(field.scalar)
-    const kind = this.#registry.shape(desc).kind
-    if (kind === 'any' || kind === 'duration') return kind
-    return kind === 'wrapper' ? getterOfScalar(desc.fields[0].scalar) : 'message'
+  #open(slot: Slot, value: unknown, place: number | string | undefined): TrackedReader {
+    const desc = slot.field.message
+    if (desc === undefined) throw new Error(`${this.typeName}.${slot.name} is not a message`)
+    return this.#context.openMessage(desc, value as Message, new PathStep(this, slot.name, place), this.#policy)
   }
 }
 
 /** Where a reader stands, and what holds for what nobody reads. */
 export interface Place {
-  readonly path: string
+  readonly path: PathSource
   readonly policy: UnreadPolicy
-}
-
-function getterOfScalar(type: ScalarType | undefined): Getter {
-  if (type === ScalarType.STRING) return 'string'
-  if (type === ScalarType.BOOL) return 'bool'
-  return type === ScalarType.BYTES ? 'bytes' : 'number'
-}
-
-function zeroOf(field: DescField): number {
-  return field.enum?.values[0].number ?? 0
 }
 
 function zeroName(field: DescField): string {

@@ -2,6 +2,7 @@ import type { DescMessage, Message } from '@bufbuild/protobuf'
 import type { Findings } from '../core/errors.ts'
 import type { FieldReader } from '../core/field-reader.ts'
 import { createReadContext } from './extension.ts'
+import type { UnknownPolicy } from './read-context.ts'
 import type { ProtoRegistry } from './registry.ts'
 
 /** What to read, and where what is found goes. */
@@ -12,6 +13,8 @@ export interface MessageSource {
   readonly message: Message
   /** Where the message stands in its document; '' for the document itself. */
   readonly path: string
+  /** Of fields that the schema does not have. Undefined: as of those that nobody reads. */
+  readonly unknownFields?: UnknownPolicy | undefined
 }
 
 /** A reader, and the call that ends the reading. */
@@ -31,7 +34,7 @@ export interface OpenReader {
  * Getters throw an Error for a field or a type that the schema does not have: a bug of the caller.
  */
 export function createMessageReader(source: MessageSource): OpenReader {
-  const { registry, findings, desc, message, path } = source
-  const reader = createReadContext(findings, registry).openMessage(desc, message, path, 'report')
+  const { registry, findings, desc, message, path, unknownFields } = source
+  const reader = createReadContext(findings, registry, unknownFields).openMessage(desc, message, path, 'report')
   return { reader, finish: () => reader.finish() }
 }

@@ -28,3 +28,35 @@ export function joinPath(base: string, relative: string): string {
   if (relative === '') return base
   return relative.startsWith('[') ? base + relative : fieldPath(base, relative)
 }
+
+/** A path that is put together when it is asked for, which it mostly is not. */
+export class PathStep {
+  readonly #parent: { readonly path: string }
+  readonly #name: string
+  readonly #place: number | string | undefined
+
+  /** @param place of a list's item its index, of a map's value its key */
+  constructor(parent: { readonly path: string }, name: string, place: number | string | undefined) {
+    this.#parent = parent
+    this.#name = name
+    this.#place = place
+  }
+
+  get path(): string {
+    return stepPath(this.#parent.path, this.#name, this.#place)
+  }
+}
+
+/** The path of a field, of an item of its list (a number) or of a value of its map (a key). */
+export function stepPath(path: string, name: string, place: number | string | undefined): string {
+  const field = fieldPath(path, name)
+  if (place === undefined) return field
+  return typeof place === 'number' ? indexPath(field, place) : keyPath(field, place)
+}
+
+/** A path, or what makes it. */
+export type PathSource = string | PathStep
+
+export function pathText(source: PathSource): string {
+  return typeof source === 'string' ? source : source.path
+}

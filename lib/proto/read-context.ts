@@ -2,10 +2,14 @@ import type { DescMessage, Message } from '@bufbuild/protobuf'
 import type { Findings, JsonObject } from '../core/errors.ts'
 import type { ExtensionReader, FieldReader } from '../core/field-reader.ts'
 import type { AnyMessage } from './any.ts'
+import type { PathSource } from './path.ts'
 import type { ProtoRegistry } from './registry.ts'
 
 /** See `FieldReader.unread`. */
 export type UnreadPolicy = 'refuse' | 'report'
+
+/** What becomes of fields that the schema does not have: errors, or listed among the ignored paths. */
+export type UnknownPolicy = 'reject' | 'ignore'
 
 /** A reader whose tree can be asked, once everything is read, what was set and not read. */
 export interface TrackedReader extends FieldReader {
@@ -22,10 +26,12 @@ export interface ReadContext {
   readonly findings: Findings
   /** Undefined for plain JSON without any protobuf in it. */
   readonly registry: ProtoRegistry | undefined
-  openMessage(desc: DescMessage, message: Message | JsonObject, path: string, policy: UnreadPolicy): TrackedReader
-  openJson(value: JsonObject, path: string, typeName: string): TrackedReader
+  /** Undefined: as of fields that nobody reads. */
+  readonly unknownFields: UnknownPolicy | undefined
+  openMessage(desc: DescMessage, message: Message | JsonObject, path: PathSource, policy: UnreadPolicy): TrackedReader
+  openJson(value: JsonObject, path: PathSource, typeName: string): TrackedReader
   /** Undefined, with errors among the findings, where the content does not decode as its type. */
-  openAny(any: AnyMessage, path: string, policy: UnreadPolicy): TrackedExtension | undefined
+  openAny(any: AnyMessage, path: PathSource, policy: UnreadPolicy): TrackedExtension | undefined
 }
 
 /** What a reader remembers of a field that was consumed: what it handed out, and the readers inside. */

@@ -11,6 +11,7 @@ import {
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 import type { Unpacked } from './any.ts'
 import { WRAPPER } from './fields.ts'
+import { type Slot, slotsOf } from './slots.ts'
 
 /** How a message is written in ProtoJSON: as an object of its fields, or in a form of its own. */
 export type MessageKind =
@@ -33,6 +34,8 @@ export interface MessageShape {
   /** By protobuf name alone. */
   readonly byName: ReadonlyMap<string, DescField>
   readonly oneofs: ReadonlyMap<string, DescOneof>
+  readonly slots: readonly Slot[]
+  readonly slotByName: ReadonlyMap<string, Slot>
 }
 
 /**
@@ -43,7 +46,8 @@ export class ProtoRegistry {
   /** For functions of @bufbuild/protobuf that want a registry. */
   readonly files: FileRegistry
   readonly #shapes = new Map<DescMessage, MessageShape>()
-  readonly #unpacked = new WeakMap<Message, Unpacked>()
+  /** What was found in an Any is kept in the Any: a map by object costs more than all that is saved. */
+  readonly #unpacked = Symbol('unpacked')
 
   constructor(files: FileRegistry) {
     this.files = files
@@ -69,11 +73,11 @@ export class ProtoRegistry {
 
   /** What `unpackAny` found in this very Any object before; Anys are never changed after they were decoded. */
   unpacked(any: Message): Unpacked | undefined {
-    return this.#unpacked.get(any)
+    return (any as { readonly [key: symbol]: Unpacked | undefined })[this.#unpacked]
   }
 
   remember(any: Message, content: Unpacked): Unpacked {
-    this.#unpacked.set(any, content)
+    ;(any as { [key: symbol]: Unpacked | undefined })[this.#unpacked] = content
     return content
   }
 }
@@ -97,7 +101,9 @@ function describe(desc: DescMessage): MessageShape {
   // Protobuf names win, should one field's JSON name be another's name.
   for (const field of desc.fields) bySpelling.set(field.name, field)
   const oneofs = new Map(desc.oneofs.map((oneof) => [oneof.name, oneof]))
-  return { desc, kind: kindOf(desc), bySpelling, byName, oneofs }
+  const slots = slotsOf(desc)
+  const slotByName = new Map(slots.map((slot) => [slot.name, slot]))
+  return { desc, kind: kindOf(desc), bySpelling, byName, oneofs, slots, slotByName }
 }
 
 function kindOf(desc: DescMessage): MessageKind {

@@ -10,14 +10,15 @@ import {
 import { ConfigError } from '../core/errors.ts'
 import { type AnyMessage, unpackAny } from './any.ts'
 import { MAX_DEPTH } from './decode-json.ts'
-import { fieldValue, isSet, unwrapped } from './fields.ts'
-import { fieldPath, indexPath, keyPath } from './path.ts'
+import { unwrapped } from './fields.ts'
+import { stepPath } from './path.ts'
 import type { ProtoRegistry } from './registry.ts'
 import { assertKnown, compileChecks, type Rules, ruleOf, type ValueCheck } from './rule-compile.ts'
+import { isSlotSet, type Slot, slotValue } from './slots.ts'
 
 /** What is to be checked of one field, made once for its message type. */
 interface FieldPlan {
-  readonly field: DescField
+  readonly slot: Slot
   readonly required: boolean
   /** On the value itself, or on each item of a list or value of a map. */
   readonly checks: readonly ValueCheck[]
@@ -46,6 +47,7 @@ const NOTHING: MessagePlan = Object.freeze({ fields: Object.freeze([]), oneofs: 
 export class RuleChecker {
   readonly #registry: ProtoRegistry
   readonly #plans = new Map<DescMessage, MessagePlan>()
+  readonly #reached = new Map<DescMessage, boolean>()
   readonly #rules: DescExtension | undefined
   readonly #required: DescExtension | undefined
 
@@ -57,76 +59,79 @@ export class RuleChecker {
 
   /** Every violation in the whole tree; paths begin with `path` and use protobuf names. */
   check(desc: DescMessage, message: Message, path: string): ConfigError[] {
-    const errors: ConfigError[] = []
-    this.#message(desc, message, { path, depth: 0, errors })
-    return errors
+    const walk = new Walk(path)
+    this.#message(desc, message, walk)
+    return walk.errors
   }
 
-  #message(desc: DescMessage, message: Message, at: Position): void {
-    if (at.depth >= MAX_DEPTH) {
-      at.errors.push(new ConfigError(at.path, `is nested too deeply: more than ${MAX_DEPTH} levels`))
+  #message(desc: DescMessage, message: Message, walk: Walk): void {
+    if (walk.depth >= MAX_DEPTH) {
+      walk.wrong(undefined, undefined, `is nested too deeply: more than ${MAX_DEPTH} levels`)
       return
     }
     const plan = this.#planOf(desc)
-    for (let i = 0; i < plan.fields.length; i++) this.#field(plan.fields[i], message, at)
-    for (const oneof of plan.oneofs) {
-      if (oneof.fields.some((field) => isSet(message, field))) continue
+    for (let i = 0; i < plan.fields.length; i++) this.#field(plan.fields[i], message, walk)
+    for (let i = 0; i < plan.oneofs.length; i++) {
+      const oneof = plan.oneofs[i]
+      const members = message as unknown as { readonly [name: string]: { readonly case: string | undefined } }
+      if (members[oneof.localName].case !== undefined) continue
       const names = oneof.fields.map((field) => field.name).join(', ')
-      at.errors.push(new ConfigError(fieldPath(at.path, oneof.name), `value is required: one of ${names}`))
+      walk.wrong(oneof.name, undefined, `value is required: one of ${names}`)
     }
   }
 
-  #field(plan: FieldPlan, message: Message, at: Position): void {
-    const field = plan.field
-    const value = fieldValue(message, field)
-    switch (field.fieldKind) {
+  #field(plan: FieldPlan, message: Message, walk: Walk): void {
+    const { slot } = plan
+    const value = slotValue(message, slot)
+    switch (slot.arity) {
       case 'list':
-        this.#list(plan, value as unknown[], at)
+        this.#list(plan, value as unknown[], walk)
         return
       case 'map':
-        this.#map(plan, value as object, at)
+        this.#map(plan, value as { readonly [key: string]: unknown }, walk)
         return
     }
-    if (plan.onlySet && !isSet(message, field)) {
-      if (plan.required) at.errors.push(new ConfigError(fieldPath(at.path, field.name), 'value is required'))
+    if (plan.onlySet && !isSlotSet(message, slot)) {
+      if (plan.required) walk.wrong(slot.name, undefined, 'value is required')
       return
     }
-    if (plan.checks.length > 0) run(plan.checks, unwrapped(value), fieldPath(at.path, field.name), at.errors)
-    if (plan.descend !== undefined) this.#descend(plan.descend, value as Message, fieldPath(at.path, field.name), at)
+    if (plan.checks.length > 0) walk.run(plan.checks, unwrapped(value), slot.name, undefined)
+    if (plan.descend !== undefined) this.#descend(plan.descend, value as Message, walk, slot.name, undefined)
   }
 
-  #list(plan: FieldPlan, list: unknown[], at: Position): void {
-    if (list.length === 0 && plan.collectionChecks.length === 0) return
-    const path = fieldPath(at.path, plan.field.name)
-    run(plan.collectionChecks, list, path, at.errors)
+  #list({ slot: { name }, checks, collectionChecks, descend }: FieldPlan, list: unknown[], walk: Walk): void {
+    if (collectionChecks.length > 0) walk.run(collectionChecks, list, name, undefined)
     for (let i = 0; i < list.length; i++) {
-      if (plan.checks.length > 0) run(plan.checks, unwrapped(list[i]), indexPath(path, i), at.errors)
-      if (plan.descend !== undefined) this.#descend(plan.descend, list[i] as Message, indexPath(path, i), at)
+      if (checks.length > 0) walk.run(checks, unwrapped(list[i]), name, i)
+      if (descend !== undefined) this.#descend(descend, list[i] as Message, walk, name, i)
     }
   }
 
-  #map(plan: FieldPlan, map: object, at: Position): void {
-    const path = fieldPath(at.path, plan.field.name)
-    const entries = Object.entries(map)
-    run(plan.collectionChecks, entries, path, at.errors)
-    for (const [key, value] of entries) {
-      const entryPath = keyPath(path, key)
-      run(plan.keyChecks, key, entryPath, at.errors)
-      run(plan.checks, unwrapped(value), entryPath, at.errors)
-      if (plan.descend !== undefined) this.#descend(plan.descend, value as Message, entryPath, at)
+  #map(plan: FieldPlan, map: { readonly [key: string]: unknown }, walk: Walk): void {
+    const { slot, checks, keyChecks, collectionChecks, descend } = plan
+    const keys = Object.keys(map)
+    if (collectionChecks.length > 0) walk.run(collectionChecks, keys, slot.name, undefined)
+    for (const key of keys) {
+      if (keyChecks.length > 0) walk.run(keyChecks, key, slot.name, key)
+      if (checks.length > 0) walk.run(checks, unwrapped(map[key]), slot.name, key)
+      if (descend !== undefined) this.#descend(descend, map[key] as Message, walk, slot.name, key)
     }
   }
 
-  #descend(desc: DescMessage, message: Message, path: string, at: Position): void {
-    const below = { path, depth: at.depth + 1, errors: at.errors }
-    if (this.#registry.shape(desc).kind !== 'any') {
-      this.#message(desc, message, below)
+  #descend(desc: DescMessage, message: Message, walk: Walk, name: string, place: number | string | undefined): void {
+    if (desc.typeName !== ANY) {
+      walk.enter(name, place)
+      this.#message(desc, message, walk)
+      walk.leave()
       return
     }
     const content = unpackAny(this.#registry, message as AnyMessage)
     if (content.kind !== 'message') return
-    if (content.suffix !== '') below.path = fieldPath(path, content.suffix)
-    this.#message(content.desc, content.message, below)
+    walk.enter(name, place)
+    if (content.suffix !== '') walk.enter(content.suffix, undefined)
+    this.#message(content.desc, content.message, walk)
+    if (content.suffix !== '') walk.leave()
+    walk.leave()
   }
 
   #planOf(desc: DescMessage): MessagePlan {
@@ -145,12 +150,14 @@ export class RuleChecker {
     if (this.#registry.shape(desc).kind !== 'plain') return NOTHING
     const required = this.#required
     const oneofs = desc.oneofs.filter((oneof) => required !== undefined && getOption(oneof, required) === true)
-    const fields = desc.fields.map((field) => this.#fieldPlan(field)).filter((plan) => plan !== undefined)
+    const { slots } = this.#registry.shape(desc)
+    const fields = slots.map((slot) => this.#fieldPlan(slot)).filter((plan) => plan !== undefined)
     return fields.length === 0 && oneofs.length === 0 ? NOTHING : { fields, oneofs }
   }
 
   /** Undefined where there is nothing to check in or below the field. */
-  #fieldPlan(field: DescField): FieldPlan | undefined {
+  #fieldPlan(slot: Slot): FieldPlan | undefined {
+    const { field } = slot
     const rules =
       this.#rules !== undefined && hasOption(field, this.#rules) ? (getOption(field, this.#rules) as Rules) : undefined
     const where = field.toString()
@@ -174,26 +181,73 @@ export class RuleChecker {
     if (checks.length + keyChecks.length + collectionChecks.length === 0 && descend === undefined && !required)
       return undefined
     const onlySet = field.message !== undefined || hasPresence(field)
-    return { field, required, checks, keyChecks, collectionChecks, descend, onlySet }
+    return { slot, required, checks, keyChecks, collectionChecks, descend, onlySet }
   }
 
+  /** Whether there is anything to check in messages of that type, or in what they can hold. */
   #goesInto(desc: DescMessage): boolean {
+    const known = this.#reached.get(desc)
+    if (known !== undefined) return known
+    const seen = new Set<DescMessage>()
+    const found = this.#reaches(desc, seen)
+    if (found) this.#reached.set(desc, true)
+    else for (const type of seen) this.#reached.set(type, false)
+    return found
+  }
+
+  #reaches(desc: DescMessage, seen: Set<DescMessage>): boolean {
+    if (seen.has(desc)) return false
+    seen.add(desc)
     const { kind } = this.#registry.shape(desc)
-    return kind === 'plain' || kind === 'any'
+    if (kind === 'any') return true
+    if (kind !== 'plain') return false
+    const required = this.#required
+    if (required !== undefined && desc.oneofs.some((oneof) => hasOption(oneof, required))) return true
+    const rules = this.#rules
+    if (rules !== undefined && desc.fields.some((field) => hasOption(field, rules))) return true
+    return desc.fields.some((field) => field.message !== undefined && this.#reaches(field.message, seen))
   }
 }
 
-/** Where a check stands; one object for each message. */
-interface Position {
-  path: string
-  readonly depth: number
-  readonly errors: ConfigError[]
-}
+const ANY = 'google.protobuf.Any'
 
-function run(checks: readonly ValueCheck[], value: unknown, path: string, errors: ConfigError[]): void {
-  for (let i = 0; i < checks.length; i++) {
-    const wrong = checks[i](value)
-    if (wrong !== undefined) errors.push(new ConfigError(path, wrong))
+/** Where a check stands, and what it has found. */
+class Walk {
+  readonly errors: ConfigError[] = []
+  readonly #base: string
+  readonly #names: string[] = []
+  readonly #places: (number | string | undefined)[] = []
+
+  constructor(base: string) {
+    this.#base = base
+  }
+
+  get depth(): number {
+    return this.#names.length
+  }
+
+  enter(name: string, place: number | string | undefined): void {
+    this.#names.push(name)
+    this.#places.push(place)
+  }
+
+  leave(): void {
+    this.#names.pop()
+    this.#places.pop()
+  }
+
+  run(checks: readonly ValueCheck[], value: unknown, name: string, place: number | string | undefined): void {
+    for (let i = 0; i < checks.length; i++) {
+      const wrong = checks[i](value)
+      if (wrong !== undefined) this.wrong(name, place, wrong)
+    }
+  }
+
+  /** `name` undefined blames the message itself. */
+  wrong(name: string | undefined, place: number | string | undefined, message: string): void {
+    let path = this.#base
+    for (let i = 0; i < this.#names.length; i++) path = stepPath(path, this.#names[i], this.#places[i])
+    this.errors.push(new ConfigError(name === undefined ? path : stepPath(path, name, place), message))
   }
 }
 

@@ -1,5 +1,7 @@
 import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
+import type { Runtime } from '../core/metrics.ts'
+import { runtimeInteger } from '../core/runtime-value.ts'
 import type { RouteRequest } from './request.ts'
 import type { CompiledRoute } from './route.ts'
 
@@ -8,6 +10,8 @@ export type ClusterChoice<P> = (request: RouteRequest) => CompiledRoute<P>
 
 /** Distinct clusters by header that are remembered per route; clients may send any. */
 const MAX_REMEMBERED = 256
+/** Envoy's, for weights that the runtime says; those that are configured were checked with the configuration. */
+const MAX_WEIGHT_SUM = 0xffff_ffff
 
 /** The first value of a header that names a cluster; undefined where it is missing or empty. */
 export function clusterFromHeader(name: string): (headers: Headers, head: RequestHead) => string | undefined {
@@ -40,25 +44,27 @@ export function chooseByHeader<P>(name: string, route: CompiledRoute<P>): Cluste
 
 export interface WeightedChoice<P> {
   readonly weight: number
+  /** Looked up in the runtime with each request; undefined: the weight is what it is. */
+  readonly runtimeKey: string | undefined
   readonly choose: ClusterChoice<P>
 }
 
 /**
  * One of several by weight: the exchange's draw, or the number in `randomHeader` modulo the sum of the weights where it
- * carries one.
+ * carries one. Weights that the runtime says and that nobody could draw by are as if it said nothing.
  *
  * @throws Error where all weights are 0.
  */
 export function chooseByWeight<P>(
   choices: readonly WeightedChoice<P>[],
   randomHeader: string | undefined,
+  runtime: Runtime,
 ): ClusterChoice<P> {
   const total = choices.reduce((sum, c) => sum + c.weight, 0)
   if (!(total > 0)) throw new Error('the weights of weighted clusters add up to 0')
-  const header = randomHeader?.toLowerCase()
-  return (request) => {
-    const given = header === undefined || header === '' ? -1 : drawFromHeader(request.request, header, total)
-    let draw = given >= 0 ? given : Math.floor(request.random * total)
+  const header = randomHeader?.toLowerCase() ?? ''
+  const fixed = (request: RouteRequest): CompiledRoute<P> => {
+    let draw = drawn(request, header, total)
     for (const { weight, choose } of choices) {
       if (draw < weight) return choose(request)
       draw -= weight
@@ -66,6 +72,29 @@ export function chooseByWeight<P>(
     // Not reached while `random` is below 1.
     return choices[choices.length - 1].choose(request)
   }
+  if (choices.every(({ runtimeKey }) => runtimeKey === undefined)) return fixed
+  return (request) => {
+    let sum = 0
+    for (const choice of choices) sum += weightNow(choice, runtime)
+    if (!(sum > 0 && sum <= MAX_WEIGHT_SUM)) return fixed(request)
+    let draw = drawn(request, header, sum)
+    for (const choice of choices) {
+      const weight = weightNow(choice, runtime)
+      if (draw < weight) return choice.choose(request)
+      draw -= weight
+    }
+    return fixed(request)
+  }
+}
+
+function weightNow({ weight, runtimeKey }: WeightedChoice<unknown>, runtime: Runtime): number {
+  return runtimeKey === undefined ? weight : (runtimeInteger(runtime, runtimeKey) ?? weight)
+}
+
+/** A number from 0 up to `total`: the header's, or from the exchange's draw. */
+function drawn({ request, random }: RouteRequest, header: string, total: number): number {
+  const given = header === '' ? -1 : drawFromHeader(request, header, total)
+  return given >= 0 ? given : Math.floor(random * total)
 }
 
 /** The header's number modulo `total`; -1 where there is none, or more than one value. */

@@ -66,9 +66,10 @@ export class RouteCompiler<P> {
     if (cluster?.kind !== 'weighted') return { route: compiled, choose: undefined }
     const choices = cluster.clusters.map((weighted) => ({
       weight: weighted.weight,
+      runtimeKey: weighted.runtimeKey,
       choose: this.#weighted({ ...parts, cluster: weighted.name ?? '', weighted }),
     }))
-    return { route: compiled, choose: chooseByWeight(choices, cluster.randomHeader) }
+    return { route: compiled, choose: chooseByWeight(choices, cluster.randomHeader, this.#deps.runtime) }
   }
 
   #weighted(parts: RouteParts & { readonly weighted: WeightedClusterConfig }): ClusterChoice<P> {

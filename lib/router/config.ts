@@ -90,6 +90,8 @@ export interface WeightedClusterConfig {
   readonly name?: string
   readonly clusterHeader?: string
   readonly weight: number
+  /** A whole number of the runtime under it goes before `weight`, unless all weights come to 0 by it. */
+  readonly runtimeKey?: string
   readonly requestHeaders?: HeaderEditsConfig
   readonly responseHeaders?: HeaderEditsConfig
   readonly filterConfigs?: FilterConfigs
@@ -242,5 +244,7 @@ export interface RouteTableConfig {
   readonly maxDirectResponseBodyBytes: number
   /** Header that selects the virtual host instead of the authority. */
   readonly virtualHostHeader?: string
+  /** Virtual hosts that it lacks can be asked for while requests wait (Envoy's VHDS). */
+  readonly onDemand?: true
   readonly metadata?: JsonObject
 }

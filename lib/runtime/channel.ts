@@ -1,5 +1,5 @@
 import type { Json } from '../core/errors.ts'
-import { ChunkDecoder, encodeChunks } from './chunks.ts'
+import { ChunkDecoder, chunksOf, encodeChunks } from './chunks.ts'
 import type { Part } from './messages.ts'
 
 /** What this room needs of a process's end of an IPC channel. */
@@ -23,6 +23,17 @@ export function parentChannel<Out extends object>(self: NodeJS.Process): Channel
 export function partsOf<P extends string>(payload: P, id: number, value: unknown): Part<P>[] {
   const chunks = encodeChunks(value)
   return chunks.map((text, index) => ({ kind: 'part', payload, id, index, last: index === chunks.length - 1, text }))
+}
+
+/** The same one by one, each made when it is asked for: a large payload takes the time of many turns. */
+export function* partsInTurn<P extends string>(payload: P, id: number, value: unknown): Generator<Part<P>, void> {
+  let index = 0
+  let before: string | undefined
+  for (const text of chunksOf(value)) {
+    if (before !== undefined) yield { kind: 'part', payload, id, index: index++, last: false, text: before }
+    before = text
+  }
+  yield { kind: 'part', payload, id, index, last: true, text: before as string }
 }
 
 /** Puts parts of one kind of payload together; a payload that starts anew replaces one that was never finished. */

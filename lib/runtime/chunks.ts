@@ -17,52 +17,57 @@ type Op = readonly [0, string | number, Json] | readonly [1 | 2, string | number
  * Properties whose value is undefined are left out, as `JSON.stringify` does.
  */
 export function encodeChunks(value: unknown): string[] {
-  const sizes = new Map<object, number>()
-  measure(value, sizes)
-  const chunks: string[] = []
+  return [...chunksOf(value)]
+}
+
+/** The same one by one, each made when it is asked for. */
+export function* chunksOf(value: unknown): Generator<string, void> {
   let ops: string[] = []
   let length = 2
-  const put = (op: string): void => {
+  for (const op of opsOf('', value)) {
     if (length + op.length > CHUNK_CHARS && ops.length > 0) {
-      chunks.push(`[${ops.join(',')}]`)
+      yield `[${ops.join(',')}]`
       ops = []
       length = 2
     }
     ops.push(op)
     length += op.length + 1
   }
-  emit('', value, sizes, put)
-  chunks.push(`[${ops.join(',')}]`)
-  return chunks
+  yield `[${ops.join(',')}]`
 }
 
-/** Sizes of all objects and arrays as JSON, in one pass from the leaves up; close enough for cutting. */
-function measure(value: unknown, sizes: Map<object, number>): number {
-  if (typeof value === 'string') return value.length + 2
-  if (typeof value !== 'object' || value === null) return 8
-  let size = 2
-  if (Array.isArray(value)) for (const item of value) size += measure(item, sizes) + 1
-  else for (const [key, item] of Object.entries(value)) size += key.length + 4 + measure(item, sizes)
-  sizes.set(value, size)
-  return size
-}
-
-function emit(key: string | number, value: unknown, sizes: Map<object, number>, put: (op: string) => void): void {
-  const size = typeof value === 'object' && value !== null ? (sizes.get(value) ?? 0) : 0
-  if (size <= LEAF_CHARS) {
-    put(JSON.stringify([0, key, value]))
+function* opsOf(key: string | number, value: unknown): Generator<string, void> {
+  if (sizeUpTo(value, LEAF_CHARS) <= LEAF_CHARS || typeof value !== 'object' || value === null) {
+    yield JSON.stringify([0, key, value])
     return
   }
   if (Array.isArray(value)) {
-    put(JSON.stringify([2, key]))
-    for (let i = 0; i < value.length; i++) emit(i, value[i], sizes, put)
+    yield JSON.stringify([2, key])
+    for (let i = 0; i < value.length; i++) yield* opsOf(i, value[i])
   } else {
-    put(JSON.stringify([1, key]))
-    for (const [name, item] of Object.entries(value as object)) {
-      if (item !== undefined) emit(name, item, sizes, put)
+    yield JSON.stringify([1, key])
+    for (const name of Object.keys(value)) {
+      const item: unknown = (value as { readonly [key: string]: unknown })[name]
+      if (item !== undefined) yield* opsOf(name, item)
     }
   }
-  put('[3]')
+  yield '[3]'
+}
+
+/** Its size as JSON, close enough for cutting; anything above the limit where it is larger than that. */
+function sizeUpTo(value: unknown, limit: number): number {
+  if (typeof value === 'string') return value.length + 2
+  if (typeof value !== 'object' || value === null) return 8
+  let size = 2
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length && size <= limit; i++) size += sizeUpTo(value[i], limit - size) + 1
+    return size
+  }
+  for (const key of Object.keys(value)) {
+    if (size > limit) return size
+    size += key.length + 4 + sizeUpTo((value as { readonly [key: string]: unknown })[key], limit - size)
+  }
+  return size
 }
 
 /** Puts the chunks of one value together, in order. Throws on text that `encodeChunks` did not make. */

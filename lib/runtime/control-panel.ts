@@ -1,5 +1,8 @@
 import type { GatewayConfig } from '../config/model.ts'
+import type { DynamicStatus } from '../config/status.ts'
+import type { JsonObject } from '../core/errors.ts'
 import type { DrainWish, EngineStatus, MetricsSnapshot } from './engine.ts'
+import type { LoadReader } from './load-ledger.ts'
 import type { MemoryUse } from './messages.ts'
 import type { ServerState } from './server-state.ts'
 
@@ -15,6 +18,12 @@ export interface ControlPanel {
   status(): Promise<EngineStatus>
   /** Of all processes together. */
   memory(): Promise<MemoryUse>
+  /** What discovery services deliver, and the static resources beside it; undefined where the configuration has no such. */
+  dynamic(): DynamicStatus | undefined
+  /** Sets keys of the admin layer of the runtime; '' takes a key away. Answers why not, undefined where it was done. */
+  modifyRuntime(values: JsonObject): string | undefined
+  /** From now on what hosts count is kept for this reader, whatever becomes of the worker that counted; for load reports. */
+  loads(): LoadReader
   /** pino level names; undefined where it was never changed. */
   logLevel(): string | undefined
   setLogLevel(level: string): void

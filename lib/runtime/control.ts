@@ -1,37 +1,28 @@
-import { createHash } from 'node:crypto'
+import type { LiveConfig } from '../config/live.ts'
 import type { GatewayConfig } from '../config/model.ts'
-import type { Json } from '../core/errors.ts'
-import { ConfigError, ConfigRefused } from '../core/errors.ts'
+import { type ConfigError, ConfigRefused } from '../core/errors.ts'
 import type { Channel } from './channel.ts'
-import { parentChannel, partsOf } from './channel.ts'
-import type { ControlPanel } from './control-panel.ts'
+import { parentChannel } from './channel.ts'
 import type { ControlOptions, ControlParts, LoadedFiles } from './control-parts.ts'
-import { goesFurther } from './drained-listeners.ts'
-import { DRAIN_ALL, type DrainWish, type EngineStatus, type MetricsSnapshot } from './engine.ts'
+import { errorsIn, errorsOf, reasonsOf } from './error-messages.ts'
+import type { FeedMessage } from './feed.ts'
+import { digestOf, FeedEncoder } from './feed-encoder.ts'
 import { FileWatch } from './file-watch.ts'
-import type {
-  ControlToSupervisor,
-  ControlToWorker,
-  MemoryUse,
-  Part,
-  StatsPush,
-  SupervisorToControl,
-  WorkerStatus,
-  WorkerToControl,
-} from './messages.ts'
-import type { Reloads, ServerState } from './server-state.ts'
-import { addMemory, withReloads, withServerGauges } from './server-state.ts'
-import { StatsStore } from './stats-store.ts'
-import { mergeStatus } from './status-merge.ts'
-import { memoryUse } from './worker.ts'
+import { LiveRun } from './live-run.ts'
+import type { ControlToSupervisor, Hello, StatsPush, SupervisorToControl, WorkerToControl } from './messages.ts'
+import { ProcessPanel, type ShownConfig } from './process-panel.ts'
+import type { RecordedFiles } from './recorded-files.ts'
+import { type Refusal, Rollout } from './rollout.ts'
 import { WorkerLink } from './worker-link.ts'
 
-/** How long an admin request waits for a worker that does not answer. */
-const ANSWER_LIMIT_MS = 1000
 /** A worker that refused a configuration which others run gets it again after that. */
 const RETRY_MS = 1000
 /** How long a restarted control process looks for a worker that runs a configuration before it reads the file. */
 const RECOVER_MS = 3000
+/** A restarted control process whose files cannot be read looks again after that. */
+const LOAD_AGAIN_MS = 5000
+
+const NO_FILES: RecordedFiles = Object.freeze({ files: new Map<string, string>(), directories: new Set<string>() })
 
 /** Turns this process into the control process; it ends with its supervisor. */
 export function runControl(options: ControlOptions): void {
@@ -50,40 +41,37 @@ export function runControl(options: ControlOptions): void {
   self.on('SIGHUP', () => {})
 }
 
-/** A configuration as it is sent. */
-interface Version {
+/** What a worker runs that was there before this process. */
+interface Running {
   readonly config: GatewayConfig
-  readonly parts: readonly Part<'config'>[]
-  readonly digest: string
+  readonly revision: string
 }
 
-class Control implements ControlPanel {
+class Control {
   readonly #options: ControlOptions
   readonly #channel: Channel<ControlToSupervisor>
   readonly #start: SupervisorToControl & { kind: 'start' }
-  readonly #startedMs: number
-  readonly #links = new Map<number, WorkerLink>()
+  readonly #panel: ProcessPanel
+  /** Workers that run a whole configuration of ours. */
   readonly #applied = new Set<number>()
-  readonly #stats = new StatsStore()
-  #parts: ControlParts | undefined
-  #config: { readonly config: GatewayConfig; readonly updatedMs: number } | undefined
-  #configParts: readonly Part<'config'>[] = []
-  /** What ran before a reload, until all workers have taken it. */
-  #before: Version | undefined = undefined
   readonly #watch: FileWatch
-  readonly reloads: Reloads = { good: { v: 0 }, refused: { v: 0 } }
-  #digest = ''
+  readonly #encoder = new FeedEncoder()
+  #parts: ControlParts | undefined
+  #rollout: Rollout | undefined
+  #updatedMs = 0
+  /** Of the configuration as it was read; with a live configuration that says nothing. */
+  #read = ''
+  #files: LoadedFiles['files'] | undefined
+  #run: LiveRun | undefined
+  /** The number that all workers must have got to before the gateway counts as initialised; undefined: not known yet. */
+  #initialAt: number | undefined
+  #initialised = false
   #wasReady: boolean
   #failed = false
-  #draining = false
-  #drainWish: DrainWish | undefined = undefined
-  #drainSinceMs = 0
-  #healthy = true
-  #level: string | undefined
   #admin = ''
   #lastId = 0
   /** A restarted control process takes over what the workers run; called with it, or undefined when none has any. */
-  #recovered: ((config: GatewayConfig | undefined) => void) | undefined
+  #recovered: ((running: Running | undefined) => void) | undefined
 
   constructor(
     options: ControlOptions,
@@ -93,7 +81,16 @@ class Control implements ControlPanel {
     this.#options = options
     this.#channel = channel
     this.#start = start
-    this.#startedMs = options.clock.now()
+    this.#panel = new ProcessPanel({
+      process: options.process,
+      clock: options.clock,
+      channel,
+      start,
+      parts: () => this.#parts,
+      live: () => this.#run?.live,
+      shown: () => this.#shown(),
+      ready: () => this.#wasReady && this.#applied.size > 0 && (this.#run === undefined || this.#initialised),
+    })
     this.#watch = new FileWatch({ clock: options.clock, changed: () => void this.#reload() })
     this.#wasReady = start.restarted
     this.#begin().catch((error: unknown) => this.#fail(error))
@@ -102,102 +99,176 @@ class Control implements ControlPanel {
   receive(message: SupervisorToControl): void {
     if (message.kind === 'worker-up') {
       const link = new WorkerLink(message.worker, this.#channel)
-      this.#links.set(message.worker, link)
+      this.#panel.workerUp(link)
       link.send({ kind: 'greet' })
     } else if (message.kind === 'worker-down') this.#workerDown(message.worker)
-    else if (message.kind === 'draining') this.#draining = true
+    else if (message.kind === 'draining') this.#panel.draining()
     else if (message.kind === 'reopen-logs') this.#parts?.reopenLogs()
     else if (message.kind === 'from-worker') {
-      const link = this.#links.get(message.worker)
+      const link = this.#panel.links.get(message.worker)
       if (link !== undefined) this.#fromWorker(link, message.body)
     }
   }
 
+  #shown(): ShownConfig | undefined {
+    return this.#rollout && { config: this.#rollout.config, updatedMs: this.#updatedMs }
+  }
+
   async #begin(): Promise<void> {
+    const { clock } = this.#options
     const parts = await this.#options.create(this.#start.settings)
     this.#parts = parts
     const running = this.#start.restarted ? await this.#recover() : undefined
-    const loaded = running === undefined ? await parts.load() : undefined
-    const config = running ?? (loaded as LoadedFiles).config
-    this.#admin = await parts.startAdmin(this, config)
-    this.#config = { config, updatedMs: this.#options.clock.wall() }
-    this.#configParts = partsOf('config', ++this.#lastId, config)
-    this.#digest = digestOf(this.#configParts)
-    for (const link of this.#links.values()) link.send({ kind: 'greet' })
-    this.#watch.update((loaded ?? (await this.#lookAgain())).files)
+    const loaded = running === undefined ? await parts.load() : await this.#lookAgain(parts)
+    const config = running?.config ?? (loaded as LoadedFiles).config
+    this.#admin = await parts.startAdmin(this.#panel, config)
+    const current = running ?? { config }
+    this.#rollout = new Rollout(current, { run: Math.floor(clock.wall()), events: this.#events() })
+    this.#updatedMs = clock.wall()
+    this.#read = digestOf(config)
+    if (loaded !== undefined) this.#use(loaded, running !== undefined)
+    for (const link of this.#panel.links.values()) link.send({ kind: 'greet' })
   }
 
   /**
-   * What the workers run was read by the process before this one. Its files are looked for, and no more: nothing changes
-   * since a process had to be started again.
+   * What the workers run was read by the process before this one: its files are looked for, and who keeps it up to date.
+   * Nothing else changes since a process had to be started again.
    */
-  async #lookAgain(): Promise<Pick<LoadedFiles, 'files'>> {
+  async #lookAgain(parts: ControlParts): Promise<LoadedFiles | undefined> {
     try {
-      return await (this.#parts as ControlParts).load()
-    } catch {
-      return { files: { files: new Map(), directories: new Set() } }
+      return await parts.load()
+    } catch (error) {
+      parts.log.error('the configuration cannot be read again; what runs goes on', { reasons: reasonsOf(error) })
+      this.#options.clock.schedule(LOAD_AGAIN_MS, () => {
+        void this.#lookAgain(parts).then((loaded) => loaded !== undefined && this.#use(loaded, true))
+      })
+      return undefined
+    }
+  }
+
+  /** Keeps what runs up to date from here on. */
+  #use(loaded: LoadedFiles, serving: boolean): void {
+    this.#files = loaded.files
+    if (loaded.live !== undefined) this.#follow(loaded.live, loaded.config, serving)
+    this.#watch.update(this.#recorded())
+  }
+
+  #follow(live: LiveConfig, base: GatewayConfig, serving: boolean): void {
+    const rollout = this.#rollout as Rollout
+    this.#run?.end()
+    // One that serves goes on being ready, whoever feeds it.
+    this.#initialised = serving
+    const run = new LiveRun({
+      live,
+      base,
+      state: () => rollout.state,
+      serving,
+      publish: (change) => {
+        this.#updatedMs = this.#options.clock.wall()
+        rollout.publish(change)
+        this.#watch.follow(this.#recorded())
+      },
+      initialised: () => {
+        this.#initialAt = rollout.at
+        this.#checkInitialised()
+      },
+    })
+    this.#run = run
+    run.start()
+  }
+
+  #checkInitialised(): void {
+    const rollout = this.#rollout as Rollout
+    if (this.#initialised || this.#initialAt === undefined || this.#applied.size < this.#start.workers) return
+    if (rollout.owes(this.#initialAt)) return
+    this.#initialised = true
+    this.#parts?.log.info('everything that the control planes were asked for has come, or was waited for')
+  }
+
+  /** What the configuration was made of. */
+  #recorded(): RecordedFiles {
+    const own = this.#run?.live.files?.()
+    const read = this.#files
+    if (own === undefined || read === undefined) return own ?? read ?? NO_FILES
+    return {
+      files: new Map([...read.files, ...own.files]),
+      directories: new Set([...read.directories, ...own.directories]),
     }
   }
 
   /**
    * Files of the configuration have changed: it is read anew as a whole, and workers get it where it is another one. A
-   * mistake leaves everything as it was.
+   * mistake leaves everything as it was. A live configuration sees to its own.
    */
   async #reload(): Promise<void> {
-    const { log } = this.#parts as ControlParts
+    const live = this.#run?.live
+    if (live?.reload !== undefined) {
+      const errors = live.reload()
+      if (errors.length > 0) this.#rejected(errors)
+      else this.#reloaded()
+      return
+    }
     let loaded: LoadedFiles
     try {
       loaded = await (this.#parts as ControlParts).load()
     } catch (error) {
-      this.#rejected(error instanceof ConfigRefused ? error.errors : [new ConfigError('', String(error))])
+      this.#rejected(errorsOf(error))
       return
     }
-    this.#watch.update(loaded.files)
-    const parts = partsOf('config', ++this.#lastId, loaded.config)
-    const digest = digestOf(parts)
-    if (digest === this.#digest || this.#config === undefined) return
-    this.#before ??= { config: this.#config.config, parts: this.#configParts, digest: this.#digest }
-    this.#replace({ config: loaded.config, parts, digest })
-    this.reloads.good.v++
-    log.info('files have changed; the configuration was read anew')
+    this.#files = loaded.files
+    if (loaded.live !== undefined) this.#use(loaded, true)
+    else if (!this.#replace(loaded)) return
+    this.#reloaded()
   }
 
-  #replace({ config, parts, digest }: Version): void {
-    this.#config = { config, updatedMs: this.#options.clock.wall() }
-    this.#configParts = parts
-    this.#digest = digest
+  /** False where it is what runs. */
+  #replace(loaded: LoadedFiles): boolean {
+    this.#watch.update(loaded.files)
+    const digest = digestOf(loaded.config)
+    const rollout = this.#rollout
+    if (digest === this.#read || rollout === undefined) return false
+    this.#read = digest
+    this.#changed(loaded.config, rollout.config)
+    return true
+  }
+
+  #changed(config: GatewayConfig, before: GatewayConfig | undefined): void {
+    this.#updatedMs = this.#options.clock.wall()
     this.#applied.clear()
-    for (const link of this.#links.values()) if (link.offered) link.sendAll(parts)
+    this.#rollout?.replace(config, before)
+  }
+
+  #reloaded(): void {
+    this.#panel.reloads.good.v++
+    this.#parts?.log.info('files have changed; the configuration was read anew')
   }
 
   #rejected(errors: readonly ConfigError[]): void {
-    this.reloads.refused.v++
+    this.#panel.reloads.refused.v++
     const reasons = errors.map((error) => error.toString())
     this.#parts?.log.error('files have changed, and cannot be used; everything stays as it was', { reasons })
   }
 
-  #recover(): Promise<GatewayConfig | undefined> {
+  #recover(): Promise<Running | undefined> {
     return new Promise((resolve) => {
       const cancel = this.#options.clock.schedule(RECOVER_MS, () => this.#recovered?.(undefined))
-      this.#recovered = (config) => {
+      this.#recovered = (running) => {
         this.#recovered = undefined
         cancel()
-        resolve(config)
+        resolve(running)
       }
-      for (const link of this.#links.values()) link.send({ kind: 'greet' })
+      for (const link of this.#panel.links.values()) link.send({ kind: 'greet' })
     })
   }
 
   #fail(error: unknown): void {
     if (this.#failed) return
     this.#failed = true
-    const errors = error instanceof ConfigRefused ? error.errors : [new ConfigError('', String(error))]
     if (this.#parts === undefined) this.#options.process.stderr.write(`${String(error)}\n`)
     else if (this.#wasReady) {
       // Workers serve on; the supervisor starts the next control process after a while.
-      const reasons = errors.map((e) => e.toString())
-      this.#parts.log.error('the control process cannot start', { reasons })
-    } else this.#parts.report(errors)
+      this.#parts.log.error('the control process cannot start', { reasons: reasonsOf(error) })
+    } else this.#parts.report(errorsOf(error))
     if (!(error instanceof ConfigRefused)) this.#parts?.log.debug('cause', { stack: (error as Error)?.stack })
     if (this.#wasReady) this.#options.process.exit(1)
     void this.#channel.send({ kind: 'failed' })
@@ -205,173 +276,99 @@ class Control implements ControlPanel {
 
   #fromWorker(link: WorkerLink, body: WorkerToControl): void {
     if (body.kind === 'hello') this.#hello(link, body)
-    else if (body.kind === 'applied' || body.kind === 'refused') {
-      // What became of one that was replaced meanwhile is no news.
-      if (body.id !== this.#configParts[0]?.id) return
-      if (body.kind === 'applied') this.#workerRuns(link)
-      else this.#refused(link, body.errors)
-    } else {
+    else if (body.kind === 'applied') this.#rollout?.applied(link.worker, body.id)
+    else if (body.kind === 'refused') {
+      this.#rollout?.refused(link.worker, body.id, { errors: errorsIn(body.errors), resource: body.resource })
+      // What it takes instead is waited for as well.
+      if (this.#initialAt !== undefined) this.#initialAt = this.#rollout?.at
+    } else if (body.kind === 'demand') void this.#demand(link, body)
+    else {
       const whole = link.part(body)
       if (whole === undefined) return
-      if (body.payload === 'stats') this.#stats.add(link.worker, whole.value as unknown as StatsPush)
-      if (body.payload === 'config') this.#recovered?.(whole.value as unknown as GatewayConfig)
+      if (body.payload === 'stats') this.#panel.counted(link.worker, whole.value as unknown as StatsPush)
+      if (body.payload === 'config') {
+        this.#recovered?.({ config: whole.value as unknown as GatewayConfig, revision: link.revision })
+      }
       link.settle(body.id, whole.value)
     }
   }
 
-  #hello(link: WorkerLink, hello: WorkerToControl & { kind: 'hello' }): void {
-    if (this.#recovered !== undefined && hello.digest !== '') {
-      this.#healthy &&= hello.healthy
-      if (hello.drained !== undefined && this.#drainWish === undefined) {
-        this.#drainWish = hello.drained
-        this.#drainSinceMs = this.#options.clock.now()
-      }
+  #hello(link: WorkerLink, hello: Hello): void {
+    link.revision = hello.revision
+    if (this.#recovered !== undefined && hello.revision !== '') {
+      this.#panel.recall(hello)
       link.send({ kind: 'send-config', id: ++this.#lastId })
     }
-    if (this.#config === undefined || link.offered) return
+    if (this.#rollout === undefined || link.offered) return
     link.offered = true
-    if (this.#level !== undefined) link.send({ kind: 'log-level', level: this.#level })
-    if (hello.healthy !== this.#healthy) link.send({ kind: 'health', ok: this.#healthy })
-    // One that has the same wish, or a stronger one, leaves it at that.
-    if (this.#drainWish !== undefined) this.#sendDrain(link, this.#drainWish)
-    if (hello.digest === this.#digest) this.#workerRuns(link)
-    else link.sendAll(this.#configParts)
-    link.send({ kind: 'send-stats', id: ++this.#lastId, full: true })
+    this.#panel.introduce(link, hello)
+    const send = (message: FeedMessage): void => link.sendAll(this.#encoder.partsOf(message))
+    if (this.#rollout.attach(link.worker, hello.revision, send)) this.#workerRuns(link.worker)
   }
 
-  #workerRuns(link: WorkerLink): void {
-    this.#applied.add(link.worker)
+  /** The worker learns of it after the change that brings what it asked for. */
+  async #demand(link: WorkerLink, { id, wish, timeoutMs }: WorkerToControl & { kind: 'demand' }): Promise<void> {
+    // It asks again when this process has greeted it.
+    if (this.#rollout === undefined) return
+    const found = (await this.#run?.demand(wish, timeoutMs)) ?? false
+    const answer = (): void => link.send({ kind: 'demanded', id, found })
+    if (found) this.#rollout.whenSent(link.worker, answer)
+    else answer()
+  }
+
+  #events(): ConstructorParameters<typeof Rollout>[1]['events'] {
+    return {
+      applied: (worker, kind) => {
+        if (kind === 'config') this.#workerRuns(worker)
+        this.#checkInitialised()
+      },
+      refusedWhole: (worker, refusal, before) => this.#refused(worker, refusal, before),
+      revoked: (resource, errors) => {
+        this.#panel.reloads.revoked.v++
+        const reasons = errors.map((error) => error.toString())
+        this.#parts?.log.warn('workers cannot use a resource; it stays what it was before', { ...resource, reasons })
+        this.#run?.live.refused(resource, errors)
+      },
+      lost: (worker, errors) => this.#again(worker, errors),
+    }
+  }
+
+  #workerRuns(worker: number): void {
+    this.#applied.add(worker)
     if (this.#applied.size < this.#start.workers) return
-    this.#before = undefined
     if (!this.#wasReady) this.#parts?.log.info('all workers are ready', { workers: this.#applied.size })
     this.#wasReady = true
     void this.#channel.send({ kind: 'ready', admin: this.#admin })
+    this.#checkInitialised()
   }
 
-  #refused(link: WorkerLink, errors: readonly { path: string; message: string }[]): void {
-    const found = errors.map((e) => new ConfigError(e.path, e.message))
+  #refused(worker: number, { errors, resource }: Refusal, before: GatewayConfig | undefined): void {
     if (!this.#wasReady) {
-      this.#fail(new ConfigRefused(found))
-      return
-    }
-    const before = this.#before
-    if (before !== undefined) {
+      // What a control plane sent, now or (from a state directory) at another time, must not keep the rest from starting.
+      if (resource !== undefined && this.#delivered(resource.name)) this.#rollout?.revoke(resource, errors)
+      else this.#fail(new ConfigRefused(errors))
+      if (!this.#failed) this.#rollout?.resend(worker)
+    } else if (before !== undefined) {
       // Nobody has run it before: those that do by now go back.
-      this.#before = undefined
-      this.#rejected(found)
-      this.#replace(before)
-      return
-    }
-    this.#parts?.log.error('a worker refused the configuration; it gets it again', {
-      worker: link.worker,
-      reasons: found.map((e) => e.toString()),
-    })
-    this.#options.clock.schedule(RETRY_MS, () => link.sendAll(this.#configParts))
+      this.#rejected(errors)
+      this.#changed(before, undefined)
+    } else this.#again(worker, errors)
+  }
+
+  #delivered(name: string): boolean {
+    const resources = this.#run?.live.status().resources ?? []
+    return resources.some((resource) => resource.name === name && resource.source !== '')
+  }
+
+  #again(worker: number, errors: readonly ConfigError[]): void {
+    const reasons = errors.map((error) => error.toString())
+    this.#parts?.log.error('a worker refused the configuration; it gets it again', { worker, reasons })
+    this.#options.clock.schedule(RETRY_MS, () => this.#rollout?.resend(worker))
   }
 
   #workerDown(worker: number): void {
-    this.#links.get(worker)?.end()
-    this.#links.delete(worker)
+    this.#panel.workerDown(worker)
+    this.#rollout?.detach(worker)
     this.#applied.delete(worker)
-    this.#stats.retire(worker)
   }
-
-  #broadcast(body: ControlToWorker): void {
-    for (const link of this.#links.values()) link.send(body)
-  }
-
-  /** A worker that comes later gets what is left of the time. */
-  #sendDrain(link: WorkerLink, wish: DrainWish): void {
-    const elapsedMs = this.#options.clock.now() - this.#drainSinceMs
-    link.send({ kind: 'drain-listeners', deadlineMs: Math.max(0, this.#start.drainTimeMs - elapsedMs), wish })
-  }
-
-  /** Asks every worker; those that do not answer in time are left out. */
-  async #ask(kind: 'send-stats' | 'send-status'): Promise<Json[]> {
-    const asked = [...this.#links.values()].map((link) => {
-      const id = ++this.#lastId
-      const cancel = this.#options.clock.schedule(ANSWER_LIMIT_MS, () => link.forget(id))
-      const body: ControlToWorker & { id: number } = kind === 'send-stats' ? { kind, id, full: false } : { kind, id }
-      return link.request(body).finally(cancel)
-    })
-    const answers = await Promise.all(asked)
-    return answers.filter((answer) => answer !== undefined)
-  }
-
-  // What admin may see and do.
-
-  state(): ServerState {
-    const closing = this.#drainWish !== undefined && !this.#drainWish.inboundOnly
-    if (this.#draining || closing || !this.#healthy) return 'DRAINING'
-    if (this.#config === undefined) return 'PRE_INITIALIZING'
-    return this.#wasReady && this.#applied.size > 0 ? 'LIVE' : 'INITIALIZING'
-  }
-
-  uptimeMs(): number {
-    return this.#start.ageMs + this.#options.clock.now() - this.#startedMs
-  }
-
-  workers(): number {
-    return this.#start.workers
-  }
-
-  configuration(): { readonly config: GatewayConfig; readonly updatedMs: number } | undefined {
-    return this.#config
-  }
-
-  async stats(): Promise<MetricsSnapshot> {
-    await this.#ask('send-stats')
-    return withServerGauges(withReloads(this.#stats.snapshot(), this.reloads), {
-      state: this.state(),
-      uptimeMs: this.uptimeMs(),
-      workers: this.#start.workers,
-      memory: memoryUse(this.#options.process),
-    })
-  }
-
-  async status(): Promise<EngineStatus> {
-    const answers = (await this.#ask('send-status')) as unknown as WorkerStatus[]
-    return mergeStatus(answers.map((answer) => answer.engine))
-  }
-
-  async memory(): Promise<MemoryUse> {
-    const answers = (await this.#ask('send-status')) as unknown as WorkerStatus[]
-    return addMemory([memoryUse(this.#options.process), ...answers.map((answer) => answer.memory)])
-  }
-
-  logLevel(): string | undefined {
-    return this.#level
-  }
-
-  setLogLevel(level: string): void {
-    this.#level = level
-    this.#parts?.setLogLevel(level)
-    this.#broadcast({ kind: 'log-level', level })
-  }
-
-  drainListeners(wish: DrainWish = DRAIN_ALL): void {
-    if (this.#drainWish !== undefined && !goesFurther(this.#drainWish, wish)) return
-    this.#drainWish = wish
-    this.#drainSinceMs = this.#options.clock.now()
-    for (const link of this.#links.values()) this.#sendDrain(link, wish)
-  }
-
-  setHealthy(ok: boolean): void {
-    this.#healthy = ok
-    this.#broadcast({ kind: 'health', ok })
-  }
-
-  reopenLogs(): void {
-    void this.#channel.send({ kind: 'reopen-logs' })
-  }
-
-  quit(): void {
-    void this.#channel.send({ kind: 'quit' })
-  }
-}
-
-function digestOf(parts: readonly Part<'config'>[]): string {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part.text)
-  return hash.digest('hex')
 }

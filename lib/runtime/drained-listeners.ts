@@ -1,3 +1,4 @@
+import type { ConfigChange } from '../config/change.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { DrainWish } from './engine.ts'
 
@@ -35,6 +36,14 @@ export class DrainedListeners {
     const wish = this.#wish
     if (wish === undefined || !this.#closed) return config
     return { ...config, listeners: config.listeners.filter((listener) => !drains(wish, listener)) }
+  }
+
+  /** The same of a change. */
+  withoutIn(change: ConfigChange): ConfigChange {
+    const wish = this.#wish
+    if (wish === undefined || !this.#closed || change.listeners === undefined) return change
+    const { set, remove } = change.listeners
+    return { ...change, listeners: { set: set.filter((listener) => !drains(wish, listener)), remove } }
   }
 }
 

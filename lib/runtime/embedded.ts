@@ -1,11 +1,17 @@
+import type { LiveConfig } from '../config/live.ts'
 import type { GatewayConfig } from '../config/model.ts'
+import type { DynamicStatus } from '../config/status.ts'
 import type { Clock } from '../core/clock.ts'
+import type { JsonObject } from '../core/errors.ts'
 import type { ControlPanel } from './control-panel.ts'
 import { DrainedListeners } from './drained-listeners.ts'
 import { DRAIN_ALL, type DrainWish, type Engine, type EngineStatus, type MetricsSnapshot } from './engine.ts'
+import { LoadLedger, type LoadReader } from './load-ledger.ts'
 import type { MemoryUse } from './messages.ts'
 import type { Reloads, ServerState } from './server-state.ts'
 import { withReloads, withServerGauges } from './server-state.ts'
+import { StatsDelta } from './stats-delta.ts'
+import { StatsStore } from './stats-store.ts'
 import { memoryUse } from './worker.ts'
 
 export interface EmbeddedOptions {
@@ -13,8 +19,21 @@ export interface EmbeddedOptions {
   readonly process: NodeJS.Process
   readonly clock: Clock
   readonly drainTimeMs: number
+  /** Who keeps the configuration up to date; undefined: nobody. */
+  readonly live?: () => FollowedConfig | undefined
+  /** What this process counts beside the engine: it speaks to control planes. */
+  readonly ownMetrics?: () => MetricsSnapshot | undefined
   /** What `/quitquitquit` does: an embedded gateway must not end its host. */
   quit(): void
+}
+
+/** A live configuration and how far it is. */
+export interface FollowedConfig {
+  readonly live: LiveConfig
+  /** As it is now. */
+  readonly config: GatewayConfig
+  /** All that it waited for at its start has come, and is in force. */
+  readonly initialised: boolean
 }
 
 /** The control panel of a gateway that is one process; whoever owns the engine tells it what was applied. */
@@ -22,15 +41,20 @@ export class EmbeddedPanel implements ControlPanel {
   readonly #options: EmbeddedOptions
   readonly #startedMs: number
   /** For the owner to count. */
-  readonly reloads: Reloads = { good: { v: 0 }, refused: { v: 0 } }
+  readonly reloads: Reloads = { good: { v: 0 }, refused: { v: 0 }, revoked: { v: 0 } }
   #config: { readonly config: GatewayConfig; readonly updatedMs: number } | undefined
   #draining = false
   readonly #drained = new DrainedListeners()
   #healthy = true
   #level: string | undefined
 
+  readonly #loads: LoadLedger
+
   constructor(options: EmbeddedOptions) {
     this.#options = options
+    this.#loads = new LoadLedger({
+      refresh: async () => this.#loads.add(0, options.engine.loads?.() ?? []),
+    })
     this.#startedMs = options.clock.now()
   }
 
@@ -49,7 +73,8 @@ export class EmbeddedPanel implements ControlPanel {
 
   state(): ServerState {
     if (!this.serving()) return 'DRAINING'
-    return this.#config === undefined ? 'INITIALIZING' : 'LIVE'
+    const waits = this.#config === undefined || this.#options.live?.()?.initialised === false
+    return waits ? 'INITIALIZING' : 'LIVE'
   }
 
   uptimeMs(): number {
@@ -61,13 +86,34 @@ export class EmbeddedPanel implements ControlPanel {
   }
 
   configuration(): { readonly config: GatewayConfig; readonly updatedMs: number } | undefined {
-    return this.#config
+    const config = this.#options.live?.()?.config
+    return config === undefined || this.#config === undefined ? this.#config : { ...this.#config, config }
+  }
+
+  dynamic(): DynamicStatus | undefined {
+    return this.#options.live?.()?.live.status()
+  }
+
+  modifyRuntime(values: JsonObject): string | undefined {
+    const followed = this.#options.live?.()
+    return followed === undefined ? 'No admin layer specified' : followed.live.modifyRuntime(values)
+  }
+
+  loads(): LoadReader {
+    return this.#loads.reader()
+  }
+
+  /** Everything that is counted in this process, under Envoy's names. */
+  metrics(): MetricsSnapshot {
+    const own = this.#options.ownMetrics?.()
+    const engine = this.#options.engine.metrics()
+    return withReloads(own === undefined ? engine : addMetrics([engine, own]), this.reloads)
   }
 
   async stats(): Promise<MetricsSnapshot> {
     const memory = memoryUse(this.#options.process)
     const server = { state: this.state(), uptimeMs: this.uptimeMs(), workers: 1, memory }
-    return withServerGauges(withReloads(this.#options.engine.metrics(), this.reloads), server)
+    return withServerGauges(this.metrics(), server)
   }
 
   async status(): Promise<EngineStatus> {
@@ -98,6 +144,11 @@ export class EmbeddedPanel implements ControlPanel {
     return this.#drained.without(config)
   }
 
+  /** Listeners that were drained on request. */
+  get drained(): DrainedListeners {
+    return this.#drained
+  }
+
   setHealthy(ok: boolean): void {
     this.#healthy = ok
   }
@@ -109,4 +160,13 @@ export class EmbeddedPanel implements ControlPanel {
   quit(): void {
     this.#options.quit()
   }
+}
+
+/** Sums of what several parts of a process count. */
+function addMetrics(parts: readonly MetricsSnapshot[]): MetricsSnapshot {
+  const store = new StatsStore()
+  parts.forEach((part, index) => {
+    store.add(index, new StatsDelta().next(part, true))
+  })
+  return store.snapshot()
 }

@@ -1,6 +1,8 @@
+import type { ConfigChange } from '../config/change.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { Address } from '../core/address.ts'
 import type {
+  ClusterLoad,
   ClusterStatus,
   EngineStatus,
   HistogramSnapshot,
@@ -30,6 +32,12 @@ export interface Engine {
    */
   apply(config: GatewayConfig): Promise<void>
   /**
+   * The same for what a change names, in time that depends on the change alone. Endpoints of clusters that are there are in
+   * force when this returns, whatever else is under way; everything else waits for its turn. Rejects with
+   * `ChangeRefused` and leaves all else of the change undone.
+   */
+  update(change: ConfigChange): Promise<void>
+  /**
    * Stop accepting, answer what is in flight with `Connection: close`, resolve when idle or after `deadlineMs`. A graceful
    * wish: answer so for `deadlineMs`, stop accepting at its end. Default: `DRAIN_ALL`.
    */
@@ -38,12 +46,14 @@ export interface Engine {
   close(): Promise<void>
   status(): EngineStatus
   metrics(): MetricsSnapshot
+  /** What hosts have counted since this was asked last, those of hosts and clusters that went in between included. */
+  loads?(): readonly ClusterLoad[]
   /** pino level names. */
   setLogLevel(level: string): void
   reopenLogs(): void
 }
 
-export type { ClusterStatus, EngineStatus, HistogramSnapshot, HostStatus, ListenerStatus, MetricsSnapshot }
+export type { ClusterLoad, ClusterStatus, EngineStatus, HistogramSnapshot, HostStatus, ListenerStatus, MetricsSnapshot }
 
 /**
  * Finds the socket for an address. In a worker it asks the supervisor, which owns the listening sockets; embedded, it

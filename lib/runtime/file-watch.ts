@@ -47,6 +47,17 @@ export class FileWatch {
     if (this.#stale()) this.#settle()
   }
 
+  /** As `update`, where these are not the files that are watched already. */
+  follow(recorded: RecordedFiles): void {
+    const { files, directories } = recorded
+    const same =
+      files.size === this.#stamps.size &&
+      directories.size === this.#directories.size &&
+      [...files.keys()].every((path) => this.#stamps.has(path)) &&
+      [...directories].every((path) => this.#directories.has(path))
+    if (!same) this.update(recorded)
+  }
+
   close(): void {
     this.#closed = true
     this.#settling?.()

@@ -1,6 +1,8 @@
+import type { ResourceName } from '../config/change.ts'
+import type { DemandWish } from '../config/live.ts'
 import type { Address } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
-import type { DrainWish, EngineStatus, MetricsSnapshot } from './engine.ts'
+import type { ClusterLoad, DrainWish, EngineStatus, MetricsSnapshot } from './engine.ts'
 
 /**
  * What the three kinds of process say to each other. All of it is plain JSON; what may be large travels as `part`s.
@@ -27,22 +29,27 @@ export interface ErrorMessage {
 export type ControlToWorker =
   /** Asks for `hello`, with which everything between the two begins. */
   | { readonly kind: 'greet' }
-  | Part<'config'>
+  /** A configuration, or a `ConfigChange` from the one before; `revision` of the message that ends it is what runs then. */
+  | (Part<'config' | 'change'> & { readonly revision: string })
   /** The worker sends the configuration that it runs. */
   | { readonly kind: 'send-config'; readonly id: number }
   /** `full`: everything, not only what has changed since the last push. */
   | { readonly kind: 'send-stats'; readonly id: number; readonly full: boolean }
   | { readonly kind: 'send-status'; readonly id: number }
+  /** Pushes bring `loads` from now on. */
+  | { readonly kind: 'count-loads' }
   | { readonly kind: 'log-level'; readonly level: string }
   /** Another wish than the last one takes its place. */
   | { readonly kind: 'drain-listeners'; readonly deadlineMs: number; readonly wish: DrainWish }
   | { readonly kind: 'health'; readonly ok: boolean }
+  /** What a worker asked for on demand is in force, or does not exist. */
+  | { readonly kind: 'demanded'; readonly id: number; readonly found: boolean }
 
 export interface Hello {
   readonly kind: 'hello'
   readonly pid: number
-  /** Digest of the configuration that it runs; '' where it has none yet. */
-  readonly digest: string
+  /** Of the configuration that it runs, as control called it; '' where it has none yet. */
+  readonly revision: string
   /** Its listeners drain on request, or have done so and stay closed. */
   readonly drained: DrainWish | undefined
   readonly healthy: boolean
@@ -53,13 +60,25 @@ export type WorkerToControl =
   | Part<'config' | 'stats' | 'status'>
   /** The configuration with that number runs, or does not and nothing has changed. */
   | { readonly kind: 'applied'; readonly id: number }
-  | { readonly kind: 'refused'; readonly id: number; readonly errors: readonly ErrorMessage[] }
+  | {
+      readonly kind: 'refused'
+      readonly id: number
+      readonly errors: readonly ErrorMessage[]
+      /** To blame, where it is one resource. */
+      readonly resource?: ResourceName
+    }
+  /** A filter asks for something on demand (`Demand`). */
+  | { readonly kind: 'demand'; readonly id: number; readonly wish: DemandWish; readonly timeoutMs: number }
+
+export type { DemandWish }
 
 /** Counters and histograms as differences, gauges as values; only what has changed unless `full`. */
 export interface StatsPush extends MetricsSnapshot {
   readonly full: boolean
   /** Names that no longer exist there. */
   readonly gone: readonly string[]
+  /** What hosts have counted since the last push, once it was asked for. */
+  readonly loads?: readonly ClusterLoad[]
 }
 
 export interface MemoryUse {

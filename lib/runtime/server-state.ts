@@ -34,13 +34,16 @@ export function withServerGauges(snapshot: MetricsSnapshot, server: ServerGauges
 export interface Reloads {
   readonly good: Counter
   readonly refused: Counter
+  /** Resources that were sent, and that workers could not use. */
+  readonly revoked: Counter
 }
 
-/** Adds the counters of reloads: `server.file_reload_success`, `server.file_reload_rejected`. */
-export function withReloads(snapshot: MetricsSnapshot, { good, refused }: Reloads): MetricsSnapshot {
+/** Adds the counters of reloads: `server.file_reload_success`, `server.file_reload_rejected`, `server.resources_revoked`. */
+export function withReloads(snapshot: MetricsSnapshot, { good, refused, revoked }: Reloads): MetricsSnapshot {
   const own: (readonly [string, number])[] = [
     ['server.file_reload_rejected', refused.v],
     ['server.file_reload_success', good.v],
+    ['server.resources_revoked', revoked.v],
   ]
   const counters = [...snapshot.counters, ...own]
   return { ...snapshot, counters: counters.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)) }

@@ -8,6 +8,8 @@ export class WorkerLink {
   readonly worker: number
   /** The configuration has been sent to it, or it runs that one already. */
   offered = false
+  /** As its last `hello` said. */
+  revision = ''
   readonly #channel: Channel<ControlToSupervisor>
   readonly #readers = new Map<string, PartReader>()
   readonly #waiting = new Map<number, (value: Json | undefined) => void>()

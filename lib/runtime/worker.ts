@@ -1,15 +1,14 @@
-import { createHash } from 'node:crypto'
+import type { ConfigChange } from '../config/change.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { Clock } from '../core/clock.ts'
-import { ConfigRefused } from '../core/errors.ts'
+import type { Demand } from '../core/demand.ts'
 import type { Log } from '../core/metrics.ts'
 import type { Channel } from './channel.ts'
-import { PartReader, parentChannel, partsOf } from './channel.ts'
+import { PartReader, parentChannel, partsInTurn } from './channel.ts'
 import { DrainedListeners } from './drained-listeners.ts'
 import type { Binder, DrainWish, Engine } from './engine.ts'
 import type {
   ControlToWorker,
-  ErrorMessage,
   MemoryUse,
   Part,
   Settings,
@@ -19,7 +18,9 @@ import type {
   WorkerToSupervisor,
 } from './messages.ts'
 import { RemoteBinder } from './remote-binder.ts'
+import { RemoteDemand } from './remote-demand.ts'
 import { StatsDelta } from './stats-delta.ts'
+import { WorkerConfig } from './worker-config.ts'
 
 /** How often changed counters go to control. */
 const PUSH_INTERVAL_MS = 1000
@@ -30,6 +31,8 @@ export interface EngineServices {
   /** False once the gateway was told to fail its health checks, or drains. */
   readonly serving: () => boolean
   readonly worker: number
+  /** What only control can get. */
+  readonly demand: Demand
   /** Of the whole gateway; for `TlsAcceptor`. */
   readonly ticketSecret: Uint8Array
   readonly settings: Settings
@@ -71,14 +74,12 @@ class Worker {
   readonly #drainTimeMs: number
   readonly #parts = new PartReader()
   readonly #delta = new StatsDelta()
-  #hash = createHash('sha256')
-  #config: GatewayConfig | undefined
-  #digest = ''
+  readonly #config: WorkerConfig
+  readonly #demand: RemoteDemand
+  #countsLoads = false
   #healthy = true
   readonly #drained = new DrainedListeners()
   #ending = false
-  /** Configurations are applied one after the other. */
-  #applying: Promise<void> = Promise.resolve()
   /** Payloads leave one after the other, so that their parts never mix. */
   #sending: Promise<void> = Promise.resolve()
 
@@ -95,9 +96,29 @@ class Worker {
     const serving = (): boolean => this.#healthy && !this.#drained.all && !this.#ending
     const { worker, settings } = start
     const ticketSecret = Buffer.from(start.ticketSecret, 'base64')
-    const made = options.create({ binder, serving, worker, ticketSecret, settings })
+    const demand = new RemoteDemand({
+      clock: options.clock,
+      ask: (id, wish, timeoutMs) => this.#tell({ kind: 'demand', id, wish, timeoutMs }),
+      idle: () => this.#config.idle(),
+    })
+    this.#demand = demand
+    const made = options.create({ binder, serving, worker, demand, ticketSecret, settings })
     this.#engine = made.engine
     this.#log = made.log
+    this.#config = new WorkerConfig({
+      engine: made.engine,
+      drained: this.#drained,
+      log: made.log,
+      mark: String(options.process.pid),
+      applied: (id, kind) => {
+        if (kind === 'config') void this.#channel.send({ kind: 'settled' })
+        this.#tell({ kind: 'applied', id })
+      },
+      refused: (id, { errors, resource }) => {
+        const messages = errors.map(({ path, message }) => ({ path, message }))
+        this.#tell({ kind: 'refused', id, errors: messages, ...(resource && { resource }) })
+      },
+    })
     this.#schedulePush()
   }
 
@@ -121,49 +142,35 @@ class Worker {
 
   #fromControl(message: ControlToWorker): void {
     if (message.kind === 'part') this.#configPart(message)
-    else if (message.kind === 'greet') this.#tell(this.#hello())
+    else if (message.kind === 'greet') this.#greeted()
     else if (message.kind === 'send-stats') void this.#push(message.id, message.full)
     else if (message.kind === 'send-status') void this.#sendParts('status', message.id, this.#status())
+    else if (message.kind === 'count-loads') this.#countsLoads = true
     else if (message.kind === 'log-level') this.#engine.setLogLevel(message.level)
     else if (message.kind === 'drain-listeners') this.#drainListeners(message.deadlineMs, message.wish)
     else if (message.kind === 'health') this.#healthy = message.ok
-    else if (this.#config !== undefined) void this.#sendParts('config', message.id, this.#config)
-  }
-
-  #hello(): WorkerToControl {
-    const { pid } = this.#process
-    return { kind: 'hello', pid, digest: this.#digest, drained: this.#drained.wish, healthy: this.#healthy }
-  }
-
-  #configPart(part: Part<'config'>): void {
-    if (part.index === 0) this.#hash = createHash('sha256')
-    this.#hash.update(part.text)
-    const whole = this.#parts.add(part)
-    if (whole === undefined) return
-    const digest = this.#hash.digest('hex')
-    // JSON-safe data made by the control process, which is of the same version: nothing to check again here.
-    const config = whole.value as unknown as GatewayConfig
-    this.#applying = this.#applying.then(() => this.#apply(part.id, config, digest))
-  }
-
-  async #apply(id: number, config: GatewayConfig, digest: string): Promise<void> {
-    if (this.#ending) return
-    if (digest !== this.#digest) {
-      try {
-        await this.#engine.apply(this.#drained.without(config))
-      } catch (error) {
-        if (!(error instanceof ConfigRefused)) {
-          this.#log.error('applying a configuration failed', {
-            error: error instanceof Error ? error.stack : String(error),
-          })
-        }
-        return this.#tell({ kind: 'refused', id, errors: errorMessages(error) })
-      }
-      this.#config = config
-      this.#digest = digest
+    else if (message.kind === 'demanded') this.#demand.answered(message.id, message.found)
+    else {
+      const config = this.#config.config()
+      if (config !== undefined) void this.#sendParts('config', message.id, config)
     }
-    void this.#channel.send({ kind: 'settled' })
-    this.#tell({ kind: 'applied', id })
+  }
+
+  #greeted(): void {
+    const { pid } = this.#process
+    const { revision } = this.#config
+    this.#tell({ kind: 'hello', pid, revision, drained: this.#drained.wish, healthy: this.#healthy })
+    this.#demand.askAgain()
+  }
+
+  #configPart(part: Part<'config' | 'change'> & { readonly revision: string }): void {
+    const whole = this.#parts.add(part)
+    if (whole === undefined || this.#ending) return
+    const { id, revision } = part
+    // JSON-safe data made by the control process, which is of the same version: nothing to check again here.
+    if (part.payload === 'config') {
+      this.#config.take({ kind: 'config', id, revision, config: whole.value as unknown as GatewayConfig })
+    } else this.#config.take({ kind: 'change', id, revision, change: whole.value as ConfigChange })
   }
 
   #drainListeners(deadlineMs: number, wish: DrainWish): void {
@@ -187,16 +194,19 @@ class Worker {
   }
 
   #push(id: number, full: boolean): Promise<void> {
-    const push = this.#delta.next(this.#engine.metrics(), full)
+    const loads = this.#countsLoads ? this.#engine.loads?.() : undefined
+    const push = { ...this.#delta.next(this.#engine.metrics(), full), ...(loads && { loads }) }
     const { counters, gauges, histograms, gone } = push
     // Nobody waits for a push without a number, so an empty one need not be sent.
-    if (id === 0 && counters.length + gauges.length + histograms.length + gone.length === 0) return this.#sending
+    if (id === 0 && counters.length + gauges.length + histograms.length + gone.length === 0 && !loads?.length) {
+      return this.#sending
+    }
     return this.#sendParts('stats', id, push)
   }
 
   #sendParts(payload: 'config' | 'stats' | 'status', id: number, value: unknown): Promise<void> {
     this.#sending = this.#sending.then(async () => {
-      for (const body of partsOf(payload, id, value)) await this.#channel.send({ kind: 'to-control', body })
+      for (const body of partsInTurn(payload, id, value)) await this.#channel.send({ kind: 'to-control', body })
     })
     return this.#sending
   }
@@ -204,11 +214,6 @@ class Worker {
   #tell(body: WorkerToControl): void {
     void this.#channel.send({ kind: 'to-control', body })
   }
-}
-
-function errorMessages(error: unknown): ErrorMessage[] {
-  if (error instanceof ConfigRefused) return error.errors.map(({ path, message }) => ({ path, message }))
-  return [{ path: '', message: error instanceof Error ? error.message : String(error) }]
 }
 
 /** What a process takes of the machine, in bytes. */

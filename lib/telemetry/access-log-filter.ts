@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { RESPONSE_FLAGS } from '../core/failure.ts'
 import type { Runtime } from '../core/metrics.ts'
+import { runtimeInteger } from '../core/runtime-value.ts'
 import { compileFraction } from '../match/fraction.ts'
 import { compileHeader } from '../match/header.ts'
 import { compileMetadata, valueAt } from '../match/value.ts'
@@ -31,11 +32,11 @@ export const HEALTH_CHECK_KEY = 'health_check'
 export function compileAccessLogFilter(config: AccessLogFilterConfig, deps: AccessLogFilterDeps): AccessLogFilter {
   switch (config.kind) {
     case 'status': {
-      const compare = compileComparison(config.comparison)
+      const compare = compileComparison(config.comparison, deps.runtime)
       return (stream) => compare(stream.status)
     }
     case 'duration':
-      return durationFilter(compileComparison(config.comparison), deps.clock)
+      return durationFilter(compileComparison(config.comparison, deps.runtime), deps.clock)
     case 'not-health-check':
       return (stream) => !isHealthCheck(stream)
     case 'traceable':
@@ -67,17 +68,17 @@ export function compileAccessLogFilter(config: AccessLogFilterConfig, deps: Acce
   }
 }
 
-function compileComparison({ op, value }: ComparisonConfig): (actual: number) => boolean {
-  switch (op) {
-    case 'EQ':
-      return (actual) => actual === value
-    case 'NE':
-      return (actual) => actual !== value
-    case 'GE':
-      return (actual) => actual >= value
-    case 'LE':
-      return (actual) => actual <= value
-  }
+const COMPARE: { readonly [K in ComparisonConfig['op']]: (actual: number, bound: number) => boolean } = {
+  EQ: (actual, bound) => actual === bound,
+  NE: (actual, bound) => actual !== bound,
+  GE: (actual, bound) => actual >= bound,
+  LE: (actual, bound) => actual <= bound,
+}
+
+function compileComparison({ op, value, runtimeKey }: ComparisonConfig, runtime: Runtime): (actual: number) => boolean {
+  const compare = COMPARE[op]
+  if (runtimeKey === undefined) return (actual) => compare(actual, value)
+  return (actual) => compare(actual, runtimeInteger(runtime, runtimeKey) ?? value)
 }
 
 /** Whole milliseconds, as `%DURATION%` prints them. */

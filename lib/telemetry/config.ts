@@ -10,6 +10,8 @@ export type FormatConfig =
 export interface ComparisonConfig {
   readonly op: 'EQ' | 'GE' | 'LE' | 'NE'
   readonly value: number
+  /** A whole number of the runtime under it goes before `value`. */
+  readonly runtimeKey?: string
 }
 
 export type AccessLogFilterConfig =

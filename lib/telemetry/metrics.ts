@@ -1,5 +1,6 @@
 import type { Counter, Gauge, Histogram, Metrics } from '../core/metrics.ts'
 import type { HistogramSnapshot, MetricsSnapshot } from '../core/status.ts'
+import { CellTable } from './cell-table.ts'
 
 export type { HistogramSnapshot, MetricsSnapshot }
 
@@ -54,13 +55,13 @@ function bucketOf(value: number): number {
  * retired clusters stay, so that counters never go back.
  */
 export class MetricsStore implements Metrics {
-  readonly #counters = new Map<string, Cell>()
-  readonly #gauges = new Map<string, Cell>()
-  readonly #histograms = new Map<string, BucketHistogram>()
+  readonly #counters = new CellTable<Cell>()
+  readonly #gauges = new CellTable<Cell>()
+  readonly #histograms = new CellTable<BucketHistogram>()
   readonly #bucketTable = bucketTable()
 
   has(name: string): boolean {
-    return this.#counters.has(name)
+    return this.#counters.get(name) !== undefined
   }
 
   counter(name: string): Counter {
@@ -72,35 +73,22 @@ export class MetricsStore implements Metrics {
   }
 
   histogram(name: string): Histogram {
-    let histogram = this.#histograms.get(name)
-    if (histogram === undefined) {
-      histogram = new BucketHistogram(this.#bucketTable)
-      this.#histograms.set(name, histogram)
-    }
-    return histogram
+    return this.#histograms.get(name) ?? this.#histograms.add(name, new BucketHistogram(this.#bucketTable))
   }
 
   /** Everything there is, as plain data. */
   snapshot(): MetricsSnapshot {
-    const histograms: HistogramSnapshot[] = []
-    for (const [name, h] of this.#histograms) histograms.push(histogramSnapshot(name, h.counts, h.sum))
+    const histograms = this.#histograms.map((name, h) => histogramSnapshot(name, h.counts, h.sum))
     return { counters: valuesOf(this.#counters), gauges: valuesOf(this.#gauges), histograms }
   }
 }
 
-function cellOf(cells: Map<string, Cell>, name: string): Cell {
-  let cell = cells.get(name)
-  if (cell === undefined) {
-    cell = new Cell()
-    cells.set(name, cell)
-  }
-  return cell
+function cellOf(cells: CellTable<Cell>, name: string): Cell {
+  return cells.get(name) ?? cells.add(name, new Cell())
 }
 
-function valuesOf(cells: Map<string, Cell>): [string, number][] {
-  const values: [string, number][] = []
-  for (const [name, cell] of cells) values.push([name, cell.v])
-  return values
+function valuesOf(cells: CellTable<Cell>): [string, number][] {
+  return cells.map((name, cell) => [name, cell.v])
 }
 
 function histogramSnapshot(name: string, counts: Float64Array, sum: number): HistogramSnapshot {

@@ -11,6 +11,7 @@ import { checkFormat } from './format.ts'
  */
 
 const LOGGERS = 'envoy.extensions.access_loggers.'
+const FILE_LOGGER = `${LOGGERS}file.v3.FileAccessLog`
 
 /** A list of `config.accesslog.v3.AccessLog`; sinks other than files and standard streams are refused. */
 export function parseAccessLogs(reader: FieldReader, field: string): AccessLogConfig[] {
@@ -31,7 +32,7 @@ function parseAccessLog(reader: FieldReader): AccessLogConfig | undefined {
   }
   const sink = parseSink(reader, extension)
   if (sink === undefined) return undefined
-  const format = parseLogFormat(extension.fields)
+  const format = parseLogFormat(extension)
   return { sink, ...(format && { format }), ...(filter && { filter }) }
 }
 
@@ -41,7 +42,7 @@ function parseSink(reader: FieldReader, { typeUrl, fields }: ExtensionReader): A
       return { kind: 'stdout' }
     case `${LOGGERS}stream.v3.StderrAccessLog`:
       return { kind: 'stderr' }
-    case `${LOGGERS}file.v3.FileAccessLog`: {
+    case FILE_LOGGER: {
       const path = fields.string('path')
       if (path === '') fields.error('path', 'must not be empty')
       if (path === '/dev/stdout') return { kind: 'stdout' }
@@ -54,9 +55,10 @@ function parseSink(reader: FieldReader, { typeUrl, fields }: ExtensionReader): A
   }
 }
 
-/** The oneof `access_log_format`, deprecated members included; undefined: Envoy's default format. */
-function parseLogFormat(reader: FieldReader): FormatConfig | undefined {
+/** The oneof `access_log_format`, the deprecated members of files included; undefined: Envoy's default format. */
+function parseLogFormat({ typeUrl, fields: reader }: ExtensionReader): FormatConfig | undefined {
   if (reader.has('log_format')) return parseFormat(reader.message('log_format'))
+  if (typeUrl !== FILE_LOGGER) return undefined
   if (reader.has('format')) return checked(reader, 'format', { kind: 'text', text: reader.string('format') })
   for (const field of ['json_format', 'typed_json_format']) {
     if (reader.has(field)) return checked(reader, field, { kind: 'json', json: reader.json(field) ?? {} })
@@ -152,9 +154,13 @@ export function parseAccessLogFilter(reader: FieldReader): AccessLogFilterConfig
 function parseComparison(reader: FieldReader): ComparisonConfig {
   const comparison = reader.message('comparison')
   const value = comparison?.message('value')
-  value?.ignore('runtime_key')
+  const runtimeKey = value?.string('runtime_key') ?? ''
   const op = comparison?.enumName('op') ?? ''
-  return { op: (op === '' ? 'EQ' : op) as ComparisonConfig['op'], value: value?.number('default_value') ?? 0 }
+  return {
+    op: (op === '' ? 'EQ' : op) as ComparisonConfig['op'],
+    value: value?.number('default_value') ?? 0,
+    ...(runtimeKey !== '' && { runtimeKey }),
+  }
 }
 
 const DENOMINATORS: Readonly<Record<string, 100 | 10_000 | 1_000_000>> = { TEN_THOUSAND: 10_000, MILLION: 1_000_000 }

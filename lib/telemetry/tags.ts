@@ -55,7 +55,11 @@ export function extractTags(metric: string): TaggedName {
   for (const [tag, pattern] of TOKEN_RULES) takeToken(tokens, kept, tags, [tag, pattern])
   if (tokens[0] === 'listener') takeListener(tokens, kept, tags)
   if (tokens[0] === 'listener_manager' || tokens[0] === 'server') takeWorker(tokens, kept, tags, 1)
-  if (tokens[0] === 'http' && tokens[2] === 'rds') takeRouteTable(tokens, kept, tags)
+  if (tokens[0] === 'http' && tokens[2] === 'rds') takeResource(tokens, kept, tags, ['envoy.rds_route_config', 3])
+  if (tokens[0] === 'http' && tokens[2] === 'scoped_rds') {
+    takeResource(tokens, kept, tags, ['envoy.scoped_rds_config', 3])
+  }
+  if (tokens[0] === 'sds') takeResource(tokens, kept, tags, ['envoy.xds_resource_name', 1])
   return { name: tokens.filter((_, i) => kept[i]).join('.'), tags }
 }
 
@@ -137,10 +141,18 @@ function takeWorker(tokens: string[], kept: boolean[], tags: Tags, at: number): 
   kept[at] = false
 }
 
-/** `http.<prefix>.rds.<route table>.<stat>`; the table's name may contain dots. */
-function takeRouteTable(tokens: readonly string[], kept: boolean[], tags: Tags): void {
+/**
+ * `http.<prefix>.rds.<route table>.<stat>`, `http.<prefix>.scoped_rds.<name>.<stat>`, `sds.<secret>.<stat>`: from that token on
+ * all but the last are the name, which may contain dots.
+ */
+function takeResource(
+  tokens: readonly string[],
+  kept: boolean[],
+  tags: Tags,
+  [tag, from]: readonly [tag: string, from: number],
+): void {
   const last = tokens.length - 1
-  if (last < 4) return
-  tags.push(['envoy.rds_route_config', tokens.slice(3, last).join('.')])
-  for (let i = 3; i < last; i++) kept[i] = false
+  if (last <= from) return
+  tags.push([tag, tokens.slice(from, last).join('.')])
+  for (let i = from; i < last; i++) kept[i] = false
 }

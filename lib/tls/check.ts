@@ -30,7 +30,9 @@ class Problems {
 export function checkTls(config: DownstreamTlsConfig | UpstreamTlsConfig): readonly TlsProblem[] {
   const problems = new Problems()
   const server = 'requireClientCertificate' in config
-  if (server && config.certificates.length === 0) problems.add('certificates', 'a server needs a certificate')
+  // What has not come cannot be looked at; it is when it comes.
+  const ready = !isPending(config)
+  if (ready && server && config.certificates.length === 0) problems.add('certificates', 'a server needs a certificate')
   if (!server && config.certificates.length > 1) {
     problems.add('certificates', 'a client presents one certificate, not several')
   }
@@ -42,8 +44,13 @@ export function checkTls(config: DownstreamTlsConfig | UpstreamTlsConfig): reado
   if (server) checkTicketKeys(config, problems)
   checkKeyLog(config, problems)
   if (config.validation !== undefined) checkValidation(config.validation, problems)
-  if (problems.list.length === 0) checkContext(config, problems)
+  if (ready && problems.list.length === 0) checkContext(config, problems)
   return problems.list
+}
+
+/** Secrets of it have not come. */
+export function isPending({ notReady, secrets }: DownstreamTlsConfig | UpstreamTlsConfig): boolean {
+  return notReady === true || secrets !== undefined
 }
 
 function checkOwn(config: DownstreamTlsConfig | UpstreamTlsConfig, problems: Problems): void {

@@ -61,7 +61,24 @@ export interface KeyLogConfig {
   readonly remoteRanges: readonly CidrConfig[]
 }
 
+/**
+ * Secrets that a discovery service delivers, by the keys that the control process has for them. It puts them in the place of
+ * this before the configuration leaves it: nothing that compiles a configuration ever sees it.
+ */
+export interface TlsSecretsConfig {
+  /** After `certificates` of the configuration itself. */
+  readonly certificates: readonly string[]
+  /** Instead of `validation`, or merged over it where that is set too (Envoy's `combined_validation_context`). */
+  readonly validation?: string
+  /** Names in `validation` count only where the delivered part has none (Envoy's deprecated list of names). */
+  readonly defaultSans?: true
+  readonly ticketKeys?: string
+}
+
 interface CommonTlsConfig {
+  readonly secrets?: TlsSecretsConfig
+  /** A secret that it needs has not come: every handshake fails. */
+  readonly notReady?: true
   readonly certificates: readonly CertificateConfig[]
   readonly alpn: readonly string[]
   readonly minVersion: TlsVersion

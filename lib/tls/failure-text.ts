@@ -19,6 +19,9 @@ const VERIFY_RESULTS: ReadonlyMap<string, string> = new Map([
   ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'unable to verify the first certificate'],
 ])
 
+/** Of connections that were refused because a secret had not come; Envoy's words. */
+export const NOT_READY_TEXT = 'TLS error: Secret is not supplied by SDS'
+
 /** BoringSSL's codes. */
 const NO_CERTIFICATE = 268_435_648
 const VERIFY_FAILED = 268_435_581

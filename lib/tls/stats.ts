@@ -18,12 +18,18 @@ export interface TlsStats {
   readonly ocspResponses: Counter
   readonly ocspOmitted: Counter
   readonly ocspFailed: Counter
+  /** Connections that were refused because a secret had not come (`notReady`). */
+  readonly notReady: Counter
+  /** Times that other secrets have come. */
+  readonly secretUpdates: Counter
   /** One more of that name (`ciphers`, `versions`, `curves`): counters that come up as they are met. */
   readonly met: (kind: 'ciphers' | 'versions' | 'curves', name: string) => void
 }
 
 /** Cells for a listener (`listener.<prefix>.`) or a cluster (`cluster.<name>.`); `prefix` ends with its dot. */
-export function tlsStats(metrics: Metrics, prefix: string): TlsStats {
+export function tlsStats(metrics: Metrics, prefix: string, side: 'client' | 'server' = 'client'): TlsStats {
+  const factory = `${prefix}${side}_ssl_socket_factory.`
+  const stream = side === 'client' ? 'upstream' : 'downstream'
   const cell = (name: string): Counter => metrics.counter(`${prefix}ssl.${name}`)
   const met = new Map<string, Counter>()
   return {
@@ -40,6 +46,8 @@ export function tlsStats(metrics: Metrics, prefix: string): TlsStats {
     ocspResponses: cell('ocsp_staple_responses'),
     ocspOmitted: cell('ocsp_staple_omitted'),
     ocspFailed: cell('ocsp_staple_failed'),
+    notReady: metrics.counter(`${factory}${stream}_context_secrets_not_ready`),
+    secretUpdates: metrics.counter(`${factory}ssl_context_update_by_sds`),
     met(kind, name) {
       const key = `${kind}.${name}`
       let counter = met.get(key)

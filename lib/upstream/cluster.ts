@@ -10,16 +10,18 @@ import type {
   UpstreamStream,
 } from '../core/attempt.ts'
 import { FAILURES, type Failure } from '../core/failure.ts'
+import type { Headers } from '../core/headers.ts'
 import type { InternalListeners } from '../core/internal-listeners.ts'
-import type { Log, Metrics } from '../core/metrics.ts'
+import type { Log, Metrics, Runtime } from '../core/metrics.ts'
 import type { ClusterStatus } from '../core/status.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { Http2Stats } from '../http2/contract.ts'
 import { http2Stats } from '../http2/stats.ts'
 import { type Balancer, createBalancer } from './balance/balancer.ts'
 import { CircuitBreakers } from './breaker.ts'
-import type { ClusterConfig } from './config.ts'
+import type { ClusterConfig, CredentialConfig } from './config.ts'
 import type { Connectors, ConnectWish } from './connect.ts'
+import type { AssignmentTable } from './discovery/assignments.ts'
 import { createDiscovery } from './discovery/create-discovery.ts'
 import type { Discovery } from './discovery/discovery.ts'
 import type { DnsResolvers } from './discovery/dns/resolver.ts'
@@ -45,6 +47,10 @@ export interface ClusterDeps {
   readonly readBuffer?: ReadBuffer
   /** Undefined: endpoints that are internal listeners cannot be reached. */
   readonly internal?: InternalListeners
+  /** Undefined: clusters of type `eds` have no endpoints. */
+  readonly assignments?: AssignmentTable
+  /** Default: without any values. */
+  readonly runtime?: Runtime
 }
 
 const NO_WISH: ConnectWish = Object.freeze({ authority: '', downstream: undefined })
@@ -78,6 +84,7 @@ export class UpstreamCluster implements Cluster {
     this.#balancer = createBalancer(config.balancer, this.hosts, {
       random: deps.random,
       panicPicks: stats.lbHealthyPanic,
+      runtime: deps.runtime,
     })
     this.#discovery = createDiscovery(config, {
       clock: deps.wheel.clock,
@@ -85,6 +92,7 @@ export class UpstreamCluster implements Cluster {
       log: deps.log,
       stats,
       dns: deps.dns,
+      assignments: deps.assignments,
     })
     let http2: Http2Stats | undefined
     this.#poolParts = {
@@ -122,8 +130,8 @@ export class UpstreamCluster implements Cluster {
   }
 
   /**
-   * Takes over a configuration that differs in certificates, keys, authorities and revocation lists alone: connections to
-   * come use them, those that are open stay.
+   * Takes over a configuration that differs in certificates, keys, authorities, revocation lists and the credential alone:
+   * connections (and requests) to come use them, those that are open stay.
    */
   renew(config: ClusterConfig): void {
     if (config === this.#config) return
@@ -145,7 +153,10 @@ export class UpstreamCluster implements Cluster {
       const before = this.hosts.all.length
       const { added, removed, changed } = this.hosts.update(localities)
       for (const host of removed) host.pool?.close()
-      if (!changed) return
+      if (!changed) {
+        if (this.#config.type === 'eds') this.#stats.updateNoRebuild.v++
+        return
+      }
       for (const host of this.hosts.all) this.#checkTransport(host)
       this.#stats.membershipChange.v += added.length + removed.length
       this.#stats.membershipTotal.v += this.hosts.all.length - before
@@ -209,6 +220,11 @@ export class UpstreamCluster implements Cluster {
   open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
     if (this.#destroyed) {
       events.onReset(FAILURES.noHealthyHost)
+      return undefined
+    }
+    const { credential } = this.#config
+    if (credential !== undefined && !addCredential(attempt.headers, credential)) {
+      events.onReset(FAILURES.noCredential)
       return undefined
     }
     const target = host as Host
@@ -313,4 +329,12 @@ export class UpstreamCluster implements Cluster {
       })),
     }
   }
+}
+
+/** False where the request must not go without. */
+function addCredential(headers: Headers, { header, value, overwrite, required }: CredentialConfig): boolean {
+  if (!overwrite && headers.has(header)) return true
+  if (value === '') return required !== true
+  headers.put(header, value)
+  return true
 }

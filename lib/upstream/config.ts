@@ -39,8 +39,31 @@ export interface LocalityEndpointsConfig {
   readonly priority: number
   readonly weight?: number
   readonly endpoints: readonly EndpointConfig[]
+  /** What the control process calls the endpoints that are delivered apart; it puts them into `endpoints` before they leave it. */
+  readonly delivered?: string
   /** What `transportMatches` look at where the endpoint's own metadata matches nothing. */
   readonly metadata?: JsonObject
+}
+
+/** The endpoints of clusters of type `eds` (Envoy's ClusterLoadAssignment). */
+export interface AssignmentConfig {
+  readonly name: string
+  readonly localities: readonly LocalityEndpointsConfig[]
+}
+
+/** A credential that every request to a cluster carries. */
+export interface CredentialConfig {
+  /** Lower case. */
+  readonly header: string
+  /** '' where it is not known (yet): requests go without, unless it is `required`. */
+  readonly value: string
+  /** A header that the request has already is replaced, not kept. */
+  readonly overwrite: boolean
+  /** Requests that would go without it are answered 401. */
+  readonly required?: true
+  /** What the control process calls the secret that is the value, after `prefix`; it puts it there before this leaves it. */
+  readonly secret?: string
+  readonly prefix?: string
 }
 
 /** Limits of one priority (Envoy's CircuitBreakers.Thresholds); they count per worker until leases exist. */
@@ -165,7 +188,13 @@ export interface KeepaliveConfig {
 export type BalancerConfig =
   | { readonly kind: 'round-robin' }
   | { readonly kind: 'random' }
-  | { readonly kind: 'least-request'; readonly choiceCount: number; readonly activeRequestBias: number }
+  | {
+      readonly kind: 'least-request'
+      readonly choiceCount: number
+      readonly activeRequestBias: number
+      /** A number of the runtime under it, if it is not negative, goes before `activeRequestBias`. */
+      readonly activeRequestBiasKey?: string
+    }
 
 export interface ClusterHttp1Config {
   readonly headerCase: 'lower' | 'proper' | 'preserve'
@@ -177,7 +206,9 @@ export interface ClusterConfig extends TransportConfig {
   readonly name: string
   /** Name in statistics; equal to `name` unless the configuration says otherwise. */
   readonly statName: string
-  readonly type: 'static' | 'strict-dns' | 'logical-dns' | 'dynamic-forward-proxy'
+  readonly type: 'static' | 'strict-dns' | 'logical-dns' | 'dynamic-forward-proxy' | 'eds'
+  /** Of `eds`, which has no localities of its own: the name of an `AssignmentConfig`. */
+  readonly assignment?: string
   readonly localities: readonly LocalityEndpointsConfig[]
   readonly dns?: DnsConfig
   /** Of `dynamic-forward-proxy`, which has no localities and no use for a balancer. */
@@ -211,6 +242,8 @@ export interface ClusterConfig extends TransportConfig {
   readonly bindAddress?: string
   /** Taken, the first of the right family, for endpoints of another family than `bindAddress`. */
   readonly extraBindAddresses?: readonly string[]
+  /** Undefined: none. */
+  readonly credential?: CredentialConfig
   /** Undefined: the families take turns, beginning with that of the first address. */
   readonly addressOrder?: AddressOrderConfig
   readonly metadata?: JsonObject

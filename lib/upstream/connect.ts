@@ -15,6 +15,7 @@ import { describeArrivals } from './internal-arrival.ts'
 import {
   type ConnectWish,
   type Layer,
+  NOT_READY,
   type Opener,
   Opening,
   type OpeningPlan,
@@ -55,6 +56,7 @@ export class Connector {
   /** New connections use this certificate and these authorities; those that are open stay as they are. */
   renew(tls: UpstreamTlsConfig | undefined): void {
     const secured = tls !== undefined && this.#stats !== undefined
+    if (secured && this.#plan.tls !== undefined) this.#stats.secretUpdates.v++
     this.#plan = { ...this.#plan, tls: secured ? new UpstreamTls(tls, this.#protocols, this.#stats) : undefined }
   }
 
@@ -229,6 +231,7 @@ export function describeFailure(error: NodeJS.ErrnoException): string {
     case 'ENETUNREACH':
       return 'immediate connect error: Network is unreachable'
     case PROXY_REFUSED:
+    case NOT_READY:
       return error.message
     default:
       // An operating system's error has a number; one of TLS has a message that says why.

@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from 'node:util'
+import { sameJson } from '../core/same-json.ts'
 import type { LocalityConfig } from './config.ts'
 import type { ResolvedEndpoint, ResolvedLocality } from './host.ts'
 import { Host, hostKey } from './host.ts'
@@ -86,7 +86,7 @@ export class HostSet {
           changed = true
         }
         const host = known ?? added[added.length - 1]
-        if (!isDeepStrictEqual(host.localityMetadata, metadata)) {
+        if (!sameJson(host.localityMetadata, metadata)) {
           host.localityMetadata = metadata
           changed = true
         }
@@ -132,11 +132,11 @@ function differs(host: Host, endpoint: ResolvedEndpoint, locality: LocalityConfi
     host.weight !== endpoint.weight ||
     host.configuredHealth !== endpoint.health ||
     host.hostname !== (endpoint.hostname ?? '') ||
-    !isDeepStrictEqual(host.address, endpoint.address) ||
-    !isDeepStrictEqual(host.locality, locality) ||
-    !isDeepStrictEqual(host.metadata, endpoint.metadata) ||
-    !isDeepStrictEqual(host.additionalAddresses, endpoint.additionalAddresses ?? []) ||
-    !isDeepStrictEqual(host.proxyAddress, endpoint.proxyAddress) ||
-    !isDeepStrictEqual(host.addedTlvs, endpoint.addedTlvs)
+    !sameJson(host.address, endpoint.address) ||
+    !sameJson(host.locality, locality) ||
+    !sameJson(host.metadata, endpoint.metadata) ||
+    !sameJson(host.additionalAddresses, endpoint.additionalAddresses ?? []) ||
+    !sameJson(host.proxyAddress, endpoint.proxyAddress) ||
+    !sameJson(host.addedTlvs, endpoint.addedTlvs)
   )
 }

@@ -4,6 +4,7 @@ import type { Clock } from '../core/clock.ts'
 import type { ConnectionInfo, TlsInfo } from '../core/connection.ts'
 import type { ArrivalFacts, InternalListeners } from '../core/internal-listeners.ts'
 import type { Counter } from '../core/metrics.ts'
+import { NOT_READY_TEXT } from '../tls/failure-text.ts'
 import { resetConnection } from '../tls/raw-socket.ts'
 import type { AddressOrderConfig, HttpConnectLayerConfig } from './config.ts'
 import { connectSocket, internalSocket, type SocketConfig } from './dial.ts'
@@ -182,6 +183,10 @@ export class Opening implements RaceEvents {
   }
 
   #handshake(tls: UpstreamTls): void {
+    if (!tls.ready()) {
+      this.#fail(Object.assign(new Error(NOT_READY_TEXT), { code: NOT_READY }))
+      return
+    }
     const raw = this.#raw as Socket
     const socket = tls.connect(this.#host, this.#wish.authority, raw)
     this.#secure = socket
@@ -243,6 +248,7 @@ export class Opening implements RaceEvents {
 
 /** Of errors whose text says all there is to say. */
 export const PROXY_REFUSED = 'ERR_PROXY_CONNECT'
+export const NOT_READY = 'ERR_TLS_NOT_READY'
 
 function isHttpConnect(layer: Layer): layer is HttpConnectLayerConfig {
   return 'kind' in layer

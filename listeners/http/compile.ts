@@ -1,33 +1,34 @@
-import { type ChainPlan, compileChain } from '../../lib/chain/compile.ts'
+import { compileChain } from '../../lib/chain/compile.ts'
 import type { Exchange } from '../../lib/chain/exchange.ts'
-import type { HttpFilter, Scope, Terminal } from '../../lib/chain/filter.ts'
-import type { FilterRegistry } from '../../lib/chain/registry.ts'
+import type { Scope, Terminal } from '../../lib/chain/filter.ts'
 import type { HeaderMutationConfig, HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import type { Headers } from '../../lib/core/headers.ts'
 import type { Log, Metrics, Runtime } from '../../lib/core/metrics.ts'
+import { runtimeBool } from '../../lib/core/runtime-value.ts'
 import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
+import { compileFraction } from '../../lib/match/fraction.ts'
 import { compileString } from '../../lib/match/string.ts'
-import type { FilterConfigs } from '../../lib/router/config.ts'
-import { routeTableSteps } from '../../lib/router/table.ts'
 import { compileAccessLog } from '../../lib/telemetry/access-log.ts'
-import { compileBodyFormat, compileFormat } from '../../lib/telemetry/format.ts'
 import { compileHeaderEdits, type HeaderEdits, inTurn } from '../../lib/telemetry/header-edits.ts'
 import type { AccessLogSinks } from '../../lib/telemetry/sinks/registry.ts'
+import type { Lifetime } from '../lifetime.ts'
 import { compileClientCert } from './client-cert.ts'
 import { ConnectionManager } from './connection-manager.ts'
 import { CallerRules } from './forwarded.ts'
 import { compileLocalReply } from './local-reply.ts'
+import { type FindTable, managerRoutesSteps, type TableUsers } from './manager-routes.ts'
 import type { MisdirectedCheck } from './misdirected.ts'
+import { type PlanDeps, Plans } from './plans.ts'
+import { compileValue } from './route-tables.ts'
 import { httpStats } from './stats.ts'
 
 /** What compiling a connection manager needs of the gateway. */
-export interface ManagerDeps {
-  readonly registry: FilterRegistry
+export interface ManagerDeps extends PlanDeps {
   /** Who this proxy is: what `add_user_agent` tells upstreams. */
   readonly node: Scope['node']
-  /** The scope of one filter; `statPrefix` with its dot. */
-  readonly scopeFor: (filterName: string, statPrefix: string) => Scope
-  readonly own: <T extends Disposable>(resource: T) => T
+  readonly findTable: FindTable
+  /** Where those that use the gateway's route tables are to be found. */
+  readonly tableUsers: TableUsers
   readonly runtime: Runtime
   readonly metrics: Metrics
   readonly wheel: TimerWheel
@@ -40,31 +41,25 @@ export interface ManagerDeps {
   readonly misdirected?: MisdirectedCheck
 }
 
-/** Compiles one connection manager. A generator: it pauses every millisecond or so, so that it need not block the loop. */
+/**
+ * Compiles one connection manager. A generator: it pauses every millisecond or so, so that it need not block the loop. What
+ * the manager has belongs to `lifetime`, whose users are its exchanges.
+ */
 export function* managerSteps(
   config: HttpConnectionManagerConfig,
   deps: ManagerDeps,
+  lifetime: Lifetime,
 ): Generator<undefined, ConnectionManager> {
   const { runtime } = deps
+  const { own } = lifetime
   const plans = new Plans(config, deps)
-  const defaultPlan = plans.planFor(config.routes.filterConfigs === undefined ? [] : [config.routes.filterConfigs])
-  const routes = yield* routeTableSteps<ChainPlan>(config.routes, {
-    planFor: (levels) => plans.planFor(levels),
-    runtime,
-    compileFormat: compileValue,
-    compileBody: (format, body) => {
-      const render = compileBodyFormat(format)
-      return (stream) => {
-        ;(stream as Exchange).localReplyBody = body
-        return render(stream)
-      }
-    },
-  })
+  const routes = own(yield* managerRoutesSteps(config, { plans, runtime, findTable: deps.findTable }))
+  own(deps.tableUsers.add(routes))
   return new ConnectionManager({
     config,
     node: deps.node,
     routes,
-    defaultPlan,
+    usage: lifetime.usage,
     emptyPlan: compileChain([], [], NEVER),
     wheel: deps.wheel,
     stats: httpStats(deps.metrics, config.statPrefix),
@@ -72,8 +67,9 @@ export function* managerSteps(
     clientCert: config.clientCertificateHeader && compileClientCert(config.clientCertificateHeader),
     misdirected: config.misdirected === 'refuse' ? deps.misdirected : undefined,
     earlyEdits: compileMutations(config.earlyHeaderMutations),
+    normalizes: compileNormalizes(config, runtime),
     mapReply: compileLocalReply(config.localReply, runtime),
-    loggers: config.accessLogs.map((log) => deps.own(compileAccessLog(log, { sinks: deps.sinks, runtime }))),
+    loggers: config.accessLogs.map((log) => own(compileAccessLog(log, { sinks: deps.sinks, runtime }))),
     log: deps.log,
     random: deps.random,
     bufferLimitBytes: deps.bufferLimitBytes,
@@ -81,43 +77,17 @@ export function* managerSteps(
   })
 }
 
-/** Header values: what is missing becomes the empty string. */
-function compileValue(
-  text: string,
-  missing: string,
-): (stream: Parameters<ReturnType<typeof compileFormat>>[0]) => string {
-  return compileFormat(text, { missing })
-}
-
-/** Chains of one manager, by the per-route levels they are compiled for. */
-class Plans {
-  readonly #config: HttpConnectionManagerConfig
-  readonly #deps: ManagerDeps
-  readonly #scopes: readonly Scope[]
-
-  constructor(config: HttpConnectionManagerConfig, deps: ManagerDeps) {
-    this.#config = config
-    this.#deps = deps
-    this.#scopes = config.filters.map((filter) => deps.scopeFor(filter.name, `http.${config.statPrefix}.`))
-  }
-
-  planFor(levels: readonly FilterConfigs[]): ChainPlan {
-    const filters: (HttpFilter<unknown> | undefined)[] = []
-    const names: string[] = []
-    let terminal: Terminal | undefined
-    this.#config.filters.forEach((filter, i) => {
-      const overrides = levels.map((level) => level[filter.name]).filter((override) => override !== undefined)
-      const compiled = this.#deps.registry.compile(filter, overrides, this.#scopes[i])
-      if (compiled !== undefined && 'begin' in compiled) terminal = compiled
-      else {
-        filters.push(compiled as HttpFilter<unknown> | undefined)
-        names.push(filter.name)
-      }
-    })
-    if (terminal === undefined)
-      throw new Error(`the HTTP filters of "${this.#config.statPrefix}" do not end with a terminal one`)
-    return compileChain(filters, names, terminal)
-  }
+/** Undefined where the runtime has no say. */
+function compileNormalizes(
+  { normalizePath, normalizePathKey }: HttpConnectionManagerConfig,
+  runtime: Runtime,
+): ((random: number) => boolean) | undefined {
+  if (normalizePathKey === undefined) return undefined
+  const share = compileFraction(
+    { numerator: normalizePath ? 100 : 0, denominator: 100, runtimeKey: normalizePathKey },
+    runtime,
+  )
+  return (random) => runtimeBool(runtime, normalizePathKey) ?? share(random)
 }
 
 /** `early_header_mutation`: each entry in turn. */

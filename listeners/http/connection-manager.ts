@@ -1,7 +1,7 @@
-import type { ChainPlan } from '../../lib/chain/compile.ts'
+import { type ChainPlan, enterPlan, leavePlan } from '../../lib/chain/compile.ts'
 import type { Downstream, ExchangeOwner } from '../../lib/chain/contract.ts'
 import { Exchange } from '../../lib/chain/exchange.ts'
-import type { LocalReply, Route } from '../../lib/chain/filter.ts'
+import type { HostOnDemand, LocalReply, Route } from '../../lib/chain/filter.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES } from '../../lib/core/failure.ts'
@@ -15,12 +15,15 @@ import { EXPECT_CONTINUE, EXPECT_OTHER, UNDERSCORE } from '../../lib/http1/head-
 import { reasonPhrase } from '../../lib/http1/head-writer.ts'
 import type { CompiledRoute } from '../../lib/router/route.ts'
 import { upgradeAllowed } from '../../lib/router/upgrade.ts'
+import type { Usage } from '../usage.ts'
 import { stripAuthority } from './authority.ts'
 import type { ClientCertHeader } from './client-cert.ts'
+import { nextDue, noteRoute } from './exchange-notes.ts'
 import { addUserAgent, appendVia, type CallerRules } from './forwarded.ts'
 import { editReply, type Refusal, refusalReply } from './local-reply.ts'
+import type { ManagerRoutes } from './manager-routes.ts'
 import { isMisdirected, type MisdirectedCheck } from './misdirected.ts'
-import { applyPathRules, needsNormalizing } from './path.ts'
+import { applyPathRules, needsNormalizing, type PathRules } from './path.ts'
 import {
   DURATION_TIMEOUT,
   MISDIRECTED,
@@ -34,18 +37,13 @@ import {
 import { applyRequestId } from './request-id.ts'
 import type { HttpStats } from './stats.ts'
 
-/** The route table as the connection manager sees it. */
-export interface Routes {
-  match(exchange: Exchange): CompiledRoute<ChainPlan> | undefined
-}
-
 /** Everything a manager was compiled from. */
 export interface ManagerParts {
   readonly config: HttpConnectionManagerConfig
   readonly node: { readonly id: string; readonly cluster: string }
-  readonly routes: Routes
-  /** The chain of requests that match no route: the filters run, the router answers 404. */
-  readonly defaultPlan: ChainPlan
+  readonly routes: ManagerRoutes
+  /** Its exchanges. */
+  readonly usage: Usage
   /** A chain without filters, for answers to what is no request. */
   readonly emptyPlan: ChainPlan
   readonly wheel: TimerWheel
@@ -56,6 +54,8 @@ export interface ManagerParts {
   /** Undefined: every request is served on the connection it came on. */
   readonly misdirected: MisdirectedCheck | undefined
   readonly earlyEdits: ((headers: Headers, exchange: Exchange) => void) | undefined
+  /** Whether the path of a request with this draw is normalised; undefined: as it is configured. */
+  readonly normalizes: ((random: number) => boolean) | undefined
   readonly mapReply: ((exchange: Exchange, reply: LocalReply) => LocalReply) | undefined
   readonly loggers: readonly { log(exchange: Exchange): void }[]
   readonly log: Log
@@ -81,6 +81,9 @@ export class ConnectionManager implements ExchangeOwner {
   readonly stats: HttpStats
   readonly #parts: ManagerParts
   readonly #pathRules: boolean
+  /** Where the runtime decides whether paths are normalised. */
+  readonly #normalizing: PathRules
+  readonly #keeping: PathRules
   readonly #strip: boolean
 
   constructor(parts: ManagerParts) {
@@ -89,7 +92,10 @@ export class ConnectionManager implements ExchangeOwner {
     this.wheel = parts.wheel
     this.stats = parts.stats
     const c = parts.config
-    this.#pathRules = c.normalizePath || c.mergeSlashes || c.escapedSlashes !== 'keep'
+    const { mergeSlashes, escapedSlashes } = c
+    this.#normalizing = { normalizePath: true, mergeSlashes, escapedSlashes }
+    this.#keeping = { normalizePath: false, mergeSlashes, escapedSlashes }
+    this.#pathRules = parts.normalizes !== undefined || c.normalizePath || c.mergeSlashes || c.escapedSlashes !== 'keep'
     this.#strip = c.stripPort !== 'none' || c.stripTrailingHostDot
   }
 
@@ -108,14 +114,6 @@ export class ConnectionManager implements ExchangeOwner {
     return duration > 0 && this.wheel.nowMs >= openedMs + duration
   }
 
-  #active = 0
-  #idle: (() => void)[] = []
-
-  /** Resolves when no exchange of this snapshot is left. */
-  whenIdle(): Promise<void> {
-    return this.#active === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
-  }
-
   /** Makes the exchange of a parsed head; `start` decides what becomes of it. Takes ownership of head and headers. */
   open(codec: Codec, head: RequestHead, headers: Headers, protocol: Protocol): Exchange {
     const info = new StreamInfo(this.wheel.now(), this.wheel.wall())
@@ -125,7 +123,7 @@ export class ConnectionManager implements ExchangeOwner {
     this.stats.activeRequests.v++
     if (protocol === 'HTTP/2') this.stats.http2Requests.v++
     else this.stats.http1Requests.v++
-    this.#active++
+    this.#parts.usage.enter()
     return new Exchange({
       owner: this,
       downstream: codec,
@@ -161,8 +159,9 @@ export class ConnectionManager implements ExchangeOwner {
       this.#refuse(exchange, refused, { end, close: refused.status === 400 })
       return
     }
-    const route = this.#parts.routes.match(exchange)
-    this.#note(exchange, route)
+    const table = this.#parts.routes.of(exchange)
+    const route = table.table?.match(exchange)
+    noteRoute(exchange, route)
     if (!this.#mayUpgrade(exchange, route)) {
       exchange.route = route
       this.#refuse(exchange, UPGRADE_FAILED, { end, close: true })
@@ -170,7 +169,9 @@ export class ConnectionManager implements ExchangeOwner {
     }
     this.#arm(exchange, route)
     if (exchange.ended) return
-    exchange.start(route, route === undefined ? this.#parts.defaultPlan : route.plan, end)
+    const plan = route === undefined ? table.defaultPlan : route.plan
+    enterPlan(plan)
+    exchange.start(route, plan, end)
     // The client is told to send its body only where no filter has answered already.
     if ((flags & EXPECT_CONTINUE) !== 0 && !this.config.proxy100Continue && !end && !exchange.headersSent) {
       exchange.downstream.writeInformational(100, new Headers())
@@ -218,7 +219,10 @@ export class ConnectionManager implements ExchangeOwner {
   #path(exchange: Exchange): Refusal | undefined {
     const { path } = exchange.head
     if (path === '' || path === '*' || !(needsNormalizing(path) || path.includes('//'))) return undefined
-    const outcome = applyPathRules(path, this.config)
+    const { normalizes } = this.#parts
+    const normalize = normalizes === undefined ? this.config.normalizePath : normalizes(exchange.random)
+    const rules = normalize ? this.#normalizing : this.#keeping
+    const outcome = applyPathRules(path, rules)
     if (outcome.kind === 'refuse') return { status: 400, details: outcome.details }
     exchange.head.path = outcome.path
     if (outcome.kind !== 'redirect') return undefined
@@ -235,7 +239,7 @@ export class ConnectionManager implements ExchangeOwner {
     const { request, info } = exchange
     const { config } = this
     this.#parts.earlyEdits?.(request, exchange)
-    const caller = this.#parts.callers.apply(request, exchange.connection)
+    const caller = this.#parts.callers.apply(request, exchange.connection, this.#parts.routes.of(exchange).internalOnly)
     this.#parts.clientCert?.(request, exchange.connection)
     info.clientAddress = caller.address
     info.internal = caller.internal
@@ -265,23 +269,22 @@ export class ConnectionManager implements ExchangeOwner {
   }
 
   route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan } {
-    const route = this.#parts.routes.match(exchange)
-    this.#note(exchange, route)
+    const table = this.#parts.routes.of(exchange)
+    const route = table.table?.match(exchange)
+    noteRoute(exchange, route)
     this.#setLimits(exchange, route)
     const due = nextDue(exchange)
     // Later deadlines need no care: what is armed is looked at again when it fires.
     if (due !== Number.POSITIVE_INFINITY && (exchange.after === undefined || due < exchange.dueMs)) {
       this.wheel.armAt(exchange, due)
     }
-    return { route, plan: route?.plan ?? this.#parts.defaultPlan }
+    const plan = route?.plan ?? table.defaultPlan
+    if (plan !== exchange.plan) enterPlan(plan)
+    return { route, plan }
   }
 
-  /** What logs tell of the route, whoever answers in the end. */
-  #note(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): void {
-    const { info } = exchange
-    info.routeName = route?.name ?? ''
-    info.virtualHostName = route?.virtualHost ?? ''
-    info.upstreamCluster = route?.cluster ?? ''
+  hostOnDemand(exchange: Exchange): HostOnDemand | undefined {
+    return this.#parts.routes.of(exchange).hostOnDemand(exchange.head.authority)
   }
 
   // --- deadlines --------------------------------------------------------------------------------------------------
@@ -385,15 +388,7 @@ export class ConnectionManager implements ExchangeOwner {
     const { loggers } = this.#parts
     for (let i = 0; i < loggers.length; i++) loggers[i].log(exchange)
     exchange.downstream.exchangeEnded()
-    if (--this.#active === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
+    if (exchange.plan !== undefined) leavePlan(exchange.plan)
+    this.#parts.usage.leave()
   }
-}
-
-/** The earliest of an exchange's deadlines. */
-function nextDue(exchange: Exchange): number {
-  let due = Number.POSITIVE_INFINITY
-  if (exchange.idleLimitMs > 0) due = exchange.lastActivityMs + exchange.idleLimitMs
-  if (exchange.maxDurationAtMs > 0 && exchange.maxDurationAtMs < due) due = exchange.maxDurationAtMs
-  if (exchange.requestDeadlineAtMs > 0 && exchange.requestDeadlineAtMs < due) due = exchange.requestDeadlineAtMs
-  return due
 }

@@ -55,7 +55,6 @@ export class CallerRules {
   /** Whether original IP detection leaves X-Forwarded-For to be appended to, found or not. */
   readonly #appendXff: boolean
   readonly #internalOnly: ReadonlySet<string>
-  readonly #onlyEnvoy: boolean
   /** Nobody may speak of a client's certificate. */
   readonly #noClientCert: boolean
 
@@ -64,19 +63,19 @@ export class CallerRules {
     this.#isInternal = config.internalCidrs.length === 0 ? () => false : compileCidrs(config.internalCidrs)
     this.#detect = config.originalIpDetection.map(compileDetection)
     this.#appendXff = config.originalIpDetection.some((d) => d.kind === 'xff' && !d.skipAppend)
-    const extra = config.routes.internalOnlyHeaders ?? []
-    this.#onlyEnvoy = extra.length === 0
     this.#noClientCert = config.clientCertificateHeader === undefined
     this.#internalOnly = new Set([
       ...INTERNAL_ONLY,
       ...(this.#noClientCert ? [CLIENT_CERT] : []),
       ...(config.useRemoteAddress ? EDGE_ONLY : []),
-      ...extra,
     ])
   }
 
-  /** Reads and rewrites the forwarding headers of one request. */
-  apply(headers: Headers, connection: ConnectionInfo): Caller {
+  /**
+   * Reads and rewrites the forwarding headers of one request. `extra`: names that its route table has removed from external
+   * requests besides.
+   */
+  apply(headers: Headers, connection: ConnectionInfo, extra: ReadonlySet<string> | undefined): Caller {
     const config = this.#config
     const peer = connection.remoteAddress
     const xff = headers.join('x-forwarded-for')
@@ -100,7 +99,7 @@ export class CallerRules {
       single = named !== undefined && !xff.includes(',')
     }
     const internal = single && this.#internalAddress(address, connection)
-    this.#rewrite(headers, connection, { xff, append, address, internal })
+    this.#rewrite(headers, connection, { xff, append, address, internal, extra })
     return { address, internal, rejectStatus: 0 }
   }
 
@@ -120,7 +119,13 @@ export class CallerRules {
   #rewrite(
     headers: Headers,
     connection: ConnectionInfo,
-    facts: { xff: string | undefined; append: boolean; address: string; internal: boolean },
+    facts: {
+      xff: string | undefined
+      append: boolean
+      address: string
+      internal: boolean
+      extra: ReadonlySet<string> | undefined
+    },
   ): void {
     const config = this.#config
     const peer = connection.remoteAddress
@@ -138,15 +143,16 @@ export class CallerRules {
     if (facts.internal) {
       headers.put('x-envoy-internal', 'true')
       if (this.#noClientCert) headers.delete(CLIENT_CERT)
-    } else this.#cleanExternal(headers)
+    } else this.#cleanExternal(headers, facts.extra)
     if (!facts.internal && config.useRemoteAddress) headers.add('x-envoy-external-address', facts.address)
   }
 
-  #cleanExternal(headers: Headers): void {
+  #cleanExternal(headers: Headers, extra: ReadonlySet<string> | undefined): void {
+    if (extra !== undefined) headers.deleteWhere((name) => extra.has(name))
     const raw = headers.raw
     for (let i = 0; i < raw.length; i += 2) {
       // All of Envoy's own begin with x-: one character settles most others.
-      if (this.#onlyEnvoy && raw[i].charCodeAt(0) !== 120) continue
+      if (raw[i].charCodeAt(0) !== 120) continue
       if (this.#internalOnly.has(raw[i])) {
         headers.deleteWhere((name) => this.#internalOnly.has(name))
         return

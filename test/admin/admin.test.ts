@@ -6,7 +6,7 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import type { Test } from 'tap'
 import t from 'tap'
-import { configDump } from '../../lib/admin/config-dump.ts'
+import { nativeDump } from '../../lib/admin/config-dump.ts'
 import type { AdminBackend } from '../../lib/admin/endpoint.ts'
 import { refusal } from '../../lib/admin/guard.ts'
 import { redact } from '../../lib/admin/redact.ts'
@@ -125,6 +125,11 @@ function fakeBackend(): Fake {
     },
     status: async () => status,
     memory: async () => ({ rss: 300, heapUsed: 10, heapTotal: 20, external: 5 }),
+    dynamic: () => undefined,
+    modifyRuntime: () => 'No admin layer specified',
+    loads: () => {
+      throw new Error('not asked for here')
+    },
     logLevel: () => level,
     setLogLevel(next) {
       level = next
@@ -185,7 +190,7 @@ t.test('the index and an unknown path list every endpoint', async (t) => {
   t.equal(missing.status, 404)
   const help = await ask('/help')
   const paths =
-    '/clusters /config_dump /drain_listeners /healthcheck/fail /healthcheck/ok /listeners /logging /memory /quitquitquit /ready /reopen_logs /server_info /stats /stats/prometheus'
+    '/certs /clusters /config_dump /drain_listeners /healthcheck/fail /healthcheck/ok /init_dump /listeners /logging /memory /quitquitquit /ready /reopen_logs /runtime /runtime_modify /server_info /stats /stats/prometheus /v3/discovery:client_status'
   for (const path of paths.split(' ')) {
     t.match(index.body, `"${path}"`)
     t.match(missing.body, `  ${path}`)
@@ -333,8 +338,11 @@ t.test('the configuration dump has the parts that tools look for, and what is ig
   t.strictSame(types, [
     'envoy.admin.v3.BootstrapConfigDump',
     'envoy.admin.v3.ClustersConfigDump',
+    'envoy.admin.v3.EcdsConfigDump',
     'envoy.admin.v3.ListenersConfigDump',
+    'envoy.admin.v3.ScopedRoutesConfigDump',
     'envoy.admin.v3.RoutesConfigDump',
+    'envoy.admin.v3.SecretsConfigDump',
     'google.protobuf.Struct',
   ])
   t.match(configs[0], { bootstrap: { node: { id: 'n1' } }, last_updated: '2026-01-02T00:00:00.000Z' })
@@ -345,10 +353,10 @@ t.test('the configuration dump has the parts that tools look for, and what is ig
       },
     ],
   })
-  t.match(configs[2], { static_listeners: [{ listener: { name: 'ingress' } }] })
-  t.match(configs[3], { static_route_configs: [{ route_config: { name: 'local_route', virtual_hosts: [] } }] })
-  t.strictSame(configs[4].value, { ignored_fields: ['static_resources.clusters[0].outlier_detection'] })
-  t.match(await ask('/config_dump?mask=x'), { status: 400, body: /mask: is not a parameter/ })
+  t.match(configs[3], { static_listeners: [{ listener: { name: 'ingress' } }] })
+  t.match(configs[5], { static_route_configs: [{ route_config: { name: 'local_route', virtual_hosts: [] } }] })
+  t.strictSame(configs[7].value, { ignored_fields: ['static_resources.clusters[0].outlier_detection'] })
+  t.match(await ask('/config_dump?bundle=x'), { status: 400, body: /bundle: is not a parameter/ })
   backend.running = false
   t.equal((await ask('/config_dump')).status, 503)
 })
@@ -356,8 +364,7 @@ t.test('the configuration dump has the parts that tools look for, and what is ig
 t.test('a native configuration is dumped as data, without its code and secrets', async (t) => {
   const filter = { name: 'f', instance: { onRequestHeaders() {} }, config: { client_secret: 'abc' } }
   const native = { ...config, source: undefined, listeners: [filter] } as unknown as GatewayConfig
-  const { configs } = configDump(native, 0) as { configs: JsonObject[] }
-  t.match(configs[0], {
+  t.match(nativeDump(native), {
     '@type': 'type.googleapis.com/google.protobuf.Struct',
     value: { listeners: [{ name: 'f', instance: '[object]', config: { client_secret: '[redacted]' } }] },
   })

@@ -11,8 +11,12 @@ const START_DEADLINE_MS = 30_000
 /** Between two looks at the memory while something is watched. */
 const SAMPLE_MS = 10
 
-/** The reference binary with one worker, as its user starts it, so that the worker's memory is that of the gateway alone. */
+/**
+ * The reference binary as its user starts it, with one worker unless `--workers` is among the flags, so that the worker's
+ * memory is that of the gateway alone.
+ */
 export class GatewayProcess {
+  /** Of the first worker. */
   readonly workerPid: number
   readonly #child: ChildProcess
   readonly #admin: string
@@ -25,11 +29,11 @@ export class GatewayProcess {
     this.workerPid = workerOf(child.pid ?? 0)
   }
 
-  /** Ends with the test. `bootstrap` needs no admin of its own; `flags` are more of the command `run`. */
+  /** Ends with the test. `bootstrap` needs no admin; `flags` are more of the command `run`. */
   static async start(t: Test, bootstrap: object, flags: readonly string[] = []): Promise<GatewayProcess> {
     const file = join(t.testdir(), 'gateway.json')
     const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } }
-    writeFileSync(file, JSON.stringify({ ...bootstrap, admin }))
+    writeFileSync(file, JSON.stringify({ admin, ...bootstrap }))
     const args = ['--disable-sigusr1', MAIN, 'run', '--config', file, '--workers', '1', ...flags]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
     const said = { text: '' }
@@ -47,7 +51,7 @@ export class GatewayProcess {
   }
 
   async port(listener: string): Promise<number> {
-    const body = await this.#ask('/listeners')
+    const body = await this.ask('/listeners')
     const port = new RegExp(`^${listener}::127\\.0\\.0\\.1:(\\d+)$`, 'm').exec(body)?.[1]
     if (port === undefined) throw new Error(`no listener ${listener} in ${body}`)
     return Number(port)
@@ -63,7 +67,7 @@ export class GatewayProcess {
   /** Every counter and gauge. */
   async stats(): Promise<Stats> {
     const values = new Map<string, number>()
-    for (const line of (await this.#ask('/stats')).split('\n')) {
+    for (const line of (await this.ask('/stats')).split('\n')) {
       const at = line.lastIndexOf(': ')
       const value = Number(line.slice(at + 2))
       if (at > 0 && !Number.isNaN(value)) values.set(line.slice(0, at), value)
@@ -82,10 +86,20 @@ export class GatewayProcess {
     }
   }
 
+  /** Process ids of what is running, by name: `control`, `worker 0`. */
+  processes(): ReadonlyMap<string, number> {
+    return processesOf(this.#child.pid ?? 0)
+  }
+
   /** Resident memory of the worker, MiB. Throws where it has died. */
   get rssMib(): number {
-    const line = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.workerPid}/status`, 'utf8'))
-    if (line === null) throw new Error('the worker has no memory any more')
+    return this.rssOf(this.workerPid)
+  }
+
+  /** Resident memory of one of its processes, MiB. Throws where it has died. */
+  rssOf(pid: number): number {
+    const line = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+    if (line === null) throw new Error(`process ${pid} has no memory any more`)
     return (Number(line[1]) * 1024) / MIB
   }
 
@@ -116,7 +130,8 @@ export class GatewayProcess {
     return this.#said.text.split('\n').filter((line) => /"level":"?(?:error|fatal|50|60)/.test(line))
   }
 
-  async #ask(path: string): Promise<string> {
+  /** The body of an answer of the admin server. */
+  async ask(path: string): Promise<string> {
     const request = http.get(`${this.#admin}${path}`, { agent: false })
     const [response] = (await once(request, 'response')) as [IncomingMessage]
     let body = ''
@@ -160,10 +175,28 @@ async function addressOfAdmin(child: ChildProcess, said: { readonly text: string
   }
 }
 
-/** The worker among the children of the supervisor. */
+/** The first worker among the children of the supervisor. */
 function workerOf(supervisor: number): number {
+  const pid = processesOf(supervisor).get('worker 0')
+  if (pid === undefined) throw new Error('no worker is running')
+  return pid
+}
+
+function processesOf(supervisor: number): ReadonlyMap<string, number> {
   const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8').trim().split(' ').map(Number)
-  const workers = children.filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('headgate: worker'))
-  if (workers.length !== 1) throw new Error(`${workers.length} workers are running`)
-  return workers[0]
+  const found = new Map<string, number>()
+  for (const pid of children) {
+    const name = /^headgate: ([^\0]*)/.exec(commandLine(pid))?.[1].trim()
+    if (name !== undefined) found.set(name, pid)
+  }
+  return found
+}
+
+/** '' where it has ended meanwhile. */
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+  } catch {
+    return ''
+  }
 }

@@ -104,6 +104,7 @@ t.test('the reference binary has the standard filters', async (t) => {
       'envoy.filters.http.grpc_web',
       'envoy.filters.http.header_mutation',
       'envoy.filters.http.health_check',
+      'envoy.filters.http.on_demand',
       'envoy.filters.http.router',
     ],
   )

@@ -16,7 +16,7 @@ import { EDGE_HTTP2 } from '../../lib/http2/config.ts'
 import type { RouteConfig, RouteTableConfig } from '../../lib/router/config.ts'
 import { routerFactory } from '../../lib/router/router.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
-import { httpOf, managerOf } from '../support/chains.ts'
+import { httpOf, managerOf, tableOf } from '../support/chains.ts'
 import { FAKE_LISTENER_FILTERS, FAKE_NETWORK_FILTERS } from '../xds-client/fake-lower-filters.ts'
 
 /** A filter that takes a text, and another one per route. */
@@ -69,7 +69,7 @@ function readHttp(http: NativeHttp): HttpConnectionManagerConfig {
 }
 
 function readRoute(route: NativeRoute): RouteConfig {
-  return readHttp({ routes: [route] }).routes.virtualHosts[0].routes[0]
+  return tableOf(readHttp({ routes: [route] })).virtualHosts[0].routes[0]
 }
 
 function readCluster(cluster: NativeCluster): ClusterConfig {
@@ -398,7 +398,7 @@ t.test('filters are named, given as objects, or brought by their factory', async
   t.equal(http.filters[5].instance, filterObject, 'the very object')
   t.equal(http.filters[6].name, 'envoy.filters.http.router', 'the router is appended')
   t.same(
-    { ...http.routes.virtualHosts[0].routes[0].filterConfigs },
+    { ...tableOf(http).virtualHosts[0].routes[0].filterConfigs },
     {
       tag: { config: { typeUrl: 'test.TagPerRoute', value: { text: 'route:r' } } },
       second: { disabled: false },
@@ -773,7 +773,7 @@ t.test('a matcher tree holds routes of the short form', async (t) => {
   })
   const withMatcher = (tree: unknown): unknown =>
     withHttp({ virtualHosts: [{ name: 'x', domains: ['*'], matcher: tree }] })
-  const table: RouteTableConfig = managerOf(read(withMatcher(matcher('a', 'web'))).listeners[0]).routes
+  const table: RouteTableConfig = tableOf(managerOf(read(withMatcher(matcher('a', 'web'))).listeners[0]))
   t.match(table.virtualHosts[0], {
     routes: [],
     matcher: {
@@ -856,7 +856,7 @@ t.test('ten thousand routes are read in one go', async (t) => {
     action: { kind: 'route', cluster: 'web' },
     requestHeaders: { set: { a: '%PROTOCOL%' } },
   }))
-  const table = managerOf(read(withHttp({ routes })).listeners[0]).routes
+  const table = tableOf(managerOf(read(withHttp({ routes })).listeners[0]))
   t.equal(table.virtualHosts[0].routes.length, 10_000)
   t.match(table.virtualHosts[0].routes[9_999].match.path, { value: '/9999/' })
 })

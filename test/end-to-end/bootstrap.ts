@@ -21,6 +21,8 @@ export interface ListenerSpec {
   readonly routeConfig?: Fields
   /** Of the one virtual host `*`. Default: everything to the cluster `origin`. */
   readonly routes?: readonly Fields[]
+  /** Network filters before the connection manager. */
+  readonly network?: readonly Fields[]
   /** Filters before the router. */
   readonly filters?: readonly Fields[]
   readonly router?: Fields
@@ -87,6 +89,7 @@ function listener(spec: ListenerSpec): Fields {
     filter_chains: [
       {
         filters: [
+          ...(spec.network ?? []),
           {
             name: 'hcm',
             typed_config: {

@@ -14,6 +14,8 @@ export interface Caller {
   ask(plans: readonly Plan[]): Promise<void>
   /** It has a connection for the next request. */
   readonly connected: boolean
+  /** Of its connections, those that are being made too. */
+  sockets(): readonly Socket[]
   close(): Promise<void>
 }
 
@@ -71,6 +73,10 @@ export class Http2Caller implements Caller {
   get connected(): boolean {
     const session = this.#session
     return session !== undefined && !session.closed && !session.destroyed
+  }
+
+  sockets(): readonly Socket[] {
+    return [...this.#open.values()]
   }
 
   #kill(session: http2.ClientHttp2Session): void {
@@ -163,6 +169,7 @@ export class Http1Caller implements Caller {
   readonly #parts: CallerParts
   readonly #client = new WireClient()
   readonly #free: Wire[] = []
+  readonly #sockets = new Set<Socket>()
 
   constructor(parts: CallerParts) {
     this.#parts = parts
@@ -181,8 +188,14 @@ export class Http1Caller implements Caller {
     return this.#free.some((wire) => !wire.socket.destroyed && !wire.socket.readableEnded)
   }
 
+  sockets(): readonly Socket[] {
+    return [...this.#sockets]
+  }
+
   async #opened(): Promise<Wire> {
     const socket = open(this.#parts, 'http/1.1')
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
     await once(socket, this.#parts.tls === true ? 'secureConnect' : 'connect')
     return this.#client.adopt(socket, 15_000)
   }

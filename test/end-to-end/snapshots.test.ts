@@ -14,7 +14,7 @@ import { get, type Setup, type SetupSpec, setup } from './setup.ts'
 
 /** What an old configuration leaves behind, and what the next one takes over from it. */
 
-const TYPE = 'envoy.extensions.filters.http.on_demand.v3.OnDemand'
+const TYPE = 'envoy.extensions.filters.http.alternate_protocols_cache.v3.FilterConfig'
 
 interface Resource {
   alive: boolean

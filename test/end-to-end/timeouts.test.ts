@@ -355,7 +355,7 @@ function hasty(clock: TestClock, ms: number): AnyFilterFactory {
   return {
     name: 'hasty',
     // Any message without fields.
-    typeUrls: ['envoy.extensions.filters.http.on_demand.v3.OnDemand'],
+    typeUrls: ['envoy.extensions.filters.http.alternate_protocols_cache.v3.FilterConfig'],
     parse: () => ({}),
     compile: () => ({
       onRequestHeaders(): undefined {
@@ -372,7 +372,9 @@ t.test('connect timeout: 503 UF, and the connection is given up', async (t) => {
     filters: [
       {
         name: 'hasty',
-        typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.OnDemand' },
+        typed_config: {
+          '@type': 'type.googleapis.com/envoy.extensions.filters.http.alternate_protocols_cache.v3.FilterConfig',
+        },
       },
     ],
     cluster: { connect_timeout: '0.25s' },

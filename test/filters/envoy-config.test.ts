@@ -8,7 +8,7 @@ import { standardFilters } from '../../lib/cli/standard-filters.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import { ConfigRefused } from '../../lib/core/errors.ts'
 import { drive, lines, testScope } from '../support/chain-driver.ts'
-import { managerOf } from '../support/chains.ts'
+import { managerOf, tableOf } from '../support/chains.ts'
 import { settle } from '../support/clock.ts'
 
 const FACTORIES = [...standardFilters(), requestTag]
@@ -69,7 +69,7 @@ function filtersOf(
   registry: FilterRegistry,
   route = 0,
 ): (HttpFilter<unknown> | undefined)[] {
-  const host = http.routes.virtualHosts[0]
+  const host = tableOf(http).virtualHosts[0]
   return http.filters.slice(0, -1).map((filter) => {
     const levels = [host.filterConfigs, host.routes[route].filterConfigs].flatMap((one) => one?.[filter.name] ?? [])
     return registry.compile(filter, levels, testScope()) as HttpFilter<unknown> | undefined

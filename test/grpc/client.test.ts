@@ -815,3 +815,27 @@ t.test('a stream to iterate over: leaving it early, and cancelling', async (t) =
   t.same([await sending, (await next).done, await waiting.metadata], [false, true, undefined])
   quiet(t, b)
 })
+
+t.test(
+  'a handler that wants to know learns of the connection, once the turn has ended and not after the call',
+  async (t) => {
+    const b = bench()
+    const events: string[] = []
+    const handlers = {
+      onConnected: () => void events.push('connected'),
+      onMessage: () => undefined,
+      onEnd: () => undefined,
+    }
+    const call = b.client.stream(ECHO, handlers)
+    b.cluster.last.connected()
+    t.same(events, [])
+    await settle(1)
+    t.same(events, ['connected'])
+    call.cancel()
+    b.client.stream(ECHO, handlers).cancel()
+    b.cluster.last.connected()
+    await settle(1)
+    t.equal(events.length, 1)
+    quiet(t, b)
+  },
+)

@@ -83,7 +83,14 @@ for side in client server; do
   if lacks "grpc-go-$side"; then install_go "grpc-go-$side" "google.golang.org/grpc/interop/$side" v1.84.0 latest; fi
 done
 
-for program in envoy nginx haproxy curl wrk nghttp h2load nghttpd nghttpx openssl testssl go chromium h2spec h2specd \
+if lacks go-control-plane; then
+  if command -v go >/dev/null 2>&1; then
+    timeout 600 go build -C "$(dirname "$0")/go-control-plane" -o "$folder/bin/go-control-plane" . \
+      || echo "interop: go-control-plane cannot be built"
+  else echo "interop: no go, so no go-control-plane"; fi
+fi
+
+for program in envoy nginx haproxy curl wrk nghttp h2load nghttpd nghttpx openssl testssl go go-control-plane chromium h2spec h2specd \
   grpc-go-client grpc-go-server; do
   if lacks "$program"; then echo "interop: $program is missing"; else echo "interop: $program is here"; fi
 done

@@ -20,6 +20,7 @@ export const PROGRAMS = [
   'openssl',
   'testssl',
   'go',
+  'go-control-plane',
   'chromium',
 ] as const
 

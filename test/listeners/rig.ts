@@ -1,3 +1,4 @@
+import type { Scope } from '../../lib/chain/filter.ts'
 import type {
   AnyListenerFilterFactory,
   AnyNetworkFilterFactory,
@@ -84,6 +85,7 @@ export interface EchoLog {
 export class Rig {
   readonly echo: EchoLog = { draining: 0, closed: 0, disposed: 0, connections: [] }
   readonly client = new WireClient()
+  disposedListenerFilters = 0
   #config: GatewayConfig
   #gateway: TestGateway | undefined
 
@@ -106,7 +108,9 @@ export class Rig {
       {
         ...(clock && { clock }),
         networkFilters: [rig.#echoFactory()],
-        listenerFilters: Object.entries(filters).map(([name, filter]) => factoryOf(name, filter as ListenerFilter)),
+        listenerFilters: Object.entries(filters).map(([name, filter]) =>
+          factoryOf(name, filter as ListenerFilter, () => void rig.disposedListenerFilters++),
+        ),
         adjust: () => rig.#config,
       },
     )
@@ -184,6 +188,14 @@ function complete(config: Partial<GatewayConfig>): GatewayConfig {
   return { node: { id: '', cluster: '' }, listeners: [], clusters: [], runtime: {}, ignored: [], ...config }
 }
 
-function factoryOf(name: string, filter: ListenerFilter): AnyListenerFilterFactory {
-  return { name, typeUrls: [name], parse: () => ({}), compile: () => filter }
+function factoryOf(name: string, filter: ListenerFilter, disposed: () => void): AnyListenerFilterFactory {
+  return {
+    name,
+    typeUrls: [name],
+    parse: () => ({}),
+    compile(_config: unknown, scope: Scope) {
+      scope.own({ [Symbol.dispose]: disposed })
+      return filter
+    },
+  }
 }

@@ -100,6 +100,16 @@ t.test('what is right decodes', async (t) => {
     t.same(errorsOf(CLUSTER, { type: 'STATIC', cluster_type: null }), [])
   })
 
+  t.test('one message stands for a list of one, as in Envoy', async (t) => {
+    const desc = registry.expect(LISTENER)
+    const { message, errors } = decodeJson(registry, desc, { filter_chains: { name: 'c' } }, '')
+    t.same(errors, [])
+    t.same(encodeJson(registry, desc, message ?? create(desc)), { filter_chains: [{ name: 'c' }] })
+    t.same(errorsOf(LISTENER, { filter_chains: { nmae: 'c' } }), [
+      'filter_chains.nmae: unknown field of envoy.config.listener.v3.FilterChain, did you mean "name"?',
+    ])
+  })
+
   t.test('a key named __proto__ is a key like any other', async (t) => {
     const json = JSON.parse('{"filter_metadata": {"__proto__": {"__proto__": {"a": 1}}}}')
     const desc = registry.expect('envoy.config.core.v3.Metadata')
@@ -116,7 +126,13 @@ t.test('every kind of mistake has its path', async (t) => {
     ['unknown field far from all', CLUSTER, { zebra: 1 }, [`zebra: unknown field of ${CLUSTER}`]],
     ['unknown field with dots', CLUSTER, { 'a.b': 1 }, [`["a.b"]: unknown field of ${CLUSTER}`]],
     ['not an object', CLUSTER, [], ['expected an object, got a list']],
-    ['message where a list is', LISTENER, { filterChains: {} }, ['filterChains: expected a list, got an object']],
+    ['text where a list is', LISTENER, { filterChains: 'x' }, ['filterChains: expected a list, got "x"']],
+    [
+      'object where a list of texts is',
+      'envoy.config.route.v3.RouteConfiguration',
+      { internalOnlyHeaders: {} },
+      ['internalOnlyHeaders: expected a list, got an object'],
+    ],
     ['string', CLUSTER, { name: 3 }, ['name: expected a string, got 3']],
     ['bool', CLUSTER, { respect_dns_ttl: 'yes' }, ['respect_dns_ttl: expected true or false, got "yes"']],
     ['half a surrogate pair', CLUSTER, { name: '\ud800' }, ['name: is not valid Unicode: half of a surrogate pair']],

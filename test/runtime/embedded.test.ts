@@ -8,6 +8,7 @@ import { configuration } from './fixtures/configuration.ts'
 function panelOf(calls: unknown[]): EmbeddedPanel {
   const engine: Engine = {
     apply: async () => {},
+    update: async () => {},
     drain: async (deadlineMs) => void calls.push(['drain', deadlineMs]),
     close: async () => {},
     status: () => ({ listeners: [], clusters: [] }),
@@ -82,6 +83,7 @@ t.test('an embedded gateway passes on what admin asks for', async (t) => {
     ['a', 1],
     ['server.file_reload_rejected', 0],
     ['server.file_reload_success', 0],
+    ['server.resources_revoked', 0],
   ])
   t.match(
     new Map(stats.gauges),

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Json } from '../../lib/core/errors.ts'
-import { PartReader, partsOf } from '../../lib/runtime/channel.ts'
+import { PartReader, partsInTurn, partsOf } from '../../lib/runtime/channel.ts'
 import { CHUNK_CHARS, ChunkDecoder, encodeChunks } from '../../lib/runtime/chunks.ts'
 
 function roundTrip(value: unknown): Json {
@@ -40,6 +40,12 @@ t.test('a large configuration is cut into texts of bounded size and put together
   t.ok(chunks.length > 8, `cut into ${chunks.length}`)
   for (const text of chunks) t.ok(text.length <= CHUNK_CHARS + 2, `a chunk of ${text.length}`)
   t.strictSame(roundTrip(value), value)
+})
+
+t.test('parts that are made one by one are those that are made at once', async (t) => {
+  for (const value of [null, 'text', { list: Array.from({ length: 9000 }, (_, i) => `entry ${i}`), a: undefined }]) {
+    t.strictSame([...partsInTurn('status', 7, value)], partsOf('status', 7, value))
+  }
 })
 
 t.test('a string longer than a chunk passes whole', async (t) => {

@@ -13,6 +13,7 @@ import type {
 } from '../../lib/chain/filter.ts'
 import type { Cluster, Clusters } from '../../lib/core/attempt.ts'
 import { type ConnectionInfo, plainConnection } from '../../lib/core/connection.ts'
+import type { Demand } from '../../lib/core/demand.ts'
 import { Findings, type JsonObject } from '../../lib/core/errors.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
@@ -272,6 +273,8 @@ export interface TestScope extends Scope {
 export interface ScopeOptions {
   readonly runtime?: JsonObject
   readonly serving?: () => boolean
+  readonly secrets?: Readonly<Record<string, Buffer>>
+  readonly demand?: Demand
   /** Cluster name to its health; the clusters cannot be used otherwise. */
   readonly health?: Readonly<Record<string, ReturnType<Cluster['health']>>>
 }
@@ -309,6 +312,8 @@ export function testScope(options: ScopeOptions = {}): TestScope {
       histogram: (name) => ({ record: (value) => void recorded.push([name, value]) }),
     },
     clusters,
+    secret: (name) => options.secrets?.[name],
+    demand: options.demand,
     serving: options.serving ?? (() => true),
     own(resource) {
       owned.push(resource)

@@ -1,5 +1,6 @@
 import type { FilterChainConfig, HttpConnectionManagerConfig, ListenerConfig } from '../../lib/config/listener.ts'
 import type { GatewayConfig } from '../../lib/config/model.ts'
+import type { RouteTableConfig } from '../../lib/router/config.ts'
 
 /** The connection manager of a chain that must have one. */
 export function httpOf({ http, name }: FilterChainConfig): HttpConnectionManagerConfig {
@@ -21,4 +22,10 @@ export function withChains(
     ...config,
     listeners: config.listeners.map((listener) => ({ ...listener, filterChains: listener.filterChains.map(change) })),
   }
+}
+
+/** The route table that a connection manager has itself. */
+export function tableOf({ routes, statPrefix }: HttpConnectionManagerConfig): RouteTableConfig {
+  if (routes === undefined) throw new Error(`the connection manager "${statPrefix}" has no routes of its own`)
+  return routes
 }

@@ -8,6 +8,7 @@ import { envoyContext, loadConfigText } from '../../lib/cli/load-config.ts'
 import { lowerFilters, standardFilters } from '../../lib/cli/standard-filters.ts'
 import type { GatewayConfig } from '../../lib/config/model.ts'
 import { type Clock, systemClock } from '../../lib/core/clock.ts'
+import type { Demand } from '../../lib/core/demand.ts'
 import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import type { Engine } from '../../lib/runtime/engine.ts'
 import { localBinder } from '../../lib/runtime/local-binder.ts'
@@ -29,6 +30,7 @@ export interface GatewayOptions {
   readonly listenerFilters?: readonly AnyListenerFilterFactory[]
   /** Last touch on what was loaded: settings that the Envoy dialect has no field for. */
   readonly adjust?: (config: GatewayConfig) => GatewayConfig
+  readonly demand?: Demand
   /** False: the gateway fails its health checks. */
   readonly serving?: () => boolean
   /** An access log of that bootstrap, read by `lines` and `line`. */
@@ -56,9 +58,14 @@ function contextOf(filters: readonly AnyFilterFactory[], lower: LowerFilters): E
 class WatchedRegistry extends FilterRegistry {
   wheel: TimerWheel | undefined
 
-  override compile(...parameters: Parameters<FilterRegistry['compile']>): ReturnType<FilterRegistry['compile']> {
-    this.wheel = (parameters[2] as Scope).wheel
-    return super.compile(...parameters)
+  override prepare(...parameters: Parameters<FilterRegistry['prepare']>): ReturnType<FilterRegistry['prepare']> {
+    const prepared = super.prepare(...parameters)
+    if (prepared === undefined) return undefined
+    const make = (scope: Scope): ReturnType<typeof prepared.make> => {
+      this.wheel = scope.wheel
+      return prepared.make(scope)
+    }
+    return { key: prepared.key, make }
   }
 }
 
@@ -88,6 +95,7 @@ export class TestGateway {
       log: { debug() {}, info() {}, warn: complain, error: complain, setLevel() {} },
       random: options.random ?? (() => 0),
       serving: options.serving,
+      demand: options.demand,
     })
   }
 

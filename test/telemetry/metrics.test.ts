@@ -102,6 +102,15 @@ t.test("names and tags follow Envoy's default rules", async (t) => {
       'response_code_class=5',
       'http_conn_manager_prefix=ingress',
     ],
+    'sds.default/web.cert.update_success': ['sds.update_success', 'xds_resource_name=default/web.cert'],
+    'http.ingress.scoped_rds.scopes.a.version': [
+      'http.scoped_rds.version',
+      'http_conn_manager_prefix=ingress',
+      'scoped_rds_config=scopes.a',
+    ],
+    'cluster_manager.cds.update_rejected': ['cluster_manager.cds.update_rejected'],
+    'listener_manager.lds.version': ['listener_manager.lds.version'],
+    'control_plane.connected_state': ['control_plane.connected_state'],
     'http.ingress.rds.local.route.update_success': [
       'http.rds.update_success',
       'http_conn_manager_prefix=ingress',

@@ -209,6 +209,23 @@ t.test('least request with weights follows weight / (active + 1)^bias', async (t
     tally(() => squared.pick({}), 1_300),
     { a: 16, b: 1 },
   )
+  let bias: unknown = 0
+  const runtime = { get: (key: string) => (key === 'lb.bias' ? bias : undefined) }
+  const keyed = { ...LEAST, activeRequestBiasKey: 'lb.bias' } as BalancerConfig
+  const live = createBalancer(keyed, busy, { random: () => 0, runtime })
+  isNear(
+    t,
+    tally(() => live.pick({}), 1_000),
+    { a: 1, b: 4 },
+  )
+  for (const nonsense of [-1, 'much', undefined, 1]) {
+    bias = nonsense
+    isNear(
+      t,
+      tally(() => live.pick({}), 1_000),
+      { a: 2, b: 1 },
+    )
+  }
   const blind = createBalancer({ ...LEAST, activeRequestBias: 0 } as BalancerConfig, busy, { random: () => 0 })
   t.equal(
     sequence(() => blind.pick({}), 8),

@@ -5,8 +5,8 @@ import type { Address } from '../../lib/core/address.ts'
 import { type ConnectionInfo, plainConnection } from '../../lib/core/connection.ts'
 import { FAILURES } from '../../lib/core/failure.ts'
 import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
-import type { ClusterDeps } from '../../lib/upstream/cluster.ts'
-import { ClusterSet } from '../../lib/upstream/cluster-set.ts'
+
+import { ClusterTable } from '../../lib/upstream/cluster-table.ts'
 import type { ClusterConfig, EndpointConfig, ProxyProtocolLayerConfig } from '../../lib/upstream/config.ts'
 import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
 import { Race, raceOrder } from '../../lib/upstream/race.ts'
@@ -547,13 +547,13 @@ t.test('the first transport whose labels an endpoint has is its own', async (t) 
 
 // --- TLS material ---------------------------------------------------------------------------------------------------
 
-function settings(t: Test, made: Lab): { set: ClusterSet; deps: ClusterDeps } {
+function tableOf(t: Test, made: Lab): ClusterTable {
   const dns = new DnsResolvers({ clock: made.clock })
   t.teardown(() => dns[Symbol.dispose]())
   let id = 0
   const log = { debug() {}, info() {}, warn() {}, error() {} }
   const { metrics, wheel } = made
-  return { set: ClusterSet.empty, deps: { metrics, wheel, dns, log, random: () => 0, nextConnectionId: () => ++id } }
+  return new ClusterTable({ metrics, wheel, dns, log, random: () => 0, nextConnectionId: () => ++id })
 }
 
 t.test('new certificates and authorities are used by new connections, and the old ones stay', async (t) => {
@@ -579,7 +579,7 @@ t.test('new certificates and authorities are used by new connections, and the ol
   server.on('tlsClientError', () => {})
   const port = await listen(t, server)
   const made = await lab(t, { port })
-  const { set, deps } = settings(t, made)
+  const table = tableOf(t, made)
   const config = (issued: Issued, trustedCa: string, more: Partial<UpstreamTlsConfig> = {}): ClusterConfig => {
     const certificates = [{ certificateChain: issued.chain, privateKey: issued.key }]
     const validation = { trustedCa, systemRoots: false, sans: [], acceptUntrusted: false }
@@ -588,20 +588,20 @@ t.test('new certificates and authorities are used by new connections, and the ol
       cluster: { protocol: 'http1', tls: tlsOf({ certificates, validation, maxSessionKeys: 0, ...more }) },
     })
   }
-  const one = set.next([config(first, authority.pem)], deps)
-  await one.warm()
-  const cluster = one.all()[0]
+  table.change([config(first, authority.pem)], [])
+  const [cluster] = table.all()
   t.teardown(async () => {
-    cluster.destroy()
+    table.destroy()
     await cluster.drained()
   })
   const own: Lab = { ...made, cluster, call: (options) => made.callOn(cluster, options) }
   t.equal(await ask(own), 'ok')
-  const two = one.next([config(second, stranger.pem)], deps)
-  t.equal(two.all()[0], cluster, 'the cluster stays')
+  const step = drained(table.prepare([config(second, stranger.pem)], []))
   t.equal(await ask(own), 'ok')
   t.same(subjects, ['CN=first'], 'until the update is in force nothing changes')
-  one.retire(two)
+  step.commit()
+  drained(step.settle())
+  t.equal(table.get('web'), cluster, 'the cluster stays')
   t.equal(cluster.retired, false)
   t.equal(await ask(own), 'ok', 'the connection that is open serves on')
   t.equal(subjects.length, 1)
@@ -613,31 +613,32 @@ t.test('new certificates and authorities are used by new connections, and the ol
   await until(() => c.over && d.over && subjects.length === 2, 'another connection')
   t.same([c.text, d.text], ['ok', 'ok'])
   t.same(subjects, ['CN=first', 'CN=second'])
-  const same = two.next([config(second, stranger.pem)], deps)
-  two.retire(same)
-  const [{ tls: before }] = two.all().map((one) => one.config)
-  t.equal(same.all()[0].config.tls, before, 'what is the same is not made anew')
-  const three = two.next([config(second, stranger.pem, { sni: 'other.example' })], deps)
-  t.not(three.all()[0], cluster, 'anything else is another cluster')
+  const { tls: before } = cluster.config
+  table.change([config(second, stranger.pem)], [])
+  t.equal(cluster.config.tls, before, 'what is the same is not made anew')
+  table.change([config(second, stranger.pem, { sni: 'other.example' })], [])
+  const [other] = table.all()
+  t.not(other, cluster, 'anything else is another cluster')
+  t.equal(cluster.retired, true)
   const none = configOf({ port, cluster: { protocol: 'http1', tls: tlsOf({ maxSessionKeys: 0 }) } })
-  t.not(two.next([none], deps).all()[0], cluster, 'and so is one without the certificate')
+  table.change([none], [])
+  t.not(table.all()[0], other, 'and so is one without the certificate')
 })
 
 t.test('a session of the old authorities does not get past the new ones', async (t) => {
   const stranger = await Authority.create('CN=Stranger')
   const port = await secureHttp(t)
   const made = await lab(t, { port })
-  const { set, deps } = settings(t, made)
+  const table = tableOf(t, made)
   const config = (trustedCa: string): ClusterConfig => {
     const validation = { trustedCa, systemRoots: false, sans: [], acceptUntrusted: false }
     const more = { protocol: 'http1', maxRequestsPerConnection: 1 } as const
     return configOf({ port, cluster: { ...more, tls: tlsOf({ validation, maxSessionKeys: 4 }) } })
   }
-  const one = set.next([config(authority.pem)], deps)
-  await one.warm()
-  const cluster = one.all()[0]
+  table.change([config(authority.pem)], [])
+  const [cluster] = table.all()
   t.teardown(async () => {
-    cluster.destroy()
+    table.destroy()
     await cluster.drained()
   })
   const own: Lab = { ...made, cluster, call: (options) => made.callOn(cluster, options) }
@@ -648,19 +649,17 @@ t.test('a session of the old authorities does not get past the new ones', async 
   }
   t.same([await inTurn(), await inTurn()], ['ok', 'ok'])
   t.equal(own.stat('ssl.session_reused'), 1)
-  const two = one.next([config(stranger.pem)], deps)
-  one.retire(two)
-  t.equal(two.all()[0], cluster)
+  table.change([config(stranger.pem)], [])
+  t.equal(table.get('web'), cluster)
   t.match(await inTurn(), /^UF: .*certificate verification error/)
   t.equal(own.stat('ssl.session_reused'), 1)
-  two.retire(two.next([config(authority.pem)], deps))
+  table.change([config(authority.pem)], [])
   t.equal(await inTurn(), 'ok')
   t.equal(own.stat('ssl.session_reused'), 1, 'nor does it come back with the old ones')
 })
 
 t.test('what users call like material is none', async (t) => {
   const made = await lab(t, { port: 1 })
-  const { set, deps } = settings(t, made)
   const labels = (crl: string): Partial<ClusterConfig> => ({
     transportMatches: [{ name: 'm', labels: { crl }, transport: {} }],
   })
@@ -669,12 +668,14 @@ t.test('what users call like material is none', async (t) => {
     [labels('a'), labels('b')],
   ]
   for (const [before, after] of cases) {
-    const one = set.next([configOf({ port: 1, cluster: before })], deps)
-    const same = one.next([configOf({ port: 1, cluster: before })], deps)
-    const two = one.next([configOf({ port: 1, cluster: after })], deps)
-    t.equal(same.all()[0], one.all()[0])
-    t.not(two.all()[0], one.all()[0])
-    for (const each of [one, two]) each.destroy()
+    const table = tableOf(t, made)
+    table.change([configOf({ port: 1, cluster: before })], [])
+    const [one] = table.all()
+    table.change([configOf({ port: 1, cluster: before })], [])
+    t.equal(table.get('web'), one)
+    table.change([configOf({ port: 1, cluster: after })], [])
+    t.not(table.get('web'), one)
+    table.destroy()
   }
 })
 
@@ -721,3 +722,11 @@ t.test('a peer that is tolerated unverified is nobody', async (t) => {
   await until(() => call.over, 'an answer')
   t.match(call.info[0].tls, { peer: undefined, peerUnverified: true, local: undefined })
 })
+
+/** The result of steps, at once. */
+function drained<T>(steps: Generator<undefined, T>): T {
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
+}

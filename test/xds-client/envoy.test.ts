@@ -8,7 +8,7 @@ import { createProtoRegistry } from '../../lib/proto/registry.ts'
 import { RuleChecker } from '../../lib/proto/rules.ts'
 import { checkTls } from '../../lib/tls/check.ts'
 import { type EnvoyLoadContext, loadBootstrap, loadResourceLine } from '../../xds-client/envoy/load.ts'
-import { managerOf } from '../support/chains.ts'
+import { managerOf, tableOf } from '../support/chains.ts'
 import { FAKE_FILTERS } from './fake-filters.ts'
 import { FAKE_LISTENER_FILTERS, FAKE_NETWORK_FILTERS } from './fake-lower-filters.ts'
 
@@ -172,7 +172,7 @@ t.test(
     })
     t.equal(http.schemeOverwrite, undefined)
     t.match(http.routes, { maxDirectResponseBodyBytes: 4096, validateClusters: true, ignorePortInHostMatching: false })
-    t.match(http.routes.virtualHosts[0].routes[0].action, {
+    t.match(tableOf(http).virtualHosts[0].routes[0].action, {
       timeoutMs: 15_000,
       clusterNotFoundStatus: 503,
       priority: 'default',
@@ -202,7 +202,14 @@ t.test('the result of a bootstrap carries the document it came from, and nothing
 
 t.test('a bootstrap that is not an object, or empty, says so', async (t) => {
   t.match(mistakes('[]'), [/^config.yaml:1:1: expected an object/])
-  t.same(accepted('{}'), { node: { id: '', cluster: '' }, listeners: [], clusters: [], runtime: {}, ignored: [] })
+  t.same(accepted('{}'), {
+    node: { id: '', cluster: '' },
+    listeners: [],
+    clusters: [],
+    maxConnectionsKey: 'overload.global_downstream_max_connections',
+    runtime: {},
+    ignored: [],
+  })
 })
 
 /** A bootstrap with one listener that has this route, as JSON. */
@@ -232,7 +239,7 @@ t.test('data sources read files and environment variables where the context lets
   const direct = (body: Json): string => withRoute({ match: { prefix: '/' }, direct_response: { status: 200, body } })
   const bodyOf = (body: Json): unknown => {
     const { listeners } = loadBootstrap(parseConfigText(direct(body), 'x'), using)
-    return (managerOf(listeners[0]).routes.virtualHosts[0].routes[0].action as { body?: string }).body
+    return (tableOf(managerOf(listeners[0])).virtualHosts[0].routes[0].action as { body?: string }).body
   }
   t.equal(bodyOf({ filename: '/body' }), 'from a file')
   t.equal(bodyOf({ environment_variable: 'BODY' }), 'from the environment')
@@ -240,7 +247,7 @@ t.test('data sources read files and environment variables where the context lets
   t.match(mistakes(direct({ environment_variable: 'OTHER' }), using), [/"OTHER" is not set/])
 })
 
-t.test('static runtime keys override the settings that name them', async (t) => {
+t.test('settings keep the runtime keys that name them: the values are looked up where they are used', async (t) => {
   const weighted = {
     runtime_key_prefix: 'split',
     clusters: [
@@ -257,10 +264,15 @@ t.test('static runtime keys override the settings that name them', async (t) => 
     ],
   }
   const text = withRoute({ match: { prefix: '/' }, route: { weighted_clusters: weighted } }, { layered_runtime })
-  const { listeners } = loadBootstrap(parseConfigText(text, 'x'), context)
+  const { listeners, runtime } = loadBootstrap(parseConfigText(text, 'x'), context)
   const http = managerOf(listeners[0])
-  t.equal(http.normalizePath, true)
-  t.match(http.routes.virtualHosts[0].routes[0].action, { cluster: { clusters: [{ weight: 90 }, { weight: 10 }] } })
+  t.match(http, { normalizePath: false, normalizePathKey: 'http_connection_manager.normalize_path' })
+  const clusters = [
+    { weight: 1, runtimeKey: 'split.a' },
+    { weight: 1, runtimeKey: 'split.b' },
+  ]
+  t.match(tableOf(http).virtualHosts[0].routes[0].action, { cluster: { clusters } })
+  t.same({ ...runtime }, { 'split.a': 90, 'split.b': '10', 'http_connection_manager.normalize_path': true })
 })
 
 t.test('an unknown cluster is a mistake in an inline route table unless it says otherwise', async (t) => {

@@ -625,11 +625,14 @@ t.test('sources of certificates that are not there are refused by name', async (
   const sds = { name: 's', sds_config: { ads: {} } }
   const plugin = { instance_name: 'i' }
   const cases: readonly (readonly [fields: JsonObject, field: string])[] = [
-    [{ tls_certificates: [], tls_certificate_sds_secret_configs: [sds] }, 'tls_certificate_sds_secret_configs'],
-    [{ validation_context_sds_secret_config: sds }, 'validation_context_sds_secret_config'],
+    [
+      { tls_certificates: [], tls_certificate_sds_secret_configs: [sds] },
+      'tls_certificate_sds_secret_configs[0].sds_config.ads',
+    ],
+    [{ validation_context_sds_secret_config: sds }, 'validation_context_sds_secret_config.sds_config.ads'],
     [
       { combined_validation_context: { default_validation_context: {}, validation_context_sds_secret_config: sds } },
-      'combined_validation_context',
+      'combined_validation_context.validation_context_sds_secret_config.sds_config.ads',
     ],
     [{ tls_certificates: [], tls_certificate_provider_instance: plugin }, 'tls_certificate_provider_instance'],
     [

@@ -1,6 +1,6 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { AccessLogFilterConfig, ComparisonConfig } from '../../lib/telemetry/config.ts'
-import { type EnvoyContext, runtimeNumber } from './context.ts'
+import type { EnvoyContext } from './context.ts'
 import { translateFraction } from './fraction.ts'
 import { translateHeaderMatch } from './header-match.ts'
 import { translateMetadataMatch } from './metadata-match.ts'
@@ -34,8 +34,8 @@ type Translate = (filter: FieldReader, context: EnvoyContext) => AccessLogFilter
 
 /** One entry per member of `AccessLogFilter.filter_specifier` that is available. */
 const FILTERS: Readonly<Record<string, Translate>> = {
-  status_code_filter: (filter, context) => ({ kind: 'status', comparison: translateComparison(filter, context) }),
-  duration_filter: (filter, context) => ({ kind: 'duration', comparison: translateComparison(filter, context) }),
+  status_code_filter: (filter) => ({ kind: 'status', comparison: translateComparison(filter) }),
+  duration_filter: (filter) => ({ kind: 'duration', comparison: translateComparison(filter) }),
   not_health_check_filter: () => ({ kind: 'not-health-check' }),
   traceable_filter: () => ({ kind: 'traceable' }),
   runtime_filter: translateRuntimeFilter,
@@ -83,12 +83,15 @@ function translateFilters(reader: FieldReader, context: EnvoyContext): AccessLog
   return reader.messages('filters').map((filter) => translateAccessLogFilter(filter, context))
 }
 
-function translateComparison(reader: FieldReader, context: EnvoyContext): ComparisonConfig {
+function translateComparison(reader: FieldReader): ComparisonConfig {
   const comparison = reader.message('comparison')
   const value = comparison?.message('value')
-  const standard = value?.number('default_value') ?? 0
-  const override = runtimeNumber(context, value?.string('runtime_key') ?? '')
-  return { op: (comparison?.enumName('op') ?? 'EQ') as ComparisonConfig['op'], value: override ?? standard }
+  const runtimeKey = value?.string('runtime_key') ?? ''
+  return {
+    op: (comparison?.enumName('op') ?? 'EQ') as ComparisonConfig['op'],
+    value: value?.number('default_value') ?? 0,
+    ...(runtimeKey !== '' && { runtimeKey }),
+  }
 }
 
 function translateRuntimeFilter(reader: FieldReader): AccessLogFilterConfig {

@@ -4,16 +4,21 @@ import { formatAddress } from '../../lib/core/address.ts'
 import type { JsonObject } from '../../lib/core/errors.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
+import type { DynamicConfig } from '../config.ts'
 import { translateAddress } from './address.ts'
 import { translateCluster } from './cluster.ts'
 import { translateBindConfig } from './connection-options.ts'
 import type { ClusterDefaults, EnvoyContext } from './context.ts'
 import { translateResolvers } from './dns.ts'
+import { isDelivered, managementClusters, nodeJson, refuseAuthorities, translateDynamic } from './dynamic.ts'
 import { translateNodeLocality } from './endpoints.ts'
 import { translateListener } from './listener.ts'
 import { translateConnectionLimit } from './overload.ts'
+import { type Reference, ReferenceList } from './references.ts'
 import { consume, refuseExtension, typedExtension, WHY } from './refusals.ts'
 import { translateRuntime } from './runtime-layers.ts'
+import { translateSecret } from './tls/secret.ts'
+import type { SecretValue } from './translated.ts'
 
 const RE2 = 'envoy.extensions.regex_engines.v3.GoogleRE2'
 const LISTENER_MANAGER = 'envoy.config.listener.v3.ListenerManager'
@@ -44,39 +49,73 @@ const REPORTED = [
   'enable_worker_cpu_affinity',
 ] as const
 
-const DYNAMIC = ['lds_config', 'lds_resources_locator', 'cds_config', 'cds_resources_locator', 'ads_config'] as const
+/** Extensions of the bootstrap that something here does already. */
+const BUILT_IN: ReadonlySet<string> = new Set([
+  'envoy.extensions.bootstrap.internal_listener.v3.InternalListener',
+  'envoy.extensions.network.socket_interface.v3.DefaultSocketInterface',
+])
 
-/**
- * `config.bootstrap.v3.Bootstrap`. `ignored` of the answer is filled by whoever finishes the reader, `source` by whoever
- * has the document.
- */
-export function translateBootstrap(reader: FieldReader, context: EnvoyContext): GatewayConfig {
+/** Those that only watch: without effect on traffic, reported. */
+const ONLOOKERS: ReadonlySet<string> = new Set(['envoy.extensions.wasm.v3.WasmService'])
+
+/** A bootstrap, translated. */
+export interface TranslatedBootstrap {
+  /** `ignored` is filled by whoever finishes the reader, `source` by whoever has the document. */
+  readonly config: GatewayConfig
+  readonly dynamic: DynamicConfig | undefined
+  /** By `listener/NAME` and `cluster/NAME`. */
+  readonly references: ReadonlyMap<string, readonly Reference[]>
+  readonly secrets: ReadonlyMap<string, SecretValue>
+  /** What resources that are delivered must know of it. */
+  readonly known: Partial<EnvoyContext>
+}
+
+/** `config.bootstrap.v3.Bootstrap` */
+export function translateBootstrap(reader: FieldReader, context: EnvoyContext): TranslatedBootstrap {
   reader.unread('report')
   reader.ignore(...REPORTED)
   refuseUnavailable(reader)
   const node = translateNode(reader.message('node'))
   const admin = translateAdmin(reader.message('admin'))
-  const runtime = translateRuntime(reader.message('layered_runtime'))
+  const resources = reader.message('static_resources')
+  const sources = {
+    hasAds: reader.message('dynamic_resources')?.has('ads_config') ?? false,
+    managementClusters: managementClusters(resources),
+  }
+  const { layers, values: runtime } = translateRuntime(reader.message('layered_runtime'), { ...context, ...sources })
   const clusterDefaults = translateClusterDefaults(reader)
-  const resources = translateResources(reader.message('static_resources'), { ...context, runtime, clusterDefaults })
-  const maxConnections = translateConnectionLimit(reader.message('overload_manager'), { ...context, runtime })
-  return {
+  const known = { ...sources, clusterDefaults }
+  const secrets = translateSecrets(resources, { ...context, ...known })
+  const clustersDelivered = reader.message('dynamic_resources')?.has('cds_config') ?? false
+  const inner: EnvoyContext = { ...context, ...known, secrets, clustersDelivered }
+  const references = new Map<string, readonly Reference[]>()
+  const translated = translateResources(resources, inner, references)
+  const parts = translateDynamic(reader, inner)
+  const connectionLimit = translateConnectionLimit(reader.message('overload_manager'))
+  const config: GatewayConfig = {
     node,
     ...(admin && { admin }),
-    ...resources,
-    ...(maxConnections !== undefined && { maxConnections }),
+    ...translated,
+    ...staticSecrets(secrets),
+    ...connectionLimit,
     runtime,
     ignored: [],
   }
+  const live = isDelivered(parts, layers) || references.size > 0 || layers.some(({ kind }) => kind === 'admin')
+  const dynamic = live ? { ...parts, runtime: layers, node: nodeJson(reader.message('node')) } : undefined
+  return { config, dynamic, references, secrets, known: { ...known, secrets } }
+}
+
+/** What filters ask for by name. */
+function staticSecrets(secrets: ReadonlyMap<string, SecretValue>): Pick<GatewayConfig, 'secrets'> {
+  const list = [...secrets.values()].flatMap((secret) => {
+    return secret.kind === 'generic' ? [{ name: secret.name, value: secret.value }] : []
+  })
+  return list.length === 0 ? {} : { secrets: list }
 }
 
 function refuseUnavailable(reader: FieldReader): void {
-  const dynamic = reader.message('dynamic_resources')
-  for (const field of DYNAMIC) dynamic?.refuse(field, WHY.dynamic)
-  for (const field of ['config_sources', 'default_config_source', 'xds_delegate_extension'] as const) {
-    reader.refuse(field, WHY.dynamic)
-  }
-  reader.refuse('xds_config_tracker_extension', WHY.dynamic)
+  refuseAuthorities(reader)
   reader.refuse('certificate_provider_instances', WHY.certificateProviders)
   const prefix = reader.string('header_prefix')
   if (prefix !== '' && prefix.toLowerCase() !== 'x-envoy') {
@@ -87,7 +126,14 @@ function refuseUnavailable(reader: FieldReader): void {
   for (const entry of reader.messages('bootstrap_extensions')) {
     const extension = typedExtension(entry)
     if (extension === undefined) continue
-    refuseExtension(entry, 'typed_config', extension, `bootstrap extension "${extension.typeUrl}" is not available`)
+    if (ONLOOKERS.has(extension.typeUrl)) {
+      consume(extension)
+      entry.ignore('typed_config')
+    } else if (BUILT_IN.has(extension.typeUrl)) {
+      extension.fields.unread('report')
+    } else {
+      refuseExtension(entry, 'typed_config', extension, `bootstrap extension "${extension.typeUrl}" is not available`)
+    }
   }
 }
 
@@ -124,7 +170,7 @@ function translateAdmin(reader: FieldReader | undefined): AdminConfig | undefine
 /** Settings of the bootstrap that clusters fall back to. */
 function translateClusterDefaults(reader: FieldReader): ClusterDefaults {
   const manager = reader.message('cluster_manager')
-  manager?.ignore('local_cluster_name', 'outlier_detection', 'load_stats_config', 'enable_deferred_cluster_creation')
+  manager?.ignore('local_cluster_name', 'outlier_detection', 'enable_deferred_cluster_creation')
   const bind = translateBindConfig(manager?.message('upstream_bind_config'))
   return { bind, resolvers: translateResolvers(reader) ?? [] }
 }
@@ -134,27 +180,56 @@ interface StaticResources {
   readonly clusters: readonly ClusterConfig[]
 }
 
-/** Clusters first: routes are checked against their names. */
-function translateResources(reader: FieldReader | undefined, context: EnvoyContext): StaticResources {
-  if (reader === undefined) return { listeners: [], clusters: [] }
-  reader.refuse('secrets', WHY.secrets)
-  const names = new Set<string>()
-  const clusters = reader.messages('clusters').map((entry) => {
-    const cluster = translateCluster(entry, context)
-    if (cluster.name !== '' && names.has(cluster.name)) entry.error('name', `a second cluster "${cluster.name}"`)
-    names.add(cluster.name)
-    return cluster
-  })
-  return { listeners: translateListeners(reader, { ...context, clusters: names }), clusters }
+/** `static_resources.secrets` */
+function translateSecrets(reader: FieldReader | undefined, context: EnvoyContext): ReadonlyMap<string, SecretValue> {
+  const secrets = new Map<string, SecretValue>()
+  for (const entry of reader?.messages('secrets') ?? []) {
+    const secret = translateSecret(entry, context)
+    if (secret === undefined) continue
+    if (secret.name !== '' && secrets.has(secret.name)) entry.error('name', `a second secret "${secret.name}"`)
+    secrets.set(secret.name, secret)
+  }
+  return secrets
 }
 
-function translateListeners(reader: FieldReader, context: EnvoyContext): ListenerConfig[] {
+/** Clusters first: routes are checked against their names. */
+function translateResources(
+  reader: FieldReader | undefined,
+  context: EnvoyContext,
+  references: Map<string, readonly Reference[]>,
+): StaticResources {
+  if (reader === undefined) return { listeners: [], clusters: [] }
+  const names = new Set<string>()
+  const clusters = reader.messages('clusters').map((entry) => {
+    const needs = new ReferenceList()
+    const cluster = translateCluster(entry, { ...context, references: needs })
+    if (cluster.name !== '' && names.has(cluster.name)) entry.error('name', `a second cluster "${cluster.name}"`)
+    names.add(cluster.name)
+    note(references, `cluster/${cluster.name}`, needs)
+    return cluster
+  })
+  return { listeners: translateListeners(reader, { ...context, clusters: names }, references), clusters }
+}
+
+/** What is in the bootstrap, or bound already, needs nobody's answer. */
+function note(references: Map<string, readonly Reference[]>, key: string, { list }: ReferenceList): void {
+  const needed = list.filter(({ source }) => source !== undefined)
+  if (needed.length > 0) references.set(key, needed)
+}
+
+function translateListeners(
+  reader: FieldReader,
+  context: EnvoyContext,
+  references: Map<string, readonly Reference[]>,
+): ListenerConfig[] {
   const names = new Set<string>()
   const owners = new Map<string, string>()
   const listeners: ListenerConfig[] = []
   for (const entry of reader.messages('listeners')) {
-    const listener = translateListener(entry, context)
+    const needs = new ReferenceList()
+    const listener = translateListener(entry, { ...context, references: needs })
     if (listener === undefined) continue
+    note(references, `listener/${listener.name}`, needs)
     if (names.has(listener.name)) entry.error('name', `a second listener "${listener.name}"`)
     names.add(listener.name)
     for (const address of listener.addresses) {

@@ -10,6 +10,7 @@ import type {
 } from '../../lib/upstream/config.ts'
 import { translateBufferLimit } from './buffer-limit.ts'
 import { translateCircuitBreakers } from './circuit-breakers.ts'
+import { translateConfigSource } from './config-source.ts'
 import { translateBindConfig, translateConnectionOptions } from './connection-options.ts'
 import type { EnvoyContext } from './context.ts'
 import { clusterResolvers, translateDns, typedResolvers } from './dns.ts'
@@ -18,7 +19,8 @@ import { translateEndpoints } from './endpoints.ts'
 import { FORWARD_PROXY, translateForwardProxy } from './forward-proxy.ts'
 import { translateBalancer } from './load-balancing.ts'
 import { translateMetadata } from './metadata.ts'
-import { consume, refuseTrue, WHY } from './refusals.ts'
+import { referenceKey } from './references.ts'
+import { consume, refuseTrue } from './refusals.ts'
 import { hasAuthorities } from './tls/validation.ts'
 import { translateTransport, translateTransportMatches } from './transport-socket.ts'
 import { type ServerName, translateUpstreamProtocol } from './upstream-protocol.ts'
@@ -59,7 +61,7 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
   const own = translateTransport(reader, context)
   const matches = translateTransportMatches(reader, context)
   const secure = own.tls !== undefined || matches.some(({ transport }) => transport.tls !== undefined)
-  const { http, serverName } = translateUpstreamProtocol(reader, secure)
+  const { http, serverName, credential } = translateUpstreamProtocol(reader, secure, context)
   const complete = (transport: TransportConfig): TransportConfig =>
     transport.tls === undefined ? transport : { ...transport, tls: completeTls(reader, transport.tls, serverName) }
   const transportMatches = matches.map((match) => ({ ...match, transport: complete(match.transport) }))
@@ -67,7 +69,7 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     name,
     statName: reader.string('alt_stat_name') || name,
     ...discovery,
-    balancer: discovery.type === 'dynamic-forward-proxy' ? UNUSED_BALANCER : translateBalancer(reader, context),
+    balancer: discovery.type === 'dynamic-forward-proxy' ? UNUSED_BALANCER : translateBalancer(reader),
     connectTimeoutMs: durationMs(reader, 'connect_timeout') ?? CONNECT_TIMEOUT_MS,
     bufferLimitBytes: translateBufferLimit(reader),
     ...translateCircuitBreakers(reader.message('circuit_breakers')),
@@ -77,6 +79,7 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     preconnectRatio: translatePreconnect(reader.message('preconnect_policy')),
     ...options,
     ...bind,
+    ...(credential && { credential }),
     ...(metadata && { metadata }),
   }
 }
@@ -97,10 +100,11 @@ function completeTls(
 ): UpstreamTlsConfig {
   if (autoSanValidation !== undefined && !autoSni) {
     autoSanValidation.error('auto_san_validation', 'needs auto_sni')
-  } else if (autoSanValidation !== undefined && !hasAuthorities(tls.validation)) {
+  } else if (autoSanValidation !== undefined && !hasAuthorities(tls.validation) && !tls.secrets?.validation) {
     autoSanValidation.error('auto_san_validation', 'needs a validation_context with trusted_ca or system_root_certs')
   }
-  if (tls.autoSanValidation && !autoSni && tls.sni === '' && tls.autoSni === 'none' && !tls.validation?.sans.length) {
+  const named = tls.validation?.sans.length || tls.secrets?.validation !== undefined
+  if (tls.autoSanValidation && !autoSni && tls.sni === '' && tls.autoSni === 'none' && !named) {
     reader.error('transport_socket', 'auto_sni_san_validation needs a name: sni, auto_host_sni or auto_sni')
   }
   return {
@@ -118,6 +122,7 @@ function translatePreconnect(reader: FieldReader | undefined): number {
 
 interface Discovery {
   readonly type: ClusterConfig['type']
+  readonly assignment?: string
   readonly localities: readonly LocalityEndpointsConfig[]
   readonly dns?: DnsConfig
   readonly forwardProxy?: ForwardProxyConfig
@@ -129,8 +134,9 @@ const UNUSED_BALANCER: BalancerConfig = Object.freeze({ kind: 'round-robin' })
 function translateDiscovery(reader: FieldReader, context: EnvoyContext): Discovery {
   const type = reader.enumName('type')
   const custom = reader.message('cluster_type')
-  if (reader.has('eds_cluster_config')) reader.refuse('eds_cluster_config', WHY.dynamic)
   if (custom !== undefined) return translateClusterType(reader, custom, context)
+  if (type === 'EDS') return translateEds(reader, context)
+  reader.refuse('eds_cluster_config', 'belongs to clusters of type EDS')
   const resolvers = clusterResolvers(reader, context)
   const dns = translateDns(reader, resolvers)
   switch (type) {
@@ -138,14 +144,34 @@ function translateDiscovery(reader: FieldReader, context: EnvoyContext): Discove
       return { type: 'strict-dns', localities: translateAssignment(reader, 'strict-dns'), dns }
     case 'LOGICAL_DNS':
       return { type: 'logical-dns', localities: translateAssignment(reader, 'logical-dns'), dns }
-    case 'EDS':
-      reader.error('type', `EDS cannot be used: ${WHY.dynamic}`)
-      break
     case 'ORIGINAL_DST':
       reader.error('type', 'ORIGINAL_DST is not available')
       break
   }
   return { type: 'static', localities: translateAssignment(reader, 'static') }
+}
+
+/** Of a cluster whose endpoints are delivered: its assignment is called like it, unless it says otherwise. */
+function translateEds(reader: FieldReader, context: EnvoyContext): Discovery {
+  const config = reader.message('eds_cluster_config')
+  config?.unread('refuse')
+  reader.refuse('load_assignment', 'belongs to other types: the endpoints of an EDS cluster are delivered')
+  reader.ignore('dns_refresh_rate', 'dns_failure_refresh_rate', 'respect_dns_ttl', 'dns_jitter', 'dns_lookup_family')
+  clusterResolvers(reader, context)
+  if (!config?.has('eds_config')) {
+    const where = config ?? reader
+    where.error(config === undefined ? 'eds_cluster_config' : 'eds_config', 'is required by type EDS')
+  }
+  const service = config?.string('service_name') ?? ''
+  const name = service || reader.string('name')
+  const source = translateConfigSource(config?.message('eds_config'), context)
+  if (context.references === undefined) reader.error('type', 'EDS is not available here')
+  if (source?.source.kind === 'file' && name.startsWith('xdstp:')) {
+    config?.error('service_name', `"${name}" cannot be had from a file`)
+  }
+  const key = referenceKey(name, source)
+  if (source !== undefined) context.references?.add({ kind: 'assignment', name, key, source })
+  return { type: 'eds', assignment: key, localities: [] }
 }
 
 /** `cluster_type`: a dynamic forward proxy, or the DnsCluster extension: the two DNS types under another name. */

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../lib/core/errors.ts'
+import type { ConfigSources } from '../../lib/core/config-sources.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type {
   CertificateConfig,
@@ -6,7 +6,11 @@ import type {
   TrustDomainConfig,
   UpstreamTlsConfig,
 } from '../../lib/tls/config.ts'
+import type { ClusterConfig } from '../../lib/upstream/config.ts'
+import type { ConfigSourceConfig } from '../config.ts'
 import type { BindAddresses } from './connection-options.ts'
+import type { References } from './references.ts'
+import type { SecretValue } from './translated.ts'
 
 /** What translation needs of a filter factory; every `FilterFactory` of `lib/chain/filter.ts` is one. */
 export interface FilterParser {
@@ -15,8 +19,8 @@ export interface FilterParser {
   readonly routeTypeUrls?: readonly string[]
   readonly terminal?: boolean
   /** Answers JSON-safe data; mistakes go to the reader. */
-  parse(fields: FieldReader): unknown
-  parseRoute?(fields: FieldReader): unknown
+  parse(fields: FieldReader, sources?: ConfigSources): unknown
+  parseRoute?(fields: FieldReader, sources?: ConfigSources): unknown
 }
 
 /** What translation needs of a `NetworkFilterFactory`. */
@@ -24,7 +28,7 @@ export interface NetworkFilterParser {
   readonly name: string
   readonly typeUrls: readonly string[]
   readonly terminal?: boolean
-  parse(fields: FieldReader): unknown
+  parse(fields: FieldReader, sources?: ConfigSources): unknown
   clusters?(config: unknown): readonly string[]
 }
 
@@ -34,7 +38,7 @@ export interface ListenerFilterParser {
   readonly typeUrls: readonly string[]
   readonly inspector?: boolean
   readonly internalOnly?: string
-  parse(fields: FieldReader): unknown
+  parse(fields: FieldReader, sources?: ConfigSources): unknown
 }
 
 /** What a translation may know besides the message itself. Shared by all resources of one configuration; never changed. */
@@ -55,12 +59,30 @@ export interface EnvoyContext {
   readonly tlsFormats?: TlsFormats
   /** Names of the clusters that exist; undefined: not known, so references are not checked. */
   readonly clusters?: ReadonlySet<string>
-  /** Flattened static runtime, for settings that a runtime key overrides. */
-  readonly runtime?: JsonObject
+  /** There may be others besides, which are delivered. */
+  readonly clustersDelivered?: boolean
   /** A reader of a message without any field set, for filters that are configured by their name alone. */
   readonly emptyFields?: (typeName: string, path: string) => FieldReader | undefined
   /** Settings of the bootstrap that hold for clusters without their own. */
   readonly clusterDefaults?: ClusterDefaults
+  /** Hears what the resource that is translated needs from elsewhere; undefined: such references are refused. */
+  readonly references?: References
+  /** Where the resource that is translated comes from: what `self` means in it. Undefined: it is static. */
+  readonly self?: ConfigSourceConfig
+  /** A bootstrap has ADS; undefined: not known. */
+  readonly hasAds?: boolean
+  /** Clusters of the bootstrap by which management servers can be reached; undefined: not known, so names are not checked. */
+  readonly managementClusters?: ReadonlySet<string>
+  /** Those of the bootstrap, by name: put in the place of references that name no source. */
+  readonly secrets?: ReadonlyMap<string, SecretValue>
+  /** Takes a cluster that stands for a `google_grpc` target; undefined: such targets are refused. */
+  readonly addCluster?: (cluster: ClusterConfig) => void
+  /**
+   * What becomes of fields that the schema does not have, in resources that are delivered (Envoy's
+   * `--reject-unknown-dynamic-fields` and `--ignore-unknown-dynamic-fields`). Undefined: refused where what they say could
+   * select, admit or authenticate, reported elsewhere.
+   */
+  readonly unknownFields?: 'reject' | 'ignore'
 }
 
 export interface ClusterDefaults {
@@ -95,24 +117,4 @@ export interface EnvoyChecks {
   pathTemplateRewrite(pattern: string, rewrite: string): string | undefined
   /** Certificates, keys, authorities and the names of ciphers and groups: what is wrong, nothing where all can be used. */
   tls(config: DownstreamTlsConfig | UpstreamTlsConfig): readonly TlsProblem[]
-}
-
-/** Reads a number that a runtime key overrides. The runtime is static, so the answer holds for good. */
-export function runtimeNumber(context: EnvoyContext, key: string): number | undefined {
-  const runtime = context.runtime
-  if (runtime === undefined || key === '' || !Object.hasOwn(runtime, key)) return undefined
-  const value = runtime[key]
-  if (typeof value === 'number') return value
-  if (typeof value !== 'string' || value.trim() === '') return undefined
-  const parsed = Number(value)
-  return Number.isFinite(parsed) ? parsed : undefined
-}
-
-/** Reads a boolean that a runtime key overrides. */
-export function runtimeBool(context: EnvoyContext, key: string): boolean | undefined {
-  const runtime = context.runtime
-  if (runtime === undefined || !Object.hasOwn(runtime, key)) return undefined
-  const value = runtime[key]
-  if (typeof value === 'boolean') return value
-  return value === 'true' ? true : value === 'false' ? false : undefined
 }

@@ -1,9 +1,16 @@
 import type { Address } from '../../lib/core/address.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import type { EndpointConfig, LocalityConfig, LocalityEndpointsConfig } from '../../lib/upstream/config.ts'
+import type {
+  AssignmentConfig,
+  EndpointConfig,
+  LocalityConfig,
+  LocalityEndpointsConfig,
+} from '../../lib/upstream/config.ts'
 import { type HostKind, translateAddress, translateEndpointAddress } from './address.ts'
+import { translateConfigSource } from './config-source.ts'
+import type { EnvoyContext } from './context.ts'
 import { translateHostMetadata } from './host-metadata.ts'
-import { WHY } from './refusals.ts'
+import { referenceKey } from './references.ts'
 
 const HEALTH: Readonly<Record<string, EndpointConfig['health']>> = {
   UNKNOWN: 'healthy',
@@ -16,16 +23,38 @@ const HEALTH: Readonly<Record<string, EndpointConfig['health']>> = {
 
 const MAX_WEIGHT = 0xffff_ffff
 
-/** `config.endpoint.v3.ClusterLoadAssignment`: the endpoints of one cluster, by locality and priority. */
+/** What hosts may be, and who hears of localities whose endpoints are delivered; undefined: those are refused. */
+interface Endpoints {
+  readonly hosts: HostKind
+  readonly context: EnvoyContext | undefined
+}
+
+/** `config.endpoint.v3.ClusterLoadAssignment` as a discovery service delivers it. */
+export function translateAssignment(reader: FieldReader, context: EnvoyContext): AssignmentConfig {
+  reader.unread('refuse')
+  return { name: reader.string('cluster_name'), localities: translateLocalities(reader, { hosts: 'ip', context }) }
+}
+
+/** `config.endpoint.v3.LbEndpoint` as a discovery service delivers it, for a locality. */
+export function translateEndpoint(reader: FieldReader): EndpointConfig | undefined {
+  reader.unread('refuse')
+  return translateLbEndpoint(reader, 'ip')
+}
+
+/** The endpoints of one cluster, by locality and priority, inside its configuration. */
 export function translateEndpoints(reader: FieldReader, hosts: HostKind): LocalityEndpointsConfig[] {
   reader.string('cluster_name')
+  return translateLocalities(reader, { hosts, context: undefined })
+}
+
+function translateLocalities(reader: FieldReader, how: Endpoints): LocalityEndpointsConfig[] {
   reader.refuse('named_endpoints', 'named endpoints are not available')
   const policy = reader.message('policy')
   policy?.refuse('drop_overloads', 'dropping a share of requests is not available yet')
   policy?.ignore('overprovisioning_factor', 'endpoint_stale_after', 'weighted_priority_health')
   const seen = new Set<string>()
   return reader.messages('endpoints').map((locality) => {
-    const translated = translateLocality(locality, hosts)
+    const translated = translateLocality(locality, how)
     const key = JSON.stringify([translated.priority, translated.locality])
     if (translated.locality !== undefined && seen.has(key)) {
       locality.error('locality', `a second group of the same locality in priority ${translated.priority}`)
@@ -42,10 +71,31 @@ export function translateNodeLocality(reader: FieldReader | undefined): Locality
   return locality.region === '' && locality.zone === '' && locality.subZone === '' ? undefined : locality
 }
 
-function translateLocality(reader: FieldReader, hosts: HostKind): LocalityEndpointsConfig {
+/** Localities whose endpoints are a collection of their own (LEDS): the key of the collection. */
+function translateDelivered(reader: FieldReader, context: EnvoyContext | undefined): string | undefined {
+  const at = reader.message('leds_cluster_locality_config')
+  if (at === undefined) return undefined
+  at.unread('refuse')
+  const name = at.string('leds_collection_name')
+  if (context?.references === undefined) {
+    reader.error('leds_cluster_locality_config', 'is for endpoints that are delivered, not for those of a cluster')
+    at.toJson()
+    return undefined
+  }
+  const source = translateConfigSource(at.message('leds_config'), context)
+  if (source === undefined) {
+    if (!at.has('leds_config')) at.error('leds_config', 'is required')
+    return undefined
+  }
+  const key = referenceKey(name, source)
+  context.references.add({ kind: 'endpoints', name, key, source })
+  return key
+}
+
+function translateLocality(reader: FieldReader, { hosts, context }: Endpoints): LocalityEndpointsConfig {
   reader.ignore('proximity')
   const { metadata, proxyAddress } = translateHostMetadata(reader, 'locality')
-  reader.refuse('leds_cluster_locality_config', WHY.dynamic)
+  const delivered = translateDelivered(reader, context)
   const locality = translateNodeLocality(reader.message('locality'))
   const priority = reader.number('priority') ?? 0
   const weight = reader.number('load_balancing_weight')
@@ -54,7 +104,7 @@ function translateLocality(reader: FieldReader, hosts: HostKind): LocalityEndpoi
     ...(reader.message('load_balancer_endpoints')?.messages('lb_endpoints') ?? []),
   ]
   const endpoints = list
-    .map((entry) => translateEndpoint(entry, hosts))
+    .map((entry) => translateLbEndpoint(entry, hosts))
     .filter((endpoint) => endpoint !== undefined)
     // A proxy of the locality is that of its endpoints without their own.
     .map((endpoint) => (proxyAddress === undefined ? endpoint : { proxyAddress, ...endpoint }))
@@ -65,11 +115,12 @@ function translateLocality(reader: FieldReader, hosts: HostKind): LocalityEndpoi
     priority,
     ...(weight !== undefined && { weight }),
     endpoints,
+    ...(delivered !== undefined && { delivered }),
     ...(metadata && { metadata }),
   }
 }
 
-function translateEndpoint(reader: FieldReader, hosts: HostKind): EndpointConfig | undefined {
+function translateLbEndpoint(reader: FieldReader, hosts: HostKind): EndpointConfig | undefined {
   reader.refuse('endpoint_name', 'named endpoints are not available')
   const health = HEALTH[reader.enumName('health_status')] ?? 'healthy'
   const weight = reader.number('load_balancing_weight') ?? 1

@@ -2,11 +2,13 @@ import type { FilterChainConfig, HttpConnectionManagerConfig, NetworkFilterConfi
 import type { Json } from '../../lib/core/errors.ts'
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
 import { translateChainMatch } from './chain-match.ts'
+import { configSources } from './config-sources.ts'
 import type { EnvoyContext, NetworkFilterParser } from './context.ts'
 import { durationMs } from './durations.ts'
+import { translateDiscovery } from './extension-config.ts'
 import { findExtensionParser } from './extension-parser.ts'
 import { translateHttpConnectionManager } from './http-connection-manager.ts'
-import { consume, refuseTrue, WHY } from './refusals.ts'
+import { consume, refuseTrue } from './refusals.ts'
 import { translateDownstreamSocket } from './transport-socket.ts'
 
 const HTTP = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
@@ -61,7 +63,7 @@ class FilterList {
     const entries = this.#chain.messages('filters')
     let ended = false
     entries.forEach((entry, index) => {
-      const terminal = this.#readFilter(entry)
+      const terminal = this.#readFilter(entry, index === entries.length - 1)
       if (!terminal) return
       ended = true
       if (index === entries.length - 1) return
@@ -75,13 +77,15 @@ class FilterList {
   }
 
   /** Answers whether it ends the chain. */
-  #readFilter(entry: FieldReader): boolean {
+  #readFilter(entry: FieldReader, last: boolean): boolean {
     entry.unread('refuse')
     const name = entry.string('name')
     if (entry.has('config_discovery')) {
-      entry.refuse('config_discovery', WHY.dynamic)
-      this.#refused = true
-      return false
+      const filter = translateDiscovery(entry, { name, place: 'network', last }, this.#context)
+      if (filter === undefined) this.#refused = true
+      else this.#networkFilters.push({ name, ...filter })
+      // What is delivered last must end the chain, or is refused when it comes.
+      return filter !== undefined && last
     }
     const extension = entry.any('typed_config')
     if (extension?.typeUrl === HTTP) {
@@ -117,17 +121,20 @@ class FilterList {
       this.#refused = true
       return parser.terminal === true
     }
-    const config = parser.parse(fields) as Json
+    const config = parser.parse(fields, configSources(this.#context)) as Json
     this.#checkClusters(entry, parser, config)
     this.#networkFilters.push({ name, typeUrl, config })
     return parser.terminal === true
   }
 
   #checkClusters(entry: FieldReader, parser: NetworkFilterParser, config: Json): void {
-    const { clusters } = this.#context
-    if (clusters === undefined || parser.clusters === undefined) return
+    const { clusters, clustersDelivered, references } = this.#context
+    if (parser.clusters === undefined) return
     for (const cluster of parser.clusters(config)) {
-      if (cluster !== '' && !clusters.has(cluster)) entry.error('typed_config', `unknown cluster "${cluster}"`)
+      if (cluster === '') continue
+      references?.add({ kind: 'cluster', name: cluster, key: cluster, source: undefined })
+      if (clusters === undefined || clusters.has(cluster) || clustersDelivered === true) continue
+      entry.error('typed_config', `unknown cluster "${cluster}"`)
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { Json } from '../../lib/core/errors.ts'
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
 import type { FilterConfigs, FilterOverrideConfig } from '../../lib/router/config.ts'
+import { configSources } from './config-sources.ts'
 import type { FilterParser } from './context.ts'
 import { consume } from './refusals.ts'
 import type { ChainEntry, RouteScope } from './route-scope.ts'
@@ -62,7 +63,7 @@ function mayHave(
   override: FilterOverrideConfig,
   entry: ChainEntry | undefined,
 ): boolean {
-  if (entry === undefined) return true
+  if (entry === undefined || entry.delivered === true) return true
   if (entry.parser === undefined) {
     if (override.disabled !== true)
       extension.fields.error(undefined, `"${name}" switches on a filter that is not available`)
@@ -109,7 +110,8 @@ function translateOwn(
     )
     return undefined
   }
-  const value = (parser.parseRoute?.(extension.fields) ?? parser.parse(extension.fields)) as Json
+  const sources = configSources(how.scope.context)
+  const value = (parser.parseRoute?.(extension.fields, sources) ?? parser.parse(extension.fields, sources)) as Json
   return { disabled: false, config: { typeUrl: extension.typeUrl, value } }
 }
 

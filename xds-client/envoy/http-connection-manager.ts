@@ -4,16 +4,19 @@ import type { RouteTableConfig } from '../../lib/router/config.ts'
 import { translateAccessLogs } from './access-log.ts'
 import { translateClientAddress } from './client-address.ts'
 import { translateClientCert } from './client-cert.ts'
-import { type EnvoyContext, runtimeBool } from './context.ts'
+import { translateConfigSource } from './config-source.ts'
+import type { EnvoyContext } from './context.ts'
 import { translateDownstreamProtocol } from './downstream-protocol.ts'
 import { durationMs } from './durations.ts'
 import { translateEarlyHeaderMutations } from './header-mutations.ts'
 import { translateHttpFilters } from './http-filters.ts'
 import { translateLocalReplies } from './local-reply.ts'
 import { translatePathNormalization } from './path-normalization.ts'
+import { referenceKey } from './references.ts'
 import { refuseExtension, refuseTrue, WHY } from './refusals.ts'
 import { translateRouteConfiguration } from './route-configuration.ts'
 import type { ChainEntry } from './route-scope.ts'
+import { translateScopedRoutes } from './scoped-routes.ts'
 import { translateUpgrades } from './upgrades.ts'
 
 const UUID = 'envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig'
@@ -23,6 +26,16 @@ const STREAM_IDLE_MS = 300_000
 const DRAIN_MS = 5000
 const DELAYED_CLOSE_MS = 1000
 const SERVER_NAME = 'envoy'
+
+/** Of a connection manager whose routes are refused. */
+const NO_ROUTES: RouteTableConfig = Object.freeze({
+  name: '',
+  virtualHosts: [],
+  ignorePortInHostMatching: false,
+  mostSpecificHeaderMutationsWins: false,
+  validateClusters: false,
+  maxDirectResponseBodyBytes: 0,
+})
 
 const SERVER_HEADER: Readonly<Record<string, HttpConnectionManagerConfig['serverHeader']>> = {
   OVERWRITE: 'overwrite',
@@ -61,7 +74,7 @@ export function translateHttpConnectionManager(
   return {
     statPrefix: reader.string('stat_prefix'),
     codec: translateCodec(reader),
-    routes: translateRoutes(reader, context, chain),
+    ...translateRoutes(reader, context, chain),
     filters,
     serverName: reader.string('server_name') || SERVER_NAME,
     serverHeader: SERVER_HEADER[reader.enumName('server_header_transformation')] ?? 'overwrite',
@@ -73,7 +86,7 @@ export function translateHttpConnectionManager(
     generateRequestId: reader.optionalBool('generate_request_id') ?? true,
     preserveExternalRequestId: reader.bool('preserve_external_request_id'),
     requestIdInResponse: reader.bool('always_set_request_id_in_response'),
-    ...translatePathNormalization(reader, (key) => runtimeBool(context, key)),
+    ...translatePathNormalization(reader),
     ...translateHost(reader),
     earlyHeaderMutations: translateEarlyHeaderMutations(reader, context),
     ...(schemeOverwrite && { schemeOverwrite }),
@@ -107,23 +120,39 @@ function translateCodec(reader: FieldReader): HttpConnectionManagerConfig['codec
   return codec === 'HTTP1' ? 'http1' : codec === 'HTTP2' ? 'http2' : 'auto'
 }
 
+/** One of `route_config`, `rds` and `scoped_routes`. */
 function translateRoutes(
   reader: FieldReader,
   context: EnvoyContext,
   chain: ReadonlyMap<string, ChainEntry>,
-): RouteTableConfig {
-  const table = reader.message('route_config')
-  if (table !== undefined) return translateRouteConfiguration(table, context, { chain })
-  reader.refuse('rds', WHY.dynamic)
-  reader.refuse('scoped_routes', WHY.dynamic)
-  return {
-    name: '',
-    virtualHosts: [],
-    ignorePortInHostMatching: false,
-    mostSpecificHeaderMutationsWins: false,
-    validateClusters: false,
-    maxDirectResponseBodyBytes: 0,
+): Pick<HttpConnectionManagerConfig, 'routes' | 'routeTable' | 'scopedRoutes'> {
+  switch (reader.which('route_specifier')) {
+    case 'rds':
+      return { routeTable: translateRds(reader.message('rds'), context) }
+    case 'scoped_routes': {
+      const scoped = reader.message('scoped_routes')
+      const scopedRoutes = scoped && translateScopedRoutes(scoped, context, chain)
+      return scopedRoutes === undefined ? { routes: NO_ROUTES } : { scopedRoutes }
+    }
+    default: {
+      const table = reader.message('route_config')
+      return { routes: table === undefined ? NO_ROUTES : translateRouteConfiguration(table, context, { chain }) }
+    }
   }
+}
+
+/** `Rds`: the key of the route table. */
+function translateRds(reader: FieldReader | undefined, context: EnvoyContext): string {
+  reader?.unread('refuse')
+  const name = reader?.string('route_config_name') ?? ''
+  if (name === '') reader?.error('route_config_name', 'is required')
+  const source = translateConfigSource(reader?.message('config_source'), context)
+  if (source === undefined) return name
+  if (context.references === undefined)
+    reader?.error('config_source', 'routes that are delivered are not available here')
+  const key = referenceKey(name, source)
+  context.references?.add({ kind: 'routes', name, key, source })
+  return key
 }
 
 function translateHost(reader: FieldReader): Pick<HttpConnectionManagerConfig, 'stripPort' | 'stripTrailingHostDot'> {

@@ -1,9 +1,11 @@
 import type { HttpFilterConfig } from '../../lib/config/listener.ts'
 import type { Json } from '../../lib/core/errors.ts'
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
+import { configSources } from './config-sources.ts'
 import type { EnvoyContext, FilterParser } from './context.ts'
+import { translateDiscovery } from './extension-config.ts'
 import { findRouteParser } from './filter-overrides.ts'
-import { consume, WHY } from './refusals.ts'
+import { consume } from './refusals.ts'
 import type { ChainEntry } from './route-scope.ts'
 
 /** Filters that Istio puts everywhere and that change nothing but telemetry here: accepted, reported. */
@@ -32,13 +34,15 @@ export function translateHttpFilters(reader: FieldReader, context: EnvoyContext)
   entries.forEach((entry, index) => {
     const name = entry.string('name')
     if (name !== '' && chain.has(name)) entry.error('name', `a second HTTP filter "${name}"`)
-    const found = translateHttpFilter(entry, name, context)
-    chain.set(name, { parser: found.parser, dispensable: found.dispensable })
+    const last = index === entries.length - 1
+    const found = translateHttpFilter(entry, { name, last }, context)
+    const { parser, dispensable, delivered } = found
+    chain.set(name, { parser, dispensable, ...(delivered && { delivered }) })
     if (found.config !== undefined) filters.push(found.config)
-    if (found.parser?.terminal !== true) return
+    // What is delivered last must end the chain, or is refused when it comes.
+    if (parser?.terminal !== true && !(delivered && last)) return
     terminals++
-    if (index < entries.length - 1)
-      entry.error(undefined, `"${name}" ends the filter chain and must be the last filter`)
+    if (!last) entry.error(undefined, `"${name}" ends the filter chain and must be the last filter`)
   })
   if (terminals === 0) reader.error('http_filters', 'the last HTTP filter must be one that ends the chain (the router)')
   return { filters, chain }
@@ -47,17 +51,20 @@ export function translateHttpFilters(reader: FieldReader, context: EnvoyContext)
 interface Found {
   readonly parser: FilterParser | undefined
   readonly dispensable: boolean
+  readonly delivered?: true
   readonly config?: HttpFilterConfig
 }
 
-function translateHttpFilter(reader: FieldReader, name: string, context: EnvoyContext): Found {
+interface Place {
+  readonly name: string
+  readonly last: boolean
+}
+
+function translateHttpFilter(reader: FieldReader, { name, last }: Place, context: EnvoyContext): Found {
   reader.unread('refuse')
   const optional = reader.bool('is_optional')
   const disabled = reader.bool('disabled')
-  if (reader.has('config_discovery')) {
-    reader.refuse('config_discovery', WHY.dynamic)
-    return { parser: undefined, dispensable: true }
-  }
+  if (reader.has('config_discovery')) return translateDelivered(reader, { name, disabled, last }, context)
   const extension = reader.any('typed_config')
   const found = findParser(name, extension, context.filters)
   // An Any that could not be decoded has been reported already.
@@ -69,12 +76,23 @@ function translateHttpFilter(reader: FieldReader, name: string, context: EnvoyCo
   const typeUrl = found.parser.typeUrls[0]
   const fields = found.fields ?? context.emptyFields?.(typeUrl, reader.path)
   if (fields === undefined) reader.error('typed_config', `is required by filter "${name}"`)
-  const config = fields === undefined ? {} : (found.parser.parse(fields) as Json)
+  const config = fields === undefined ? {} : (found.parser.parse(fields, configSources(context)) as Json)
   return {
     parser: found.parser,
     dispensable: false,
     config: { name, typeUrl, config, disabled },
   }
+}
+
+/** A filter that is delivered by name (ECDS). Routes may have settings for it; whether they fit shows when it comes. */
+function translateDelivered(
+  reader: FieldReader,
+  { name, disabled, last }: Place & { readonly disabled: boolean },
+  context: EnvoyContext,
+): Found {
+  const filter = translateDiscovery(reader, { name, place: 'http', last }, context)
+  if (filter === undefined) return { parser: undefined, dispensable: true }
+  return { parser: undefined, dispensable: false, delivered: true, config: { name, ...filter, disabled } }
 }
 
 /**

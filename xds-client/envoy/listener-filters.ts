@@ -6,9 +6,11 @@ import type {
 import { inspectorPlace, wantsTlsInspector } from '../../lib/config/tls-inspector.ts'
 import type { Json } from '../../lib/core/errors.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { configSources } from './config-sources.ts'
 import type { EnvoyContext } from './context.ts'
+import { translateDiscovery } from './extension-config.ts'
 import { findExtensionParser } from './extension-parser.ts'
-import { consume, WHY } from './refusals.ts'
+import { consume } from './refusals.ts'
 
 /**
  * `listener_filters`. Where a filter chain is chosen by what only the TLS inspector finds and it is not listed, it is
@@ -39,8 +41,8 @@ function translateListenerFilter(
   const condition = reader.message('filter_disabled')
   const disabledFor = condition && translateCondition(condition)
   if (reader.has('config_discovery')) {
-    reader.refuse('config_discovery', WHY.dynamic)
-    return undefined
+    const filter = translateDiscovery(reader, { name, place: 'listener', last: false }, context)
+    return filter && { name, ...filter, ...(disabledFor && { disabledFor }) }
   }
   const extension = reader.any('typed_config')
   // An Any that could not be decoded has been reported already.
@@ -59,7 +61,7 @@ function translateListenerFilter(
     return undefined
   }
   if (!internal && parser.internalOnly !== undefined) reader.error('typed_config', parser.internalOnly)
-  const config = parser.parse(fields) as Json
+  const config = parser.parse(fields, configSources(context)) as Json
   return { name, typeUrl, config, ...(disabledFor && { disabledFor }) }
 }
 

@@ -5,7 +5,7 @@ import { translateAccessLogs } from './access-log.ts'
 import { translateAddress } from './address.ts'
 import { translateBufferLimit } from './buffer-limit.ts'
 import { translateChainMatcher } from './chain-matcher.ts'
-import { type EnvoyContext, runtimeNumber } from './context.ts'
+import type { EnvoyContext } from './context.ts'
 import { durationMs } from './durations.ts'
 import { translateFilterChain } from './filter-chain.ts'
 import { checkChains, type ReadChain } from './filter-chain-checks.ts'
@@ -54,7 +54,7 @@ export function translateListener(reader: FieldReader, context: EnvoyContext): L
   if (internal && name === '') reader.error('name', 'is required: internal listeners are reached by name')
   const chainMatcher = translateChainMatcher(reader, filterChains)
   checkChains(chains, chainMatcher !== undefined)
-  const settings = translateSettings(reader, context, name)
+  const settings = translateSettings(reader, name)
   const accessLogs = translateAccessLogs(reader, 'access_log', context)
   const statPrefix = reader.string('stat_prefix') || fallback.replaceAll(':', '_') || name
   if ((addresses.length === 0 && !internal) || useless) return undefined
@@ -75,7 +75,7 @@ export function translateListener(reader: FieldReader, context: EnvoyContext): L
 function refuseUnavailable(reader: FieldReader): void {
   reader.refuse('udp_listener_config', WHY.udp)
   reader.refuse('api_listener', 'API listeners are not available')
-  reader.refuse('fcds_config', WHY.dynamic)
+  reader.refuse('fcds_config', 'filter chains that are delivered apart are not available')
   refuseTrue(reader, 'use_original_dst', 'is not available: handing connections over takes SO_ORIGINAL_DST')
   refuseTrue(reader, 'transparent', 'is not available: Node.js has no IP_TRANSPARENT')
   refuseTrue(reader, 'freebind', 'is not available: Node.js has no IP_FREEBIND')
@@ -127,10 +127,9 @@ type Settings = Omit<
   'name' | 'statPrefix' | 'addresses' | 'internal' | 'filterChains' | 'listenerFilters' | 'accessLogs'
 >
 
-function translateSettings(reader: FieldReader, context: EnvoyContext, name: string): Settings {
+function translateSettings(reader: FieldReader, name: string): Settings {
   const keepalive = translateKeepalive(reader.message('tcp_keepalive'))
   const trafficDirection = DIRECTIONS.get(reader.enumName('traffic_direction'))
-  const maxConnections = runtimeNumber(context, `envoy.resource_limits.listener.${name}.connection_limit`)
   const metadata = translateMetadata(reader)
   // Whoever bypasses the overload manager bypasses its limit of connections.
   const ignoreGlobalLimit = reader.bool('ignore_global_conn_limit')
@@ -143,7 +142,7 @@ function translateSettings(reader: FieldReader, context: EnvoyContext, name: str
     ...(keepalive && { keepalive }),
     ...(trafficDirection && { trafficDirection }),
     drainType: reader.enumName('drain_type') === 'MODIFY_ONLY' ? 'modify-only' : 'default',
-    ...(maxConnections !== undefined && { maxConnections }),
+    maxConnectionsKey: `envoy.resource_limits.listener.${name}.connection_limit`,
     ignoreGlobalLimit: ignoreGlobalLimit || bypass,
     ...(metadata && { metadata }),
   }

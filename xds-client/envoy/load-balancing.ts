@@ -1,11 +1,10 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { BalancerConfig } from '../../lib/upstream/config.ts'
-import { type EnvoyContext, runtimeNumber } from './context.ts'
 import { consume, typedExtension } from './refusals.ts'
 
 const POLICIES = 'envoy.extensions.load_balancing_policies.'
 
-type Translate = (fields: FieldReader, context: EnvoyContext) => BalancerConfig
+type Translate = (fields: FieldReader) => BalancerConfig
 
 /** Load-balancing extensions that are available, by type URL. */
 const EXTENSIONS: ReadonlyMap<string, Translate> = new Map<string, Translate>([
@@ -27,24 +26,24 @@ const LB_CONFIGS: ReadonlyMap<string, string> = new Map([
  * The policy of a cluster: the first entry of `load_balancing_policy` that is available, where that is set, otherwise
  * `lb_policy` with its `lb_config`. Policies that would choose other hosts are refused, never replaced.
  */
-export function translateBalancer(cluster: FieldReader, context: EnvoyContext): BalancerConfig {
+export function translateBalancer(cluster: FieldReader): BalancerConfig {
   const policy = cluster.message('load_balancing_policy')
   const legacy = cluster.enumName('lb_policy')
   if (policy !== undefined) {
     for (const field of LB_CONFIGS.keys()) cluster.ignore(field)
-    return firstAvailable(policy, context)
+    return firstAvailable(policy)
   }
-  return translateLegacy(cluster, legacy, context)
+  return translateLegacy(cluster, legacy)
 }
 
-function firstAvailable(reader: FieldReader, context: EnvoyContext): BalancerConfig {
+function firstAvailable(reader: FieldReader): BalancerConfig {
   const names: string[] = []
   let chosen: BalancerConfig | undefined
   for (const entry of reader.messages('policies')) {
     const extension = typedExtension(entry.message('typed_extension_config'))
     if (extension === undefined) continue
     const translate = chosen === undefined ? EXTENSIONS.get(extension.typeUrl) : undefined
-    if (translate !== undefined) chosen = translate(extension.fields, context)
+    if (translate !== undefined) chosen = translate(extension.fields)
     else consume(extension)
     names.push(extension.typeUrl)
   }
@@ -54,7 +53,7 @@ function firstAvailable(reader: FieldReader, context: EnvoyContext): BalancerCon
   return { kind: 'round-robin' }
 }
 
-function translateLegacy(cluster: FieldReader, policy: string, context: EnvoyContext): BalancerConfig {
+function translateLegacy(cluster: FieldReader, policy: string): BalancerConfig {
   const field = cluster.which('lb_config')
   const config = field === undefined ? undefined : cluster.message(field)
   const owner = field === undefined ? policy : LB_CONFIGS.get(field)
@@ -69,7 +68,7 @@ function translateLegacy(cluster: FieldReader, policy: string, context: EnvoyCon
       return { kind: 'random' }
     case 'LEAST_REQUEST':
       return config !== undefined && owner === policy
-        ? legacyLeastRequest(config, context)
+        ? legacyLeastRequest(config)
         : { kind: 'least-request', choiceCount: 2, activeRequestBias: 1 }
     case 'LOAD_BALANCING_POLICY_CONFIG':
       cluster.error('load_balancing_policy', 'is required by lb_policy LOAD_BALANCING_POLICY_CONFIG')
@@ -96,16 +95,21 @@ function random(fields: FieldReader): BalancerConfig {
   return { kind: 'random' }
 }
 
-function leastRequest(fields: FieldReader, context: EnvoyContext): BalancerConfig {
+function leastRequest(fields: FieldReader): BalancerConfig {
   fields.ignore('locality_lb_config', 'enable_full_scan', 'selection_method')
-  return legacyLeastRequest(fields, context)
+  return legacyLeastRequest(fields)
 }
 
-function legacyLeastRequest(fields: FieldReader, context: EnvoyContext): BalancerConfig {
+function legacyLeastRequest(fields: FieldReader): BalancerConfig {
   fields.ignore('slow_start_config')
   const bias = fields.message('active_request_bias')
-  const standard = bias?.number('default_value') ?? 1
-  const activeRequestBias = runtimeNumber(context, bias?.string('runtime_key') ?? '') ?? standard
+  const activeRequestBias = bias?.number('default_value') ?? 1
+  const activeRequestBiasKey = bias?.string('runtime_key') ?? ''
   if (activeRequestBias < 0) fields.error('active_request_bias', `must not be negative, is ${activeRequestBias}`)
-  return { kind: 'least-request', choiceCount: fields.number('choice_count') ?? 2, activeRequestBias }
+  return {
+    kind: 'least-request',
+    choiceCount: fields.number('choice_count') ?? 2,
+    activeRequestBias,
+    ...(activeRequestBiasKey !== '' && { activeRequestBiasKey }),
+  }
 }

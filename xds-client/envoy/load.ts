@@ -1,23 +1,20 @@
-import { create, type DescMessage, type Message } from '@bufbuild/protobuf'
 import type { GatewayConfig } from '../../lib/config/model.ts'
 import { type ParsedConfig, parseConfigText } from '../../lib/config/parse.ts'
-import { ConfigError, ConfigRefused, Findings, type Json, type JsonObject } from '../../lib/core/errors.ts'
-import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { ConfigError, ConfigRefused, type Json, type JsonObject } from '../../lib/core/errors.ts'
 import { type AnyMessage, unpackAny } from '../../lib/proto/any.ts'
 import { decodeJson } from '../../lib/proto/decode-json.ts'
-import { createJsonReader } from '../../lib/proto/json-reader.ts'
-import { createMessageReader } from '../../lib/proto/message-reader.ts'
-import type { ProtoRegistry } from '../../lib/proto/registry.ts'
-import type { RuleChecker } from '../../lib/proto/rules.ts'
+import type { ClusterConfig } from '../../lib/upstream/config.ts'
+import type { DynamicConfig } from '../config.ts'
 import { translateBootstrap } from './bootstrap.ts'
-import type { EnvoyContext } from './context.ts'
+import { ADS_SOURCE } from './config-source.ts'
+import { isDelivered } from './dynamic.ts'
+import { ErrorList } from './error-list.ts'
+import type { Reference } from './references.ts'
 import { translateResource } from './resources.ts'
+import { type EnvoyLoadContext, translateMessage } from './run.ts'
+import type { SecretValue } from './translated.ts'
 
-/** A translation's context, and the schema that documents are decoded with. */
-export interface EnvoyLoadContext extends EnvoyContext {
-  readonly registry: ProtoRegistry
-  readonly rules: RuleChecker
-}
+export type { EnvoyLoadContext } from './run.ts'
 
 /** What `headgate validate --resources` prints for one resource. */
 export interface ResourceResult {
@@ -30,28 +27,71 @@ export interface ResourceResult {
   readonly ignored: readonly string[]
 }
 
+/** A bootstrap, and everything that whoever keeps it up to date needs of it. */
+export interface LoadedBootstrap {
+  /**
+   * Static resources. Where something is delivered by somebody else, they hold placeholders (`references` says which);
+   * static secrets are in their places already.
+   */
+  readonly config: GatewayConfig
+  /** Undefined: nobody delivers anything, and `config` is all there is. */
+  readonly dynamic: DynamicConfig | undefined
+  /** What static resources need from elsewhere, by `listener/NAME` and `cluster/NAME`; those that need nothing are not listed. */
+  readonly references: ReadonlyMap<string, readonly Reference[]>
+  /** Static secrets by name. */
+  readonly secrets: ReadonlyMap<string, SecretValue>
+  /** Clusters that stand for `google_grpc` targets; they are among those of `config` too. */
+  readonly channelClusters: readonly ClusterConfig[]
+  /** For `translateBytes`: the given one, with what resources that are delivered must know of the bootstrap. */
+  readonly context: EnvoyLoadContext
+}
+
 /**
  * Makes the IR of an Envoy bootstrap: decodes it strictly, checks the validation rules of its messages, translates it,
  * and lists what was set and nothing acts on.
  *
  * @throws ConfigRefused with every mistake that was found, each with its place; nothing is half done.
  */
-export function loadBootstrap(parsed: ParsedConfig, context: EnvoyLoadContext): GatewayConfig {
+export function readBootstrap(parsed: ParsedConfig, context: EnvoyLoadContext): LoadedBootstrap {
   const desc = context.registry.expect('envoy.config.bootstrap.v3.Bootstrap')
   const decoded = decodeJson(context.registry, desc, parsed.value, '')
   const errors = new ErrorList(decoded.errors)
-  let config: GatewayConfig | undefined
-  if (decoded.message !== undefined) {
-    const source = { desc, message: decoded.message, path: '' }
-    config = translate(source, context, errors, translateBootstrap).value
+  if (decoded.message === undefined) throw new ConfigRefused(inPlaces(errors.all, parsed))
+  const source = { desc, message: decoded.message, path: '' }
+  // What files a bootstrap names is its reader's business, not that of resources.
+  const { value, ignored, clusters } = translateMessage(source, context, errors, translateBootstrap)
+  if (errors.all.length > 0) throw new ConfigRefused(inPlaces(errors.all, parsed))
+  const { config, references, secrets, known } = value
+  return {
+    config: { ...config, clusters: [...config.clusters, ...clusters], ignored, source: parsed.value as JsonObject },
+    dynamic: value.dynamic,
+    references,
+    secrets,
+    channelClusters: clusters,
+    context: { ...context, ...known },
   }
-  if (config === undefined || errors.all.length > 0) throw new ConfigRefused(inPlaces(errors.all, parsed))
-  const ignored = [...new Set(errors.ignored)]
-  return { ...config, ignored, source: parsed.value as JsonObject }
 }
 
-/** Judges one resource: a line with the proto-JSON of an Any. Never throws for what a line may hold. */
-export function loadResourceLine(line: string, context: EnvoyLoadContext): ResourceResult {
+/**
+ * The same for a bootstrap from which nobody delivers anything, as a whole. An admin layer of its runtime stays empty.
+ *
+ * @throws ConfigRefused as `readBootstrap`, and where something is delivered
+ */
+export function loadBootstrap(parsed: ParsedConfig, context: EnvoyLoadContext): GatewayConfig {
+  const { config, dynamic, references } = readBootstrap(parsed, context)
+  if (dynamic === undefined || (references.size === 0 && !isDelivered(dynamic, dynamic.runtime))) return config
+  throw new ConfigRefused([new ConfigError('', 'is not static: parts of it are delivered by discovery services')])
+}
+
+/**
+ * Judges one resource: a line with the proto-JSON of an Any. Never throws for what a line may hold. `check` judges what it
+ * was translated into, as the client that has resources delivered does.
+ */
+export function loadResourceLine(
+  line: string,
+  context: EnvoyLoadContext,
+  check?: (typeName: string, config: unknown) => readonly ConfigError[],
+): ResourceResult {
   const json = parseLine(line)
   if (json instanceof ConfigRefused) return refused('', '', json.errors)
   const type = typeOf(json)
@@ -66,68 +106,12 @@ export function loadResourceLine(line: string, context: EnvoyLoadContext): Resou
     return refused(type, nameOf(json), errors.all)
   }
   const source = { desc: content.desc, message: content.message, path: content.suffix }
-  const { name } = translate(source, context, errors, (reader, inner) =>
+  const { value, ignored } = translateMessage(source, { self: ADS_SOURCE, ...context }, errors, (reader, inner) =>
     translateResource(content.typeName, reader, inner),
-  ).value
-  if (errors.all.length > 0) return refused(type, name, errors.all)
-  return { type, name, result: 'accepted', errors: [], ignored: [...new Set(errors.ignored)] }
-}
-
-interface Source {
-  readonly desc: DescMessage
-  readonly message: Message
-  readonly path: string
-}
-
-/** Checks the rules of a message and translates it; what is wrong goes to `errors`. */
-function translate<T>(
-  source: Source,
-  context: EnvoyLoadContext,
-  errors: ErrorList,
-  run: (reader: FieldReader, context: EnvoyContext) => T,
-): { readonly value: T } {
-  errors.add(context.rules.check(source.desc, source.message, source.path))
-  const findings = new Findings()
-  const { reader, finish } = createMessageReader({ registry: context.registry, findings, ...source })
-  const value = run(reader, {
-    ...context,
-    emptyFields: (typeName, path) => openEmpty(context.registry, findings, typeName, path),
-  })
-  finish()
-  errors.add(findings.errors)
-  errors.ignored.push(...findings.ignored)
-  return { value }
-}
-
-function openEmpty(registry: ProtoRegistry, findings: Findings, typeName: string, path: string): FieldReader {
-  const desc = registry.message(typeName)
-  if (desc === undefined) return createJsonReader({ findings, value: {}, path, typeName, registry }).reader
-  return createMessageReader({ registry, findings, desc, message: create(desc), path }).reader
-}
-
-/**
- * Mistakes of all phases. A later phase sees a message from which an earlier one left out what was wrong, so what it says
- * about the same field is an echo and dropped.
- */
-class ErrorList {
-  readonly all: ConfigError[] = []
-  readonly ignored: string[] = []
-  readonly #paths = new Set<string>()
-
-  constructor(errors: readonly ConfigError[]) {
-    this.add(errors)
-  }
-
-  add(errors: readonly ConfigError[]): void {
-    const fresh = errors.filter((error) => !this.#paths.has(snakeCase(error.path)))
-    for (const error of fresh) this.#paths.add(snakeCase(error.path))
-    this.all.push(...fresh)
-  }
-}
-
-/** Decoding spells paths as the author does, rules and readers as the schema does. */
-function snakeCase(path: string): string {
-  return path.replace(/[a-z0-9][A-Z]/g, (pair) => `${pair[0]}_${pair[1].toLowerCase()}`)
+  )
+  if (errors.all.length === 0 && check !== undefined) errors.add(check(content.typeName, value.config))
+  if (errors.all.length > 0) return refused(type, value.name, errors.all)
+  return { type, name: value.name, result: 'accepted', errors: [], ignored }
 }
 
 function inPlaces(errors: readonly ConfigError[], parsed: ParsedConfig): ConfigError[] {

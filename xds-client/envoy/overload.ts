@@ -1,16 +1,19 @@
+import type { GatewayConfig } from '../../lib/config/model.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import { type EnvoyContext, runtimeNumber } from './context.ts'
 import { consume } from './refusals.ts'
 
+const LIMIT_KEY = 'overload.global_downstream_max_connections'
 const CONNECTIONS = 'envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig'
 
 /**
  * The gateway's limit of connections: the monitor of downstream connections in `config.overload.v3.OverloadManager`, or
  * the older runtime key. Everything else in the overload manager is reported: it sheds load, which nothing here does.
  */
-export function translateConnectionLimit(reader: FieldReader | undefined, context: EnvoyContext): number | undefined {
+export function translateConnectionLimit(
+  reader: FieldReader | undefined,
+): Pick<GatewayConfig, 'maxConnections' | 'maxConnectionsKey'> {
   const monitored = reader === undefined ? undefined : translateMonitors(reader)
-  return monitored ?? runtimeNumber(context, 'overload.global_downstream_max_connections')
+  return monitored === undefined ? { maxConnectionsKey: LIMIT_KEY } : { maxConnections: monitored }
 }
 
 function translateMonitors(reader: FieldReader): number | undefined {

@@ -9,22 +9,23 @@ const ESCAPED_SLASHES: Readonly<Record<string, HttpConnectionManagerConfig['esca
   UNESCAPE_AND_FORWARD: 'forward',
 }
 
-type PathNormalization = Pick<HttpConnectionManagerConfig, 'normalizePath' | 'mergeSlashes' | 'escapedSlashes'>
+type PathNormalization = Pick<
+  HttpConnectionManagerConfig,
+  'normalizePath' | 'normalizePathKey' | 'mergeSlashes' | 'escapedSlashes'
+>
 
-/**
- * How request paths are made uniform before routes and filters see them. `runtime` answers
- * `http_connection_manager.normalize_path`, Envoy's default for connection managers that do not say.
- */
-export function translatePathNormalization(
-  reader: FieldReader,
-  runtime: (key: string) => boolean | undefined,
-): PathNormalization {
+/** Of connection managers that do not say. */
+const NORMALIZE_PATH_KEY = 'http_connection_manager.normalize_path'
+
+/** How request paths are made uniform before routes and filters see them. */
+export function translatePathNormalization(reader: FieldReader): PathNormalization {
   const options = reader.message('path_normalization_options')
   options?.refuse('forwarding_transformation', 'use normalize_path and merge_slashes')
   options?.refuse('http_filter_transformation', 'use normalize_path and merge_slashes')
   const normalize = reader.optionalBool('normalize_path')
   return {
-    normalizePath: normalize ?? runtime('http_connection_manager.normalize_path') ?? false,
+    normalizePath: normalize ?? false,
+    ...(normalize === undefined && { normalizePathKey: NORMALIZE_PATH_KEY }),
     mergeSlashes: reader.bool('merge_slashes'),
     escapedSlashes: ESCAPED_SLASHES[reader.enumName('path_with_escaped_slashes_action')] ?? 'keep',
   }

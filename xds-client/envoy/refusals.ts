@@ -2,8 +2,6 @@ import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.t
 
 /** The wording of refusals that many messages share. */
 export const WHY = {
-  dynamic: 'dynamic configuration sources are not available yet',
-  secrets: 'secrets are not available yet; write certificates into the TLS context, or name their files there',
   certificateProviders: 'certificate providers are not available',
   http3: 'HTTP/3 and QUIC are not available',
   udp: 'UDP and QUIC listeners are not available',
@@ -12,6 +10,11 @@ export const WHY = {
 /** Refuses a boolean (or BoolValue) that is true; false, the default, is fine. */
 export function refuseTrue(reader: FieldReader, name: string, why: string): void {
   if (reader.bool(name)) reader.error(name, why)
+}
+
+/** An API version that is no longer spoken; AUTO is taken for the only one that is. */
+export function refuseV2(reader: FieldReader, field: string): void {
+  if (reader.enumName(field) === 'V2') reader.error(field, 'V2 is not available: resources and servers are those of V3')
 }
 
 /** Refuses an extension whose type has been looked at: one error at its field, none for what is inside. */

@@ -5,7 +5,9 @@ import type { RegexRewriteConfig } from '../../lib/router/config.ts'
 /** `type.matcher.v3.RegexMatcher`: an RE2 pattern. The engine choice inside it is the only one there is. */
 export function translateRegex(reader: FieldReader | undefined): string {
   if (reader === undefined) return ''
-  reader.message('google_re2')?.ignore('max_program_size')
+  const engine = reader.message('google_re2')
+  // Of xds.type.matcher.v3 it is empty.
+  if (engine?.typeName.startsWith('xds.') === false) engine.ignore('max_program_size')
   const regex = reader.string('regex')
   if (regex !== '') compile(reader, regex)
   return regex

@@ -1,12 +1,14 @@
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
 import { parseMatcherTree } from '../../lib/match/parse-tree.ts'
 import type { RouteConfig, RouteTableConfig, VirtualHostConfig } from '../../lib/router/config.ts'
+import { translateConfigSource } from './config-source.ts'
 import type { EnvoyContext } from './context.ts'
 import { translateFilterOverrides } from './filter-overrides.ts'
 import { translateHeaderEdits } from './header-edits.ts'
 import { translateMetadata } from './metadata.ts'
 import { translateMirrors } from './mirrors.ts'
-import { consume, refuseTrue, WHY } from './refusals.ts'
+import { referenceKey } from './references.ts'
+import { consume, refuseTrue } from './refusals.ts'
 import { bodyBufferLimit, translateRoute } from './route.ts'
 import type { ChainEntry, RouteScope } from './route-scope.ts'
 
@@ -32,7 +34,7 @@ export function translateRouteConfiguration(
   place: RouteTablePlace = {},
 ): RouteTableConfig {
   reader.unread('refuse')
-  reader.refuse('vhds', WHY.dynamic)
+  const onDemand = translateVhds(reader, context)
   reader.refuse('cluster_specifier_plugins', 'cluster specifier plugins are not available')
   reader.refuse('route_specifiers', 'route specifier extensions are not available')
   refuseTrue(reader, 'ignore_path_parameters_in_path_matching', 'is not available')
@@ -55,6 +57,7 @@ export function translateRouteConfiguration(
   return {
     name: reader.string('name'),
     virtualHosts: translateVirtualHosts(reader, scope),
+    ...(onDemand && { onDemand }),
     ...(requestHeaders && { requestHeaders }),
     ...(responseHeaders && { responseHeaders }),
     ...(internalOnlyHeaders.length > 0 && { internalOnlyHeaders }),
@@ -67,6 +70,35 @@ export function translateRouteConfiguration(
     ...(virtualHostHeader !== '' && { virtualHostHeader }),
     ...(metadata && { metadata }),
   }
+}
+
+/** `vhds`: virtual hosts that the table lacks are asked for when requests need them. */
+function translateVhds(reader: FieldReader, context: EnvoyContext): true | undefined {
+  const vhds = reader.message('vhds')
+  if (vhds === undefined) return undefined
+  vhds.unread('refuse')
+  const name = reader.string('name')
+  const at = vhds.message('config_source')
+  const source = translateConfigSource(at, context)
+  if (source === undefined) return undefined
+  if (source.source.kind === 'file' || (source.source.kind === 'api' && source.source.api !== 'delta-grpc')) {
+    at?.error(undefined, 'must be a delta source: virtual hosts on demand come by DELTA_GRPC alone')
+  }
+  if (context.references === undefined) reader.error('vhds', 'virtual hosts on demand are not available here')
+  context.references?.add({ kind: 'virtual-hosts', name, key: referenceKey(name, source), source })
+  return true
+}
+
+/** `config.route.v3.VirtualHost` as a discovery service delivers it on demand. */
+export function translateVirtualHostResource(reader: FieldReader, context: EnvoyContext): VirtualHostConfig {
+  return translateVirtualHost(reader, {
+    context,
+    chain: undefined,
+    clusters: undefined,
+    maxDirectResponseBodyBytes: MAX_DIRECT_RESPONSE_BODY_BYTES,
+    virtualHost: '',
+    bodyBufferLimitBytes: undefined,
+  })
 }
 
 function translateVirtualHosts(reader: FieldReader, scope: RouteScope): VirtualHostConfig[] {

@@ -7,6 +7,8 @@ export interface ChainEntry {
   readonly parser: FilterParser | undefined
   /** A filter we lack but do without (`is_optional`, or known to be harmless): its per-route settings are reported. */
   readonly dispensable: boolean
+  /** Its type is not known before it is delivered. */
+  readonly delivered?: true
 }
 
 /** What the translation of routes knows of their surroundings. */
@@ -22,14 +24,16 @@ export interface RouteScope {
   readonly bodyBufferLimitBytes: number | undefined
 }
 
-/** Records a reference to a cluster that does not exist, where that can be known and was asked for. */
+/** Notes that a route needs a cluster; a mistake where there is none, that can be known, and was asked for. */
 export function checkCluster(
   reader: FieldReader,
   field: string,
   name: string,
   scope: RouteScope & { route: string },
 ): void {
-  if (scope.clusters === undefined || name === '' || scope.clusters.has(name)) return
+  if (name === '') return
+  scope.context.references?.add({ kind: 'cluster', name, key: name, source: undefined })
+  if (scope.clusters === undefined || scope.clusters.has(name)) return
   const host = scope.virtualHost === '' ? 'the route table' : `virtual host "${scope.virtualHost}"`
   const where = scope.route === '' ? host : `route "${scope.route}"`
   reader.error(field, `unknown cluster "${name}" in ${where}`)

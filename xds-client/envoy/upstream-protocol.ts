@@ -1,12 +1,13 @@
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
-import type { ClusterConfig, ClusterHttp1Config } from '../../lib/upstream/config.ts'
+import type { ClusterConfig, ClusterHttp1Config, CredentialConfig } from '../../lib/upstream/config.ts'
+import type { EnvoyContext } from './context.ts'
 import { durationMs } from './durations.ts'
 import { translateHeaderCase } from './header-case.ts'
 import { translateHttp2 } from './http2-options.ts'
-import { consume, refuseExtension, refuseTrue, WHY } from './refusals.ts'
+import { consume, refuseTrue, WHY } from './refusals.ts'
+import { translateUpstreamFilters } from './upstream-filters.ts'
 
 const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
-const UPSTREAM_CODEC = 'envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'
 
 /** Envoy's defaults; its HTTP/1 codec allows for larger heads than its others. */
 const IDLE_MS = 3_600_000
@@ -41,6 +42,8 @@ export type UpstreamHttp = Pick<
 export interface UpstreamProtocol {
   readonly http: UpstreamHttp
   readonly serverName: ServerName
+  /** Of its upstream filters, the one that has a place here. */
+  readonly credential: CredentialConfig | undefined
 }
 
 /** `UpstreamHttpProtocolOptions`: SNI, and the name that the certificate must have, are those of the request. */
@@ -63,10 +66,11 @@ interface Options {
  * `typed_extension_protocol_options` with an HttpProtocolOptions, which then stands alone, or the deprecated fields of the
  * cluster itself; HTTP/1 where there is neither. `tls`: the cluster has a TLS transport socket.
  */
-export function translateUpstreamProtocol(cluster: FieldReader, tls: boolean): UpstreamProtocol {
+export function translateUpstreamProtocol(cluster: FieldReader, tls: boolean, context: EnvoyContext): UpstreamProtocol {
   const legacyMax = cluster.number('max_requests_per_connection')
   const fields = findOptions(cluster)
   const options = fields === undefined ? legacyOptions(cluster) : typedOptions(fields, tls)
+  const credential = fields && translateUpstreamFilters(fields, context)
   if (fields !== undefined) cluster.ignore(...LEGACY)
   const names = options.names
   names?.refuse('override_auto_sni_header', 'SNI from a header of the request is not available')
@@ -75,7 +79,7 @@ export function translateUpstreamProtocol(cluster: FieldReader, tls: boolean): U
     autoSni: tls && (names?.bool('auto_sni') ?? false),
     autoSanValidation: tls && names?.bool('auto_san_validation') ? names : undefined,
   }
-  return { http: assemble(options, legacyMax), serverName }
+  return { http: assemble(options, legacyMax), serverName, credential }
 }
 
 function findOptions(cluster: FieldReader): FieldReader | undefined {
@@ -111,7 +115,6 @@ function typedOptions(options: FieldReader, tls: boolean): Options {
   options.ignore('outlier_detection', 'hash_policy', 'retry_policy')
   options.refuse('header_validation_config', 'header validation extensions are not available')
   options.refuse('request_mirror_policies', 'mirroring per cluster is not available; mirror in routes')
-  refuseUpstreamFilters(options)
   const common = options.message('common_http_protocol_options')
   const names = options.message('upstream_http_protocol_options')
   return { ...chosenProtocol(options, tls), common, names }
@@ -135,19 +138,6 @@ function chosenProtocol(options: FieldReader, tls: boolean): Pick<Options, 'prot
     default:
       chosen?.refuse('http3_protocol_options', `upstream: ${WHY.http3}`)
       return { protocol: http2 === undefined ? 'http1' : 'http2', http1, http2 }
-  }
-}
-
-function refuseUpstreamFilters(options: FieldReader): void {
-  for (const filter of options.messages('http_filters')) {
-    filter.string('name')
-    filter.bool('is_optional')
-    const disabled = filter.bool('disabled')
-    filter.refuse('config_discovery', WHY.dynamic)
-    const extension = filter.any('typed_config')
-    if (extension === undefined) continue
-    if (extension.typeUrl === UPSTREAM_CODEC && !disabled) consume(extension)
-    else refuseExtension(filter, 'typed_config', extension, `upstream filter "${extension.typeUrl}" is not available`)
   }
 }
 

@@ -1,6 +1,5 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { ClusterChoiceConfig, WeightedClusterConfig } from '../../lib/router/config.ts'
-import { runtimeNumber } from './context.ts'
 import { translateFilterOverrides } from './filter-overrides.ts'
 import { translateHeaderEdits } from './header-edits.ts'
 import { translateMetadataMatch } from './metadata.ts'
@@ -49,7 +48,8 @@ function translateEntry(
   return {
     ...(name !== '' && { name }),
     ...(clusterHeader !== '' && { clusterHeader }),
-    weight: (prefix === '' ? undefined : runtimeNumber(scope.context, `${prefix}.${name}`)) ?? weight ?? 0,
+    weight: weight ?? 0,
+    ...(prefix !== '' && { runtimeKey: `${prefix}.${name}` }),
     ...(requestHeaders && { requestHeaders }),
     ...(responseHeaders && { responseHeaders }),
     ...(filterConfigs && { filterConfigs }),

@@ -1,7 +1,9 @@
 import { isIP } from 'node:net'
 import type { Address, EndpointAddress } from '../../core/address.ts'
+import { isPending } from '../../tls/check.ts'
 import type { UpstreamTlsConfig } from '../../tls/config.ts'
 import type {
+  AssignmentConfig,
   ClusterConfig,
   EndpointConfig,
   HboneLayerConfig,
@@ -45,6 +47,7 @@ function checkPort(port: number, spot: Spot): void {
 /** One cluster: endpoints that fit its type, TLS that can be used, a protocol that it can have. */
 export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   const { type, localities, dns, bindAddress } = cluster
+  if (type === 'eds') checkEds(cluster, spot)
   spot.each('localities', localities, (group, at) => checkLocality(group, at, type))
   const count = localities.reduce((total, group) => total + group.endpoints.length, 0)
   if (type === 'logical-dns' && (count !== 1 || localities.length !== 1)) {
@@ -59,7 +62,8 @@ export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   })
   checkTransports(cluster, spot)
   if (dns === undefined) {
-    if (type !== 'static') spot.field('dns').error('is required by clusters whose endpoints have names')
+    if (type !== 'static' && type !== 'eds')
+      spot.field('dns').error('is required by clusters whose endpoints have names')
     return
   }
   const at = spot.field('dns', dns)
@@ -69,6 +73,17 @@ export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   at.each('resolvers', dns.resolvers, (server, where) => {
     if (!isServer(server)) where.error(`"${server}" is not an IP address with a port`)
   })
+}
+
+function checkEds({ assignment, localities }: ClusterConfig, spot: Spot): void {
+  if (assignment === undefined || assignment === '')
+    spot.field('assignment').error('is required by clusters of type eds')
+  if (localities.length > 0) spot.field('localities', localities).error('are those of the assignment')
+}
+
+/** The endpoints of clusters of type `eds`: numbers, as those of static ones. */
+export function checkAssignment({ localities }: AssignmentConfig, spot: Spot): void {
+  spot.each('localities', localities, (group, at) => checkLocality(group, at, 'eds'))
 }
 
 /** A certificate that is checked for the endpoint's name needs an endpoint that has one. */
@@ -140,8 +155,10 @@ function checkHbone({ proxy, tls, gateway }: HboneLayerConfig, spot: Spot): void
     checkTarget(gateway.address, spot.field('gateway', gateway).field('address', gateway.address))
   for (const one of gateway === undefined ? [tls] : [tls, gateway.tls]) {
     const at = spot.field('tls', one)
-    if (one.certificates.length === 0) at.field('certificates').error('HBONE needs a certificate of our own')
-    if (one.validation === undefined) at.field('validation').error('HBONE needs to know whom to believe')
+    if (one.certificates.length === 0 && !isPending(one))
+      at.field('certificates').error('HBONE needs a certificate of our own')
+    if (one.validation === undefined && !isPending(one))
+      at.field('validation').error('HBONE needs to know whom to believe')
     checkTls(one, at)
   }
 }
@@ -178,19 +195,24 @@ function checkLocality(group: LocalityEndpointsConfig, spot: Spot, type: Cluster
 function checkOtherAddresses(endpoint: EndpointConfig, spot: Spot, type: ClusterConfig['type']): void {
   const { address, additionalAddresses, proxyAddress } = endpoint
   spot.each('additionalAddresses', additionalAddresses, (other, at) => {
-    if (type !== 'static') at.error('the endpoints of a DNS cluster get their addresses from DNS')
+    if (!isNumeric(type)) at.error('the endpoints of a DNS cluster get their addresses from DNS')
     else if (address.kind !== 'ip' || other.kind !== 'ip') at.error('only IP addresses can stand beside each other')
     else checkTarget(other, at)
   })
   if (proxyAddress !== undefined) checkTarget(proxyAddress, spot.field('proxyAddress', proxyAddress))
 }
 
+/** Its endpoints have addresses, not names. */
+function isNumeric(type: ClusterConfig['type']): boolean {
+  return type === 'static' || type === 'eds'
+}
+
 function checkEndpointAddress(address: EndpointAddress, spot: Spot, type: ClusterConfig['type']): void {
   if (address.kind === 'internal') {
-    if (type !== 'static') spot.error('a DNS cluster cannot have internal listeners')
+    if (!isNumeric(type)) spot.error('a DNS cluster cannot have internal listeners')
     return
   }
-  if (type === 'static') {
+  if (isNumeric(type)) {
     checkAddress(address, spot)
   } else if (address.kind === 'pipe') {
     spot.error('a DNS cluster cannot have Unix sockets')

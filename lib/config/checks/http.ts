@@ -1,4 +1,9 @@
-import type { HttpConnectionManagerConfig, HttpFilterConfig, LocalReplyMapperConfig } from '../listener.ts'
+import type {
+  HttpConnectionManagerConfig,
+  HttpFilterConfig,
+  LocalReplyMapperConfig,
+  ScopedRoutesConfig,
+} from '../listener.ts'
 import { checkAccessLog, checkLogFilter } from './logs.ts'
 import { checkCidr, checkStringMatch } from './matchers.ts'
 import { checkRouteTable, checkUpgrades } from './routes.ts'
@@ -8,7 +13,7 @@ import { checkEditableName, checkFormatConfig, checkHeaderName, checkHeaderValue
 /** One connection manager: its filters, its routes, and every text in it that is compiled later. */
 export function checkHttp(http: HttpConnectionManagerConfig, spot: Spot): void {
   const terminals = checkFilters(http.filters, spot)
-  checkRouteTable(http.routes, spot.field('routes', http.routes), terminals)
+  checkRoutes(http, spot, terminals)
   checkClient(http, spot)
   spot.each('earlyHeaderMutations', http.earlyHeaderMutations, (mutation, at) => {
     if (mutation.remove !== undefined) checkEditableName(mutation.remove, at.field('remove'))
@@ -23,6 +28,37 @@ export function checkHttp(http: HttpConnectionManagerConfig, spot: Spot): void {
   checkUpgrades(http.upgrades, spot)
 }
 
+/** In one place, and what is there fits. Tables that are named alone need not exist (yet). */
+function checkRoutes(http: HttpConnectionManagerConfig, spot: Spot, terminals: ReadonlySet<string>): void {
+  const { routes, routeTable, scopedRoutes } = http
+  const places = [routes, routeTable, scopedRoutes].filter((place) => place !== undefined)
+  if (places.length !== 1) spot.error('one of routes, routeTable and scopedRoutes is required')
+  if (routes !== undefined) checkRouteTable(routes, spot.field('routes', routes), terminals)
+  if (routeTable === '') spot.field('routeTable').error('must not be empty')
+  if (scopedRoutes !== undefined) checkScopes(scopedRoutes, spot.field('scopedRoutes', scopedRoutes), terminals)
+}
+
+function checkScopes({ key, scopes }: ScopedRoutesConfig, spot: Spot, terminals: ReadonlySet<string>): void {
+  if (key.length === 0) spot.field('key', key).error('must not be empty')
+  spot.each('key', key, ({ header, element }, at) => {
+    if (!header.startsWith(':')) checkHeaderName(header, at.field('header'))
+    if (element.kind === 'key' && element.separator === '') at.field('element', element).error('needs a separator')
+  })
+  const owners = new Map<string, string>()
+  spot.each('scopes', scopes, (scope, at) => {
+    const { name, routes, routeTable } = scope
+    const text = JSON.stringify(scope.key)
+    const owner = owners.get(text)
+    if (owner !== undefined) at.field('key', scope.key).error(`is the key of scope "${owner}" already`)
+    owners.set(text, name)
+    if (scope.key.length !== key.length) {
+      at.field('key', scope.key).error(`has ${scope.key.length} parts, and keys are made of ${key.length}`)
+    }
+    if ((routes === undefined) === (routeTable === undefined)) at.error('one of routes and routeTable is required')
+    if (routes !== undefined) checkRouteTable(routes, at.field('routes', routes), terminals)
+  })
+}
+
 /** Unique names, one filter that ends the chain, and that one last. Answers the names of those that end it. */
 function checkFilters(filters: readonly HttpFilterConfig[], spot: Spot): ReadonlySet<string> {
   const names = new Set<string>()
@@ -31,7 +67,7 @@ function checkFilters(filters: readonly HttpFilterConfig[], spot: Spot): Readonl
     if (filter.name === '') at.field('name').error('must not be empty')
     else if (names.has(filter.name)) at.field('name').error(`a second HTTP filter "${filter.name}"`)
     names.add(filter.name)
-    if (filter.instance !== undefined || !spot.context.isTerminal(filter.typeUrl)) return
+    if (filter.instance !== undefined || filter.missing === true || !spot.context.isTerminal(filter.typeUrl)) return
     terminals.add(filter.name)
     if (filter.disabled) at.field('disabled').error(`"${filter.name}" ends the filter chain and cannot be disabled`)
     if (i < filters.length - 1) at.error(`"${filter.name}" ends the filter chain and must be the last filter`)

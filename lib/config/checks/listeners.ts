@@ -24,7 +24,8 @@ export function checkListener(listener: ListenerConfig, at: Spot): void {
   at.each('accessLogs', listener.accessLogs, checkAccessLog)
 }
 
-function checkListenerFilter({ name, typeUrl }: ListenerFilterConfig, at: Spot): void {
+function checkListenerFilter({ name, typeUrl, missing }: ListenerFilterConfig, at: Spot): void {
+  if (missing === true) return
   if (at.context.listenerFilter(typeUrl) === undefined) at.error(`listener filter "${name}" is not available`)
 }
 
@@ -36,7 +37,9 @@ function checkChain(chain: FilterChainConfig, at: Spot): void {
 }
 
 function checkNetworkFilters({ networkFilters, http }: FilterChainConfig, at: Spot): void {
-  at.each('networkFilters', networkFilters, ({ name, typeUrl, config }, where, i) => {
+  at.each('networkFilters', networkFilters, ({ name, typeUrl, config, missing }, where, i) => {
+    // It closes connections, wherever it stands.
+    if (missing === true) return
     const filter = where.context.networkFilter(typeUrl)
     if (filter === undefined) {
       where.error(`network filter "${name}" is not available`)
@@ -46,7 +49,7 @@ function checkNetworkFilters({ networkFilters, http }: FilterChainConfig, at: Sp
     if (filter.terminal === true && !last) where.error(`"${name}" ends the chain and must be the last filter`)
     if (filter.terminal !== true && last) where.error(`nothing ends the chain: "${name}" passes on what it reads`)
     for (const cluster of filter.clusters?.(config) ?? []) {
-      if (!where.context.clusters.has(cluster)) where.error(`unknown cluster "${cluster}"`)
+      if (where.context.clusters?.has(cluster) === false) where.error(`unknown cluster "${cluster}"`)
     }
   })
 }

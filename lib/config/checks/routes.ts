@@ -164,7 +164,7 @@ function checkMirror(mirror: MirrorConfig, spot: Spot, around: Surroundings): vo
 function checkCluster(name: string, spot: Spot, { table, virtualHost, route }: Surroundings): void {
   const { clusters } = spot.context
   if (name === '') spot.error('must not be empty')
-  if (name === '' || !table.validateClusters || clusters.has(name)) return
+  if (name === '' || !table.validateClusters || clusters === undefined || clusters.has(name)) return
   const host = virtualHost === '' ? 'the route table' : `virtual host "${virtualHost}"`
   const where = route === '' ? host : `route "${route}"`
   spot.error(`unknown cluster "${name}" in ${where}${didYouMean(name, clusters)}`)

@@ -16,8 +16,8 @@ export interface LayerFourFilter {
 export interface CheckContext {
   readonly errors: ConfigError[]
   readonly origins: OriginFinder | undefined
-  /** Names of all clusters. */
-  readonly clusters: ReadonlySet<string>
+  /** Names of all clusters; undefined: others may be there by the time that they are needed. */
+  readonly clusters: ReadonlySet<string> | undefined
   /** Whether a filter type ends a chain. */
   readonly isTerminal: (typeUrl: string) => boolean
   readonly networkFilter: (typeUrl: string) => LayerFourFilter | undefined

@@ -1,4 +1,4 @@
-import { checkTls as problemsOf } from '../../tls/check.ts'
+import { isPending, checkTls as problemsOf } from '../../tls/check.ts'
 import type { DownstreamTlsConfig, UpstreamTlsConfig } from '../../tls/config.ts'
 import { stepsOf } from '../place.ts'
 import type { Spot } from './spot.ts'
@@ -6,7 +6,7 @@ import type { Spot } from './spot.ts'
 /** TLS on either side: certificates, keys, authorities, and names of ciphers and groups. */
 export function checkTls(tls: DownstreamTlsConfig | UpstreamTlsConfig, spot: Spot): void {
   for (const { path, message } of problemsOf(tls)) below(spot, tls, path).error(message)
-  if (!('sni' in tls) || !tls.autoSanValidation) return
+  if (!('sni' in tls) || !tls.autoSanValidation || isPending(tls)) return
   const { validation, sni, autoSni } = tls
   if (sni === '' && autoSni === 'none') spot.field('autoSanValidation').error('needs sni or autoSni')
   if (validation?.trustedCa !== undefined || validation?.systemRoots === true) return

@@ -1,4 +1,5 @@
-import type { Counter } from '../../core/metrics.ts'
+import { type Counter, noRuntime, type Runtime } from '../../core/metrics.ts'
+import { runtimeNumber } from '../../core/runtime-value.ts'
 import type { BalancerConfig } from '../config.ts'
 import type { Host } from '../host.ts'
 import type { HostSet } from '../host-set.ts'
@@ -23,6 +24,8 @@ export interface BalancerOptions {
   readonly random: () => number
   /** Counts picks made in disregard of health (Envoy's `lb_healthy_panic`). */
   readonly panicPicks?: Counter
+  /** Default: without any values. */
+  readonly runtime?: Runtime
 }
 
 /** One list of hosts with its picker; `upTo` is the cumulated load in percent. */
@@ -35,18 +38,25 @@ interface Lane {
 
 /** Follows `hosts` from now on, until disposed. */
 export function createBalancer(config: BalancerConfig, hosts: HostSet, options: BalancerOptions): Balancer {
-  return new HostBalancer(hosts, options, pickerFactory(config, options.random))
+  return new HostBalancer(hosts, options, pickerFactory(config, options))
 }
 
-function pickerFactory(config: BalancerConfig, random: () => number): (hosts: readonly Host[]) => HostPicker {
+function pickerFactory(config: BalancerConfig, options: BalancerOptions): (hosts: readonly Host[]) => HostPicker {
+  const { random, runtime = noRuntime } = options
   switch (config.kind) {
     case 'round-robin':
       return (hosts) => roundRobin(hosts, random)
     case 'random':
       return (hosts) => randomPicker(hosts, random)
     case 'least-request': {
-      const { choiceCount, activeRequestBias } = config
-      return (hosts) => leastRequest(hosts, { choiceCount, activeRequestBias, random })
+      const { choiceCount, activeRequestBias, activeRequestBiasKey: key } = config
+      if (key === undefined) return (hosts) => leastRequest(hosts, { choiceCount, activeRequestBias, random })
+      const liveBias = (): number => {
+        const bias = runtimeNumber(runtime, key) ?? activeRequestBias
+        // As Envoy: one that makes no sense is as if there were none.
+        return bias < 0 ? activeRequestBias : bias
+      }
+      return (hosts) => leastRequest(hosts, { choiceCount, activeRequestBias: liveBias, random })
     }
   }
 }

@@ -28,8 +28,8 @@ class FewestOfSome implements HostPicker {
 export interface LeastRequestOptions {
   /** How many hosts are drawn, with repetition (Envoy's `choice_count`). */
   readonly choiceCount: number
-  /** 0: active requests do not count; 1: weight / (active + 1) (Envoy's `active_request_bias`). */
-  readonly activeRequestBias: number
+  /** 0: active requests do not count; 1: weight / (active + 1) (Envoy's `active_request_bias`). A function: at each pick. */
+  readonly activeRequestBias: number | (() => number)
   readonly random: () => number
 }
 
@@ -40,9 +40,11 @@ export interface LeastRequestOptions {
 export function leastRequest(hosts: readonly Host[], options: LeastRequestOptions): HostPicker {
   const { choiceCount, activeRequestBias: bias, random } = options
   if (weightsAreEqual(hosts)) return new FewestOfSome(hosts, choiceCount, random)
-  const weightOf =
-    bias === 1
-      ? (host: Host) => host.weight / (host.rqActive + 1)
-      : (host: Host) => host.weight / (host.rqActive + 1) ** bias
-  return new EdfScheduler(hosts, weightOf, Math.floor(random() * hosts.length))
+  return new EdfScheduler(hosts, weightBy(bias), Math.floor(random() * hosts.length))
+}
+
+function weightBy(bias: LeastRequestOptions['activeRequestBias']): (host: Host) => number {
+  if (bias === 1) return (host) => host.weight / (host.rqActive + 1)
+  if (typeof bias === 'number') return (host) => host.weight / (host.rqActive + 1) ** bias
+  return (host) => host.weight / (host.rqActive + 1) ** bias()
 }

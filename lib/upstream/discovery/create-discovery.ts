@@ -3,6 +3,7 @@ import type { ClusterConfig, EndpointConfig } from '../config.ts'
 import type { ResolvedEndpoint } from '../host.ts'
 import type { Discovery, DiscoveryOptions } from './discovery.ts'
 import { DnsDiscovery } from './dns-discovery.ts'
+import { EdsDiscovery } from './eds.ts'
 import { ForwardProxyDiscovery } from './forward-proxy.ts'
 import { StaticDiscovery } from './static.ts'
 
@@ -11,6 +12,8 @@ export function createDiscovery(config: ClusterConfig, options: DiscoveryOptions
   switch (config.type) {
     case 'static':
       return new StaticDiscovery(config.localities)
+    case 'eds':
+      return new EdsDiscovery(config, options)
     case 'strict-dns':
       return new DnsDiscovery(config, options, strictEndpoints)
     case 'logical-dns':

@@ -4,6 +4,7 @@ import type { Log } from '../../core/metrics.ts'
 import type { DnsConfig } from '../config.ts'
 import type { ResolvedLocality } from '../host.ts'
 import type { ClusterStats } from '../stats.ts'
+import type { AssignmentTable } from './assignments.ts'
 import type { DnsResolvers } from './dns/resolver.ts'
 
 /** All that is known of a cluster's membership; replaces what was known before. */
@@ -40,6 +41,8 @@ export interface DiscoveryOptions {
   >
   /** Shared by the clusters of a process; not closed by a discovery. */
   readonly dns: DnsResolvers
+  /** Undefined: clusters of type `eds` have no endpoints. */
+  readonly assignments?: AssignmentTable
 }
 
 /** Envoy's defaults, for DNS clusters whose configuration says nothing. */

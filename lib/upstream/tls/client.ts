@@ -63,6 +63,13 @@ export class UpstreamTls {
     this.#sessions = config.maxSessionKeys > 0 ? new LRUCache({ max: config.maxSessionKeys }) : undefined
   }
 
+  /** False: a secret has not come, and no handshake can be begun. Counts it. */
+  ready(): boolean {
+    if (this.#config.notReady !== true) return true
+    this.#stats.notReady.v++
+    return false
+  }
+
   /** What a connection would be asked for: part of a pool's key, as connections of another identity must not be shared. */
   identity(hostname: string, authority: string): ServerIdentity {
     return serverIdentity(this.#config, hostname, authority)

@@ -1,9 +1,11 @@
 import { TLS_HANDSHAKE_MS } from '../../../lib/config/defaults.ts'
 import type { FieldReader } from '../../../lib/core/field-reader.ts'
 import type {
+  CertificateConfig,
   CertificateValidationConfig,
   DownstreamTlsConfig,
   OcspPolicy,
+  TlsSecretsConfig,
   UpstreamTlsConfig,
 } from '../../../lib/tls/config.ts'
 import type { EnvoyContext } from '../context.ts'
@@ -12,13 +14,15 @@ import { translateCertificate } from './certificates.ts'
 import { translateParameters } from './parameters.ts'
 import { reportProblems, type TlsPlaces } from './places.ts'
 import { translateKeyLog, translateResumption } from './resumption.ts'
-import { hasAuthorities, translateValidation } from './validation.ts'
+import { translateSecretReference } from './secret-reference.ts'
+import { translateTrust } from './trust.ts'
+import { hasAuthorities } from './validation.ts'
 
 /** Envoy remembers one session per upstream. */
 const SESSION_KEYS = 1
 
 /** Anybody with any certificate: what Envoy makes of a required certificate without authorities. */
-const ANY_CERTIFICATE: CertificateValidationConfig = Object.freeze({
+export const ANY_CERTIFICATE: CertificateValidationConfig = Object.freeze({
   systemRoots: false,
   sans: [],
   acceptUntrusted: true,
@@ -30,9 +34,8 @@ const OCSP_POLICIES: ReadonlyMap<string, OcspPolicy> = new Map([
   ['MUST_STAPLE', 'must'],
 ])
 
-/** Where certificates may come from besides the context itself. */
+/** Where certificates may come from besides the context and its secrets. */
 const CERTIFICATE_SOURCES = [
-  'tls_certificate_sds_secret_configs',
   'tls_certificate_provider_instance',
   'tls_certificate_certificate_provider',
   'tls_certificate_certificate_provider_instance',
@@ -40,12 +43,9 @@ const CERTIFICATE_SOURCES = [
 ] as const
 
 const REFUSED_COMMON: readonly (readonly [field: string, why: string])[] = [
-  ['tls_certificate_sds_secret_configs', WHY.secrets],
   ['tls_certificate_provider_instance', WHY.certificateProviders],
   ['tls_certificate_certificate_provider', WHY.certificateProviders],
   ['tls_certificate_certificate_provider_instance', WHY.certificateProviders],
-  ['validation_context_sds_secret_config', WHY.secrets],
-  ['combined_validation_context', WHY.secrets],
   ['validation_context_certificate_provider', WHY.certificateProviders],
   ['validation_context_certificate_provider_instance', WHY.certificateProviders],
   ['custom_tls_certificate_selector', 'certificate selectors are not available'],
@@ -65,20 +65,23 @@ export function translateDownstreamTls(
   reader.unread('refuse')
   const common = translateCommon(reader, context)
   const requireClientCertificate = reader.bool('require_client_certificate')
-  const validation = common.config.validation ?? (requireClientCertificate ? ANY_CERTIFICATE : undefined)
+  const anybody = requireClientCertificate && common.secrets.validation === undefined
+  const validation = common.config.validation ?? (anybody ? ANY_CERTIFICATE : undefined)
   const ocspPolicy = OCSP_POLICIES.get(reader.enumName('ocsp_staple_policy')) ?? 'lenient'
-  const config = {
+  const { resumption, delivered } = translateResumption(reader, context)
+  const config: DownstreamTlsConfig = {
     ...common.config,
+    ...withSecrets({ ...common.secrets, ...(delivered !== undefined && { ticketKeys: delivered }) }),
     ...(validation && { validation }),
     requireClientCertificate,
     handshakeTimeoutMs: handshakeTimeoutMs || TLS_HANDSHAKE_MS,
-    ...translateResumption(reader, context),
+    ...resumption,
     ...(reader.bool('require_sni') && { requireSni: true }),
     ...(reader.bool('full_scan_certs_on_sni_mismatch') && { fullScan: true }),
     ...(reader.bool('prefer_client_ciphers') && { preferClientCiphers: true }),
     ...(ocspPolicy !== 'lenient' && { ocspPolicy }),
   }
-  reportProblems(context.checks.tls(config), common.places)
+  checkPresent(config, common, context)
   return config
 }
 
@@ -91,17 +94,22 @@ export function translateUpstreamTls(reader: FieldReader, context: EnvoyContext)
   if (sni.includes('\0')) reader.error('sni', 'must not contain NUL')
   const common = translateCommon(reader, context)
   const autoSanValidation = reader.bool('auto_sni_san_validation')
-  if (autoSanValidation && !hasAuthorities(common.config.validation)) {
+  if (autoSanValidation && !hasAuthorities(common.config.validation) && common.secrets.validation === undefined) {
     reader.error('auto_sni_san_validation', 'needs a validation_context with trusted_ca or system_root_certs')
+  }
+  const count = common.config.certificates.length + common.secrets.certificates.length
+  if (common.secrets.certificates.length > 0 && count > 1) {
+    common.places.common?.error('tls_certificate_sds_secret_configs', 'a client presents one certificate, not several')
   }
   const config: UpstreamTlsConfig = {
     ...common.config,
+    ...withSecrets(common.secrets),
     sni,
     autoSni: reader.bool('auto_host_sni') ? 'host' : 'none',
     autoSanValidation,
     maxSessionKeys: reader.number('max_session_keys') ?? SESSION_KEYS,
   }
-  reportProblems(context.checks.tls(config), common.places)
+  checkPresent(config, common, context)
   return autoSanValidation && sni !== '' ? withoutSans(config, common.places.validation) : config
 }
 
@@ -129,6 +137,7 @@ export type CommonTls = Pick<
 
 interface Common {
   readonly config: CommonTls
+  readonly secrets: TlsSecretsConfig
   readonly places: TlsPlaces
 }
 
@@ -139,23 +148,57 @@ function translateCommon(around: FieldReader, context: EnvoyContext): Common {
   const parameters = common?.message('tls_params')
   const readers = common?.messages('tls_certificates') ?? []
   const certificates = readers.map((reader) => translateCertificate(reader, context))
-  const validation = common?.message('validation_context')
-  const trust = validation && translateValidation(validation, context)
+  const delivered = translateDeliveredCertificates(common, context)
+  const { trust, reader: validation, delivered: trusted } = translateTrust(common, context)
   return {
     config: {
-      certificates: certificates.filter((certificate) => certificate !== undefined),
+      certificates: [...certificates.filter((certificate) => certificate !== undefined), ...delivered.certificates],
       alpn: common?.strings('alpn_protocols') ?? [],
       ...translateParameters(parameters),
       ...(trust && { validation: trust }),
       ...(keyLog && { keyLog }),
     },
+    secrets: { certificates: delivered.keys, ...trusted },
     places: {
       around,
       common,
       parameters,
       certificates: readers.filter((_, i) => certificates[i] !== undefined),
-      certificatesRefused: certificates.includes(undefined) || CERTIFICATE_SOURCES.some((field) => common?.has(field)),
+      certificatesRefused:
+        certificates.includes(undefined) || delivered.any || CERTIFICATE_SOURCES.some((field) => common?.has(field)),
       validation,
     },
   }
+}
+
+/** `tls_certificate_sds_secret_configs`: those of the bootstrap, and the keys of the others. */
+function translateDeliveredCertificates(
+  common: FieldReader | undefined,
+  context: EnvoyContext,
+): { readonly certificates: readonly CertificateConfig[]; readonly keys: readonly string[]; readonly any: boolean } {
+  const certificates: CertificateConfig[] = []
+  const keys: string[] = []
+  const entries = common?.messages('tls_certificate_sds_secret_configs') ?? []
+  for (const entry of entries) {
+    const secret = translateSecretReference(entry, context, 'certificate')
+    if (secret?.kind === 'static') certificates.push(secret.secret.certificate)
+    else if (secret !== undefined) keys.push(secret.key)
+  }
+  return { certificates, keys, any: entries.length > 0 }
+}
+
+function withSecrets(secrets: TlsSecretsConfig): { readonly secrets?: TlsSecretsConfig } {
+  const any = secrets.certificates.length > 0 || secrets.validation !== undefined || secrets.ticketKeys !== undefined
+  return any ? { secrets } : {}
+}
+
+/**
+ * Checks all of a context that is here; what comes later is checked when it comes. Names and rules of the part that is
+ * merged with what comes may need authorities of that.
+ */
+function checkPresent(config: DownstreamTlsConfig | UpstreamTlsConfig, common: Common, context: EnvoyContext): void {
+  const waits = common.secrets.validation !== undefined
+  const whole = !waits || hasAuthorities(config.validation)
+  const { validation: _, ...rest } = config
+  reportProblems(context.checks.tls(whole ? config : (rest as DownstreamTlsConfig)), common.places)
 }

@@ -64,7 +64,11 @@ function placeOf(path: string, places: TlsPlaces): Place {
     return [places.validation, 'match_subject_alt_names']
   }
   if (first === 'validation') return [places.validation, VALIDATION_FIELDS[second] ?? 'trusted_ca']
-  if (first === 'ticketKeys') return [places.around, 'session_ticket_keys']
+  if (first === 'ticketKeys') {
+    return places.around.typeName.endsWith('.TlsSessionTicketKeys')
+      ? [places.around, 'keys']
+      : [places.around, 'session_ticket_keys']
+  }
   if (first === 'keyLog') return [places.common, 'key_log']
   if (first === 'alpn') return [places.common, 'alpn_protocols']
   const parameter = PARAMETER_FIELDS[first]

@@ -2,26 +2,32 @@ import type { FieldReader } from '../../../lib/core/field-reader.ts'
 import type { DownstreamTlsConfig, KeyLogConfig } from '../../../lib/tls/config.ts'
 import { translateCidr } from '../address.ts'
 import type { EnvoyContext } from '../context.ts'
-import { readDataSource } from '../data-source.ts'
-import { WHY } from '../refusals.ts'
+import { translateTicketKeys } from './secret.ts'
+import { translateSecretReference } from './secret-reference.ts'
 
 type Resumption = Pick<DownstreamTlsConfig, 'sessionTickets' | 'ticketKeys' | 'sessionTimeoutS'>
 
-/** How clients of a listener may resume their sessions. */
-export function translateResumption(reader: FieldReader, context: EnvoyContext): Resumption {
-  reader.refuse('session_ticket_keys_sds_secret_config', WHY.secrets)
+/** How clients of a listener may resume their sessions; `delivered`: the key of the secret that has the keys of tickets. */
+export function translateResumption(
+  reader: FieldReader,
+  context: EnvoyContext,
+): { readonly resumption: Resumption; readonly delivered: string | undefined } {
+  const secret = translateSecretReference(
+    reader.message('session_ticket_keys_sds_secret_config'),
+    context,
+    'ticket-keys',
+  )
   // There is no stateful cache of sessions, so none has to be switched off.
   reader.bool('disable_stateful_session_resumption')
   const timeoutMs = reader.durationMs('session_timeout')
-  const ticketKeys = reader
-    .message('session_ticket_keys')
-    ?.messages('keys')
-    .map((key) => readDataSource(key, context)?.toString('base64') ?? '')
-  return {
+  const own = reader.message('session_ticket_keys')
+  const ticketKeys = secret?.kind === 'static' ? secret.secret.keys : own && translateTicketKeys(own, context)
+  const resumption = {
     sessionTickets: !reader.bool('disable_stateless_session_resumption'),
     ...(ticketKeys && { ticketKeys }),
     ...(timeoutMs !== undefined && { sessionTimeoutS: Math.ceil(timeoutMs / 1000) }),
   }
+  return { resumption, delivered: secret?.kind === 'delivered' ? secret.key : undefined }
 }
 
 /** `TlsKeyLog`. */

@@ -28,10 +28,13 @@ const ALL_TYPES: readonly Exclude<SanMatchConfig['type'], 'other'>[] = ['dns', '
 /**
  * `CertificateValidationContext`; undefined where it trusts nobody in particular, which in Envoy means that nothing is
  * verified. Everything that narrows whom to trust is honoured or refused.
+ *
+ * @param extent a `part` is merged with another, which may have the authorities that it lacks, or say nothing at all
  */
 export function translateValidation(
   reader: FieldReader,
   context: EnvoyContext,
+  extent: 'whole' | 'part' = 'whole',
 ): CertificateValidationConfig | undefined {
   // The list of authorities that a server sends is a hint.
   reader.ignore('suppress_client_ca_list')
@@ -48,7 +51,9 @@ export function translateValidation(
   const acceptUntrusted = reader.enumName('trust_chain_verification') === 'ACCEPT_UNTRUSTED'
   const narrowed = translateChain(reader)
   const demands = sans.length > 0 || pins.hashes.length + pins.spkis.length > 0 || crl !== undefined
-  if (trustedCa === undefined && !systemRoots && trustDomains === undefined && !demands) {
+  const rules = narrowed.maxDepth ?? narrowed.allowExpired ?? narrowed.leafCrlOnly
+  const kept = extent === 'part' && (rules !== undefined || acceptUntrusted)
+  if (trustedCa === undefined && !systemRoots && trustDomains === undefined && !demands && !kept) {
     // Rules for chains, where none is verified.
     reader.ignore('max_verify_depth', 'only_verify_leaf_cert_crl')
     // As Envoy: nobody looks at dates where nobody looks at chains.

@@ -28,7 +28,11 @@ export function format(): z.ZodType<NativeFormat> {
 }
 
 export function logFilter(): z.ZodType<NativeLogFilter> {
-  const comparison = object<ComparisonConfig>({ op: z.enum(['EQ', 'GE', 'LE', 'NE']), value: z.number() })
+  const comparison = object<ComparisonConfig>({
+    op: z.enum(['EQ', 'GE', 'LE', 'NE']),
+    value: z.number(),
+    runtimeKey: name().optional(),
+  })
   const compared = (): z.ZodType => object({ kind: z.enum(['status', 'duration']), comparison })
   const several = (): z.ZodType => object({ kind: z.enum(['and', 'or']), filters: z.array(logFilter()).min(1) })
   const bare = (): z.ZodType => object({ kind: z.enum(['not-health-check', 'traceable']) })

@@ -1,0 +1,21 @@
+// Preloaded into the gateway's processes: writes the longest stretch of CPU time between two turns of the loop, in
+// milliseconds, to a file of the process every 200 ms. Time spent waiting for a core does not count.
+import { writeFileSync } from 'node:fs'
+
+const folder = process.env.HEADGATE_LOOP_WATCH
+if (folder !== undefined && typeof process.threadCpuUsage === 'function') {
+  let longest = 0
+  let before = process.threadCpuUsage()
+  const turn = () => {
+    const now = process.threadCpuUsage()
+    const used = (now.user - before.user + now.system - before.system) / 1000
+    before = now
+    if (used > longest) longest = used
+  }
+  // Timers are looked at once a turn.
+  setInterval(turn, 1).unref()
+  setInterval(() => {
+    const kind = /worker|control/.exec(process.title)?.[0]
+    if (kind !== undefined) writeFileSync(`${folder}/loop-${kind}`, String(longest))
+  }, 200).unref()
+}

@@ -1,0 +1,150 @@
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import { toBinary } from '@bufbuild/protobuf'
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
+import { ConfigRefused } from '../../core/errors.ts'
+import type { Log } from '../../core/metrics.ts'
+import { drained } from '../drained.ts'
+import { Pace } from '../dump/pace.ts'
+import type { AdminBackend, SchemaSource } from '../endpoint.ts'
+import type { SecretSchema } from '../secret-schema.ts'
+import { clientStatus, clientStatusRequest } from './client-status.ts'
+
+const SERVICE = '/envoy.service.status.v3.ClientStatusDiscoveryService/'
+/** Of requests, whose matchers are short. */
+const MAX_REQUEST_BYTES = 1024 * 1024
+const PREFIX_BYTES = 5
+
+const CODES = Object.freeze({
+  ok: 0,
+  invalidArgument: 3,
+  resourceExhausted: 8,
+  unimplemented: 12,
+  internal: 13,
+} as const)
+
+class CallError extends Error {
+  readonly code: number
+
+  constructor(code: number, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+export interface CsdsParts {
+  readonly backend: AdminBackend
+  readonly schema: SchemaSource
+  readonly log: Log
+}
+
+/** True for requests that are gRPC calls, whatever they call. */
+export function isGrpc(req: Http2ServerRequest): boolean {
+  return req.method === 'POST' && /^application\/grpc(?:$|[+;])/.test(req.headers['content-type'] ?? '')
+}
+
+/**
+ * Serves the client status discovery service over gRPC: `FetchClientStatus`, and `StreamClientStatus`, which answers every
+ * message as it comes. Never rejects: what goes wrong is the call's status.
+ */
+export async function serveGrpc(req: Http2ServerRequest, res: Http2ServerResponse, parts: CsdsParts): Promise<void> {
+  res.writeHead(200, { 'content-type': 'application/grpc' })
+  let status: { readonly code: number; readonly message: string } = { code: CODES.ok, message: '' }
+  try {
+    await call(req, res, parts)
+  } catch (error) {
+    status = statusOf(error)
+    if (status.code === CODES.internal) parts.log.debug('client status failed', { error: String(error) })
+  }
+  if (res.stream.destroyed) return
+  res.addTrailers({
+    'grpc-status': String(status.code),
+    ...(status.message !== '' && { 'grpc-message': encodeURIComponent(status.message) }),
+  })
+  // A client that goes on sending is not listened to.
+  if (status.code !== CODES.ok) req.resume()
+  res.end()
+}
+
+function statusOf(error: unknown): { code: number; message: string } {
+  if (error instanceof CallError) return { code: error.code, message: error.message }
+  if (error instanceof ConfigRefused) return { code: CODES.invalidArgument, message: error.message }
+  return { code: CODES.internal, message: 'internal error' }
+}
+
+async function call(req: Http2ServerRequest, res: Http2ServerResponse, parts: CsdsParts): Promise<void> {
+  const method = req.url.startsWith(SERVICE) ? req.url.slice(SERVICE.length) : ''
+  const streaming = method === 'StreamClientStatus'
+  if (!streaming && method !== 'FetchClientStatus')
+    throw new CallError(CODES.unimplemented, `unknown method ${req.url}`)
+  let answered = 0
+  for await (const message of messages(req)) {
+    if (!streaming && answered > 0) throw new CallError(CODES.unimplemented, 'more than one message in a unary call')
+    await answer(message, res, parts)
+    answered++
+  }
+  if (!streaming && answered === 0) throw new CallError(CODES.unimplemented, 'a unary call without a message')
+}
+
+/** The messages of a request, by their prefixes of five bytes. */
+async function* messages(req: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+  let held: Buffer = Buffer.alloc(0)
+  for await (const chunk of req) {
+    held = held.length === 0 ? chunk : Buffer.concat([held, chunk])
+    while (held.length >= PREFIX_BYTES) {
+      if (held[0] !== 0) throw new CallError(CODES.unimplemented, 'compressed messages are not taken here')
+      const end = PREFIX_BYTES + held.readUInt32BE(1)
+      if (end > MAX_REQUEST_BYTES) throw new CallError(CODES.resourceExhausted, 'the message is too large')
+      if (held.length < end) break
+      yield held.subarray(PREFIX_BYTES, end)
+      held = held.subarray(end)
+    }
+  }
+  if (held.length > 0) throw new CallError(CODES.internal, 'the request ends within a message')
+}
+
+async function answer(bytes: Buffer, res: Http2ServerResponse, parts: CsdsParts): Promise<void> {
+  const schema = parts.schema()
+  let request: ReturnType<typeof clientStatusRequest>
+  try {
+    request = clientStatusRequest(schema, bytes)
+  } catch {
+    throw new CallError(CODES.internal, 'the message cannot be decoded')
+  }
+  const found = clientStatus(parts.backend, schema, request)
+  const response = found === undefined ? [] : await encodeClient(schema, found.node, found.configs)
+  const length = response.reduce((sum, part) => sum + part.length, 0)
+  const prefix = Buffer.alloc(PREFIX_BYTES)
+  prefix.writeUInt32BE(length, 1)
+  for (const part of [prefix, ...response]) {
+    if (res.stream.destroyed) return
+    if (!res.write(part)) await drained(res)
+  }
+}
+
+type Answer = NonNullable<ReturnType<typeof clientStatus>>
+
+/** A `ClientStatusResponse` in pieces: resources are encoded one by one, and the event loop turns in between. */
+async function encodeClient(
+  { registry }: SecretSchema,
+  node: Answer['node'],
+  configs: Answer['configs'],
+): Promise<Uint8Array[]> {
+  const client = registry.expect('envoy.service.status.v3.ClientConfig')
+  const desc = registry.expect('envoy.service.status.v3.ClientConfig.GenericXdsConfig')
+  const number = (name: string): number => client.fields.find((field) => field.name === name)?.number ?? 0
+  const pace = new Pace()
+  const parts = [delimited(number('node'), toBinary(registry.expect('envoy.config.core.v3.Node'), node))]
+  for (const config of configs) {
+    parts.push(delimited(number('generic_xds_configs'), toBinary(desc, config)))
+    const turn = pace.pause()
+    if (turn !== undefined) await turn
+  }
+  const length = parts.reduce((sum, part) => sum + part.length, 0)
+  const response = registry.expect('envoy.service.status.v3.ClientStatusResponse')
+  const head = new BinaryWriter().tag(response.fields[0].number, WireType.LengthDelimited).uint32(length).finish()
+  return [head, ...parts]
+}
+
+function delimited(number: number, bytes: Uint8Array): Uint8Array {
+  return new BinaryWriter().tag(number, WireType.LengthDelimited).bytes(bytes).finish()
+}

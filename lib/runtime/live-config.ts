@@ -1,0 +1,1 @@
+export type { LiveConfig, LiveConfigEvents } from '../config/live.ts'

@@ -1,0 +1,18 @@
+import type { Exchange } from '../../lib/chain/exchange.ts'
+import type { Route } from '../../lib/chain/filter.ts'
+
+/** What logs tell of the route, whoever answers in the end. */
+export function noteRoute({ info }: Exchange, route: Route | undefined): void {
+  info.routeName = route?.name ?? ''
+  info.virtualHostName = route?.virtualHost ?? ''
+  info.upstreamCluster = route?.cluster ?? ''
+}
+
+/** The earliest of an exchange's deadlines. */
+export function nextDue(exchange: Exchange): number {
+  let due = Number.POSITIVE_INFINITY
+  if (exchange.idleLimitMs > 0) due = exchange.lastActivityMs + exchange.idleLimitMs
+  if (exchange.maxDurationAtMs > 0 && exchange.maxDurationAtMs < due) due = exchange.maxDurationAtMs
+  if (exchange.requestDeadlineAtMs > 0 && exchange.requestDeadlineAtMs < due) due = exchange.requestDeadlineAtMs
+  return due
+}

@@ -1,0 +1,17 @@
+import { referenceKey } from '../envoy/references.ts'
+import type { ScopeConfig, TranslatedResource } from '../envoy/translated.ts'
+import type { Resource } from './resource.ts'
+
+/** A scope names a route table, and where that comes from is said by whoever uses the scope. */
+export function withTables(translated: TranslatedResource, collection: Resource): TranslatedResource {
+  const { routesSource, facts } = collection
+  const table = facts.kind === 'scopes' ? (translated.config as ScopeConfig).routeTable : undefined
+  if (table === undefined || routesSource === undefined) return translated
+  const reference = {
+    kind: 'routes',
+    name: table,
+    key: referenceKey(table, routesSource),
+    source: routesSource,
+  } as const
+  return { ...translated, references: [...translated.references, reference] }
+}

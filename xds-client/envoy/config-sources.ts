@@ -1,0 +1,36 @@
+import type { ConfigSources } from '../../lib/core/config-sources.ts'
+import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { translateConfigSource } from './config-source.ts'
+import type { EnvoyContext } from './context.ts'
+import type { References } from './references.ts'
+import { translateSecretReference } from './tls/secret-reference.ts'
+
+/** What filters of a resource may have delivered; undefined where nothing can be. */
+export function configSources(context: EnvoyContext): ConfigSources | undefined {
+  const { references } = context
+  return references && new FilterSources(context, references)
+}
+
+class FilterSources implements ConfigSources {
+  readonly #context: EnvoyContext
+  readonly #references: References
+
+  constructor(context: EnvoyContext, references: References) {
+    this.#context = context
+    this.#references = references
+  }
+
+  demandedClusters(reader: FieldReader | undefined, locator: string): string | undefined {
+    const source = translateConfigSource(reader, this.#context)
+    if (source === undefined) return undefined
+    if (source.source.kind === 'file') reader?.error(undefined, 'clusters cannot be asked for where files are: use ads')
+    this.#references.add({ kind: 'demanded-clusters', name: locator, key: source.key, source })
+    return source.key
+  }
+
+  secret(reader: FieldReader | undefined): string | undefined {
+    const secret = translateSecretReference(reader, this.#context, 'generic')
+    if (secret === undefined) return undefined
+    return secret.kind === 'delivered' ? secret.key : secret.secret.name
+  }
+}

@@ -1,0 +1,90 @@
+import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
+import type { CredentialConfig } from '../../lib/upstream/config.ts'
+import type { EnvoyContext } from './context.ts'
+import { checkedName } from './header-edits.ts'
+import { consume, refuseExtension } from './refusals.ts'
+import { translateSecretReference } from './tls/secret-reference.ts'
+
+const FILTERS = 'envoy.extensions.filters.http.'
+const UPSTREAM_CODEC = `${FILTERS}upstream_codec.v3.UpstreamCodec`
+const CREDENTIAL_INJECTOR = `${FILTERS}credential_injector.v3.CredentialInjector`
+const GENERIC = 'envoy.extensions.http.injected_credentials.generic.v3.Generic'
+
+/**
+ * `HttpProtocolOptions.http_filters`: what stands between the router and the connection. Of those the codec, which must be
+ * the last, and one credential injector have a place here.
+ */
+export function translateUpstreamFilters(options: FieldReader, context: EnvoyContext): CredentialConfig | undefined {
+  let credential: CredentialConfig | undefined
+  const entries = options.messages('http_filters')
+  entries.forEach((filter, i) => {
+    filter.unread('refuse')
+    filter.string('name')
+    const optional = filter.bool('is_optional')
+    const disabled = filter.bool('disabled')
+    filter.refuse('config_discovery', 'upstream filters that are delivered by name are not available')
+    const extension = filter.any('typed_config')
+    if (extension === undefined) return
+    const last = i === entries.length - 1
+    if (extension.typeUrl === UPSTREAM_CODEC) readCodec(filter, extension, { disabled, last })
+    else if (disabled) disregard(filter, extension)
+    else if (extension.typeUrl === CREDENTIAL_INJECTOR) {
+      if (credential !== undefined) filter.error(undefined, 'a second credential injector is not available')
+      credential = translateInjector(extension.fields, context)
+    } else if (optional) disregard(filter, extension)
+    else refuseExtension(filter, 'typed_config', extension, `upstream filter "${extension.typeUrl}" is not available`)
+  })
+  const codec = entries.at(-1)?.any('typed_config')?.typeUrl
+  if (codec !== undefined && codec !== UPSTREAM_CODEC) {
+    options.error('http_filters', 'the last upstream filter must be the codec (envoy.filters.http.upstream_codec)')
+  }
+  return credential
+}
+
+/** Nothing upstream can switch a filter on again. */
+function disregard(filter: FieldReader, extension: ExtensionReader): void {
+  consume(extension)
+  filter.ignore('typed_config')
+}
+
+function readCodec(
+  filter: FieldReader,
+  extension: ExtensionReader,
+  { disabled, last }: { readonly disabled: boolean; readonly last: boolean },
+): void {
+  consume(extension)
+  if (disabled) filter.error('disabled', 'the codec cannot be disabled')
+  if (!last) filter.error(undefined, 'the codec must be the last upstream filter')
+}
+
+/** `CredentialInjector` with a generic credential: the value of a header is a secret. */
+function translateInjector(fields: FieldReader, context: EnvoyContext): CredentialConfig | undefined {
+  fields.unread('refuse')
+  const overwrite = fields.bool('overwrite')
+  const required = !fields.bool('allow_request_without_credential')
+  const at = fields.message('credential')
+  at?.string('name')
+  const extension = at?.any('typed_config')
+  if (at === undefined || extension === undefined) return undefined
+  if (extension.typeUrl !== GENERIC) {
+    refuseExtension(at, 'typed_config', extension, `credential "${extension.typeUrl}" is not available`)
+    return undefined
+  }
+  const generic = extension.fields
+  generic.unread('refuse')
+  const header = checkedName(generic, 'header', generic.string('header') || 'authorization')
+  const prefix = generic.string('header_value_prefix')
+  if (/[\0\r\n]/.test(prefix)) generic.error('header_value_prefix', 'must not contain NUL, CR or LF')
+  const secret = translateSecretReference(generic.message('credential'), context, 'generic')
+  if (secret === undefined) return undefined
+  const common = { header, overwrite, ...(required && ({ required: true } as const)) }
+  if (secret.kind === 'delivered') {
+    return { ...common, value: '', secret: secret.key, ...(prefix !== '' && { prefix }) }
+  }
+  return { ...common, value: credentialValue(prefix, secret.secret.value) }
+}
+
+/** What a header says whose value is a secret, base64; white space around it, as files end with, aside. */
+export function credentialValue(prefix: string, secret: string): string {
+  return `${prefix}${Buffer.from(secret, 'base64').toString('latin1').trim()}`
+}
