@@ -149,7 +149,7 @@ async function statusOf(port: number): Promise<number> {
 function memoryByKind(root: number): { readonly controlMiB: number; readonly workerMiB: number } {
   const usage = readTree(root)
   const of = (kind: string): number => {
-    const pid = processTree(root).find((candidate) => titleOf(candidate).includes(kind))
+    const pid = processTree(root).find((candidate) => titleOf(candidate).startsWith(`headgate: ${kind}`))
     return pid === undefined ? Number.NaN : (usage.get(pid)?.rssBytes ?? Number.NaN) / MIB
   }
   return { controlMiB: of('control'), workerMiB: of('worker') }

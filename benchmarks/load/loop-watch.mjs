@@ -1,21 +1,22 @@
 // Preloaded into the gateway's processes: writes the longest stretch of CPU time between two turns of the loop, in
-// milliseconds, to a file of the process every 200 ms. Time spent waiting for a core does not count.
+// milliseconds, to a file of the process every 200 ms. Time spent waiting for a core does not count, nor does what comes before
+// the process has its title: until then it loads its modules.
 import { writeFileSync } from 'node:fs'
 
 const folder = process.env.HEADGATE_LOOP_WATCH
 if (folder !== undefined && typeof process.threadCpuUsage === 'function') {
   let longest = 0
-  let before = process.threadCpuUsage()
+  let before
   const turn = () => {
     const now = process.threadCpuUsage()
-    const used = (now.user - before.user + now.system - before.system) / 1000
-    before = now
+    const used = before === undefined ? 0 : (now.user - before.user + now.system - before.system) / 1000
+    if (before !== undefined || kind() !== undefined) before = now
     if (used > longest) longest = used
   }
+  const kind = () => /worker|control/.exec(process.title)?.[0]
   // Timers are looked at once a turn.
   setInterval(turn, 1).unref()
   setInterval(() => {
-    const kind = /worker|control/.exec(process.title)?.[0]
-    if (kind !== undefined) writeFileSync(`${folder}/loop-${kind}`, String(longest))
+    if (before !== undefined) writeFileSync(`${folder}/loop-${kind()}`, String(longest))
   }, 200).unref()
 }

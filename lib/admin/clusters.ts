@@ -114,6 +114,9 @@ function healthJson(health: string): JsonObject {
   for (const flag of health.split('/')) {
     if (flag === 'failed_eds_health') eds = 'UNHEALTHY'
     else if (flag === 'degraded_eds_health') eds = 'DEGRADED'
+    else if (flag === 'eds_status_draining') eds = 'DRAINING'
+    else if (flag === 'failed_active_hc') out.failed_active_health_check = true
+    else if (flag === 'degraded_active_hc') out.failed_active_degraded_check = true
     else if (flag !== '' && flag !== 'healthy') out[flag] = true
   }
   return { ...out, eds_health_status: eds }

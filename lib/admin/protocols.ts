@@ -7,6 +7,8 @@ const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
 /** For the first bytes to come. */
 const FIRST_BYTES_MS = 10_000
 const MAX_STREAMS = 64
+/** A connection of HTTP/2 on which nothing happens; a stream of the client status service may wait this long for its next question. */
+const IDLE_MS = 300_000
 
 /** The second protocol of a port. */
 export interface SecondProtocol {
@@ -22,6 +24,7 @@ export interface SecondProtocol {
 export function serveBoth(http1: Server): SecondProtocol {
   const sockets = new Set<Socket>()
   const http2 = createHttp2Server({ settings: { maxConcurrentStreams: MAX_STREAMS } })
+  http2.on('session', (session) => session.setTimeout(IDLE_MS, () => session.destroy()))
   const plain = http1.listeners('connection') as ((socket: Socket) => void)[]
   http1.removeAllListeners('connection')
   http1.on('connection', (socket: Socket) => {

@@ -33,19 +33,21 @@ class DocumentRedactor {
     if (shape.kind === 'any') out = this.#any(value, secret)
     else if (shape.kind === 'plain') out = this.#fields(desc, value, secret)
     else if (secret) out = {}
+    else if (shape.kind === 'struct') out = redact(value)
     this.#depth--
     return out
   }
 
   #fields(desc: DescMessage, value: JsonObject, secret: boolean): JsonObject {
     const { bySpelling } = this.#schema.registry.shape(desc)
-    const header = desc.typeName === 'envoy.config.core.v3.HeaderValue' && isSecretHeader(String(value.key ?? ''))
+    const header = this.#schema.headerOf(desc)
+    const credentials = header !== undefined && isSecretHeader(String(value[header.name] ?? ''))
     const out: [string, Json][] = []
     for (const [key, item] of Object.entries(value)) {
       const field = bySpelling.get(key)
-      if (field === undefined) out.push([key, secret ? REDACTED : item])
+      if (field === undefined) out.push([key, secret ? REDACTED : redact({ [key]: item })[key]])
       else if (item !== null) {
-        const hidden = (secret && !isPlace(field.name)) || (header && field.name !== 'key')
+        const hidden = (secret && !isPlace(field.name)) || (credentials && header.isValue(field))
         out.push([field.name, this.#field(field, item, hidden || this.#schema.isSecret(field))])
       }
     }
@@ -64,6 +66,9 @@ class DocumentRedactor {
   #single(field: DescField, value: Json, secret: boolean): Json {
     if (field.message !== undefined) return this.message(field.message, value, secret)
     if (!secret) return value
+    if (field.enum !== undefined) return field.enum.values[0].name
+    if (typeof value === 'boolean') return false
+    if (typeof value === 'number') return 0
     return field.scalar === ScalarType.BYTES ? REDACTED_BYTES : REDACTED
   }
 
@@ -76,7 +81,8 @@ class DocumentRedactor {
     if (isTypedStruct(typeName)) return { '@type': typeUrl, ...this.#typedStruct(content, secret) }
     const { kind } = this.#schema.registry.shape(desc)
     if (kind === 'plain') return { '@type': typeUrl, ...(this.message(desc, content, secret) as JsonObject) }
-    return secret ? { '@type': typeUrl } : { '@type': typeUrl, ...redact(content) }
+    if (secret) return kind === 'struct' ? { '@type': typeUrl, value: {} } : { '@type': typeUrl }
+    return { '@type': typeUrl, ...redact(content) }
   }
 
   #typedStruct(content: JsonObject, secret: boolean): JsonObject {

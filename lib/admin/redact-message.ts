@@ -16,7 +16,7 @@ import { encodeJson } from '../proto/encode-json.ts'
 import { fieldValue } from '../proto/fields.ts'
 import { redact } from './redact.ts'
 import { isPlace, isSecretHeader, REDACTED } from './secret-names.ts'
-import type { SecretSchema } from './secret-schema.ts'
+import type { HeaderFields, SecretSchema } from './secret-schema.ts'
 
 const STRUCT = 'google.protobuf.Struct'
 
@@ -46,7 +46,8 @@ class MessageRedactor {
     if (kind === 'any') return this.#any(message as AnyMessage, secret)
     if (kind === 'wrapper' && secret) return this.#field(message, desc.fields[0], true)
     if (kind !== 'plain') return false
-    if (desc.typeName === 'envoy.config.core.v3.HeaderValue') return this.#header(desc, message)
+    const header = this.#schema.headerOf(desc)
+    if (header !== undefined && this.#hasCredentials(message, header)) return this.#header(desc, message, header)
     this.#depth++
     let changed = false
     if (secret) {
@@ -62,12 +63,14 @@ class MessageRedactor {
     return changed
   }
 
-  #header(desc: DescMessage, message: Message): boolean {
-    const key = (message as Message & { key: string }).key
-    if (!isSecretHeader(key)) return false
+  #hasCredentials(message: Message, { name }: HeaderFields): boolean {
+    return isSecretHeader(String((message as unknown as Members)[name]))
+  }
+
+  #header(desc: DescMessage, message: Message, header: HeaderFields): boolean {
     let changed = false
     for (const field of desc.fields) {
-      if (field.name !== 'key' && isFieldSet(message, field)) changed = this.#field(message, field, true) || changed
+      if (header.isValue(field) && isFieldSet(message, field)) changed = this.#field(message, field, true) || changed
     }
     return changed
   }
@@ -108,7 +111,7 @@ class MessageRedactor {
   #value(field: DescField, value: unknown, secret: boolean): unknown {
     const desc = field.message
     if (desc === undefined) return secret ? withheld(field, value) : UNCHANGED
-    if (desc.typeName === STRUCT) return secret ? {} : UNCHANGED
+    if (desc.typeName === STRUCT) return secret ? {} : redactStruct(value as JsonObject)
     if (typeof value !== 'object' || value === null || !('$typeName' in value)) {
       // A wrapper, kept bare.
       return secret ? withheld(desc.fields[0], value) : UNCHANGED
@@ -137,7 +140,7 @@ class MessageRedactor {
     let changed = false
     if (desc.typeName === STRUCT) {
       // The configuration of something that has no schema.
-      message = fromJson(desc, redact(toJson(desc, message) as JsonObject))
+      message = secret ? create(desc) : fromJson(desc, redact(toJson(desc, message) as JsonObject))
       registry.remember(any, { ...content, message })
       changed = true
     } else changed = this.message(desc, message, secret)
@@ -154,6 +157,12 @@ class MessageRedactor {
     const desc = this.#schema.registry.expect(typeNameOf(any.typeUrl))
     return toBinary(desc, create(desc, { typeUrl, value }))
   }
+}
+
+/** `UNCHANGED` where it holds no secret. */
+function redactStruct(value: JsonObject): JsonObject | typeof UNCHANGED {
+  const clean = redact(value)
+  return JSON.stringify(clean) === JSON.stringify(value) ? UNCHANGED : clean
 }
 
 const UNCHANGED: unique symbol = Symbol('unchanged')

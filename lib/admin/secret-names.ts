@@ -29,13 +29,23 @@ const SECRET_FIELDS: ReadonlySet<string> = new Set([
   'refresh_token',
   'json_key',
   'api_key',
+  'secret_access_key',
+  'session_token',
 ])
 
 /** Parts of a data source that say where it is, and not what it is. */
 const PLACES: ReadonlySet<string> = new Set(['filename', 'environment_variable', 'path', 'watched_directory'])
 
-/** Headers that carry credentials. */
-const SECRET_HEADERS: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'x-api-key', 'cookie'])
+/** The last word of headers that carry credentials: `x-amz-security-token`, `set-cookie`, `grpc-auth-bin`. */
+const SECRET_HEADER =
+  /(?:^|[-_])(?:auth|authorization|cookie|credentials?|(?:api|access)[-_]?key|passphrase|passwd|password|secret|signature|token)(?:-bin)?$/
+
+/** The same for fields of what has no schema, where nothing else tells: `bearer_token`, `ticket_keys`, `secrets`. */
+const SECRET_ENDING =
+  /(?:^|_)(?:credential|passphrase|passwd|password|secret|token|api_?key|(?:access|encryption|hmac|private|secret|signing|ticket)_key)s?$/
+
+/** Said of a secret without being one. */
+const LABELS: ReadonlySet<string> = new Set(['name', '@type', 'type_url'])
 
 /** The text of a field of that protobuf name is a secret. */
 export function isSecretName(name: string): boolean {
@@ -53,5 +63,15 @@ export function isPlace(name: string): boolean {
 }
 
 export function isSecretHeader(name: string): boolean {
-  return SECRET_HEADERS.has(name.toLowerCase())
+  return SECRET_HEADER.test(name.toLowerCase())
+}
+
+/** The text of a field of that protobuf name, or texts right below it, are secrets, as far as names tell. */
+export function soundsSecret(name: string): boolean {
+  return SECRET_ENDING.test(name)
+}
+
+/** A field right below something that sounds secret which may be shown all the same. */
+export function isLabel(name: string): boolean {
+  return LABELS.has(name) || isPlace(name)
 }

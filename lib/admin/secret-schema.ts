@@ -1,4 +1,11 @@
-import { type DescExtension, type DescField, type DescMessage, getOption, hasOption } from '@bufbuild/protobuf'
+import {
+  type DescExtension,
+  type DescField,
+  type DescMessage,
+  getOption,
+  hasOption,
+  ScalarType,
+} from '@bufbuild/protobuf'
 import type { ProtoRegistry } from '../proto/registry.ts'
 import { isSecretName, mayHoldSecret } from './secret-names.ts'
 
@@ -10,6 +17,24 @@ export interface SecretField {
   /** All of it is secret; false: something inside may be. */
   readonly secret: boolean
 }
+
+/** Which fields of a message name a header, and which have its value, or what that is compared with. */
+export interface HeaderFields {
+  readonly name: string
+  isValue(field: DescField): boolean
+}
+
+/** Ranges and flags give no credentials away. */
+const HEADERS: ReadonlyMap<string, HeaderFields> = new Map([
+  ['envoy.config.core.v3.HeaderValue', { name: 'key', isValue: ({ name }) => name !== 'key' }],
+  [
+    'envoy.config.route.v3.HeaderMatcher',
+    {
+      name: 'name',
+      isValue: ({ name, scalar }) => name !== 'name' && name !== 'range_match' && scalar !== ScalarType.BOOL,
+    },
+  ],
+])
 
 /**
  * Which fields of which messages are secret: those that Envoy's API marks `(udpa.annotations.sensitive)`, and those whose
@@ -36,6 +61,11 @@ export class SecretSchema {
       this.#plans.set(desc, plan)
     }
     return plan
+  }
+
+  /** Of messages that are about one header. */
+  headerOf(desc: DescMessage): HeaderFields | undefined {
+    return HEADERS.get(desc.typeName)
   }
 
   isSecret(field: DescField): boolean {

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../core/errors.ts'
 import type { AdminBackend } from './endpoint.ts'
 import { nodeJson } from './node-json.ts'
+import { REDACTED } from './secret-names.ts'
 
 /** What only the composition root knows of the program. */
 export interface Identity {
@@ -19,7 +20,12 @@ export function serverInfo(backend: AdminBackend, identity: Identity): JsonObjec
     uptime_current_epoch: uptime,
     uptime_all_epochs: uptime,
     hot_restart_version: 'disabled',
-    command_line_options: { concurrency: backend.workers(), ...identity.options },
+    command_line_options: { concurrency: backend.workers(), ...shownOptions(identity.options) },
     node: nodeJson(backend),
   }
+}
+
+/** A bootstrap on the command line may hold secrets; `/config_dump` shows it without them. */
+function shownOptions(options: JsonObject): JsonObject {
+  return options.config_yaml === undefined ? options : { ...options, config_yaml: REDACTED }
 }

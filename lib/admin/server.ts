@@ -41,6 +41,9 @@ type AnyResponse = ServerResponse | Http2ServerResponse
 /** Of forms and messages that are posted. */
 const MAX_BODY_BYTES = 1024 * 1024
 
+/** The client went away before it had sent all of its request. */
+class RequestBrokenOff extends Error {}
+
 /** A running admin server; whoever started it closes it. */
 export interface AdminServer {
   /** As bound: the real port where the configuration said 0. */
@@ -94,24 +97,28 @@ function serve(
   const { log } = options
   answer(req, options, table)
     .catch((error: unknown) => {
+      // Nobody waits for the answer to a request that broke off.
+      if (error instanceof RequestBrokenOff) return undefined
       log.error('an admin endpoint failed', {
         path: req.url,
         error: error instanceof Error ? error.stack : String(error),
       })
       return text('internal error\n', 500)
     })
-    .then((result) => send(req, res, result))
+    .then((result) => (result === undefined ? undefined : send(req, res, result)))
     .catch((error: unknown) => {
       log.error('an admin answer broke off', { path: req.url, error: String(error) })
       // The client must see that the end is missing.
-      if ('stream' in res) res.stream.destroy()
+      if ('stream' in res) res.stream?.destroy()
       else res.destroy()
     })
 }
 
 function refusalOf(req: AnyRequest, address: Address): string | undefined {
   const { host, origin, ':authority': authority } = req.headers
-  return refusal(address, host ?? authority?.toString(), origin)
+  // HTTP/2 may have both: neither may name somebody else.
+  const first = authority?.toString() ?? host
+  return refusal(address, first, origin) ?? (host === first ? undefined : refusal(address, host, undefined))
 }
 
 async function answer(req: AnyRequest, { address, backend }: AdminOptions, table: Table): Promise<AdminAnswer> {
@@ -146,10 +153,14 @@ async function answer(req: AnyRequest, { address, backend }: AdminOptions, table
 async function readBody(req: AnyRequest): Promise<Buffer | undefined> {
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of req as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size <= MAX_BODY_BYTES) chunks.push(chunk)
-    else chunks.length = 0
+  try {
+    for await (const chunk of req as AsyncIterable<Buffer>) {
+      size += chunk.length
+      if (size <= MAX_BODY_BYTES) chunks.push(chunk)
+      else chunks.length = 0
+    }
+  } catch (error) {
+    throw new RequestBrokenOff('the body did not come to its end', { cause: error })
   }
   return size > MAX_BODY_BYTES ? undefined : Buffer.concat(chunks)
 }

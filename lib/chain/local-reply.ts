@@ -1,4 +1,4 @@
-import type { Failure } from '../core/failure.ts'
+import { FAILURES, type Failure } from '../core/failure.ts'
 import { encodeGrpcMessage, grpcStatusOf, isGrpc } from '../core/grpc.ts'
 import { Headers } from '../core/headers.ts'
 import type { LocalReply } from './filter.ts'
@@ -39,8 +39,12 @@ export function failureReply(why: Failure, detail: string | undefined): LocalRep
   switch (why.code) {
     case 'no-healthy-host':
       return { status: why.status, body: 'no healthy upstream', details: 'no_healthy_upstream' }
-    case 'upstream-timeout':
-      return { status: why.status, body: 'upstream request timeout', details: 'response_timeout' }
+    case 'drop-overload':
+      return { status: why.status, body: 'drop overload', details: 'drop_overload' }
+    case 'upstream-timeout': {
+      const details = why === FAILURES.upstreamTimeout ? 'response_timeout' : why.reason
+      return { status: why.status, body: 'upstream request timeout', details }
+    }
     case 'duration':
       return { status: why.status, body: 'upstream max stream duration reached', details: why.reason }
     case 'no-credential':

@@ -158,7 +158,10 @@ function merge(
   levels: readonly FilterOverrideConfig[],
 ): unknown | undefined {
   const values: unknown[] = []
-  for (const level of levels) if (level.config !== undefined) values.push(level.config.value)
+  // As in Envoy, settings of another filter are none of this one: routes that are delivered do not know the chain.
+  for (const { config: own } of levels) {
+    if (own !== undefined && (factory.routeTypeUrls ?? factory.typeUrls).includes(own.typeUrl)) values.push(own.value)
+  }
   if (factory.merge !== undefined) return factory.merge(config.config, values)
   return values.length > 0 ? values[values.length - 1] : config.config
 }

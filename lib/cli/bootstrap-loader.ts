@@ -3,6 +3,7 @@ import { type ParsedConfig, parseConfigText } from '../config/parse.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Log } from '../core/metrics.ts'
 import type { MetricsSnapshot } from '../core/status.ts'
+import type { ProtoRegistry } from '../proto/registry.ts'
 import type { ControlPanel } from '../runtime/control-panel.ts'
 import type { LoadedFiles } from '../runtime/control-parts.ts'
 import { readDocument, withNode } from './bootstrap-document.ts'
@@ -52,6 +53,11 @@ export class BootstrapLoader {
     })
     this.#live = live
     return { config: baseOf(loaded), files, live }
+  }
+
+  /** Envoy's API, as it was read for the bootstrap. */
+  get registry(): ProtoRegistry {
+    return this.#context.registry
   }
 
   /** What is counted in speaking to control planes; undefined where there are none. */

@@ -5,6 +5,7 @@ import type { NativeConfig } from '../config/native/config.ts'
 import { factoriesIn } from '../config/native/factories.ts'
 import { readNativeConfig } from '../config/native/read.ts'
 import { ConfigError, ConfigRefused } from '../core/errors.ts'
+import type { ProtoRegistry } from '../proto/registry.ts'
 import { FileRecorder, type RecordedFiles } from '../runtime/recorded-files.ts'
 import type { MeshMaterial } from '../tls/mesh.ts'
 import { EnvoyConfig } from './envoy-config.ts'
@@ -39,6 +40,8 @@ export interface ConfigSource {
   /** Undefined: nobody keeps it up to date. */
   readonly delivered?: EnvoyConfig
   readonly files: RecordedFiles
+  /** Envoy's API, where it was read for the configuration. */
+  readonly registry?: ProtoRegistry
   /** @throws ConfigRefused */
   again(known: KnownFilters): ConfigSource
 }
@@ -69,8 +72,9 @@ function envoySource(config: EnvoyConfig, known: KnownFilters): ConfigSource {
   }
   const { loaded, files } = config.reading
   const again = (next: KnownFilters): ConfigSource => envoySource(config.again(), next)
-  if (loaded.dynamic === undefined) return { config: loaded.config, files, again }
-  return { config: baseOf(loaded), files, again, delivered: config }
+  const { registry } = loaded.context
+  if (loaded.dynamic === undefined) return { config: loaded.config, files, again, registry }
+  return { config: baseOf(loaded), files, again, registry, delivered: config }
 }
 
 /** Lists and plain objects are copied; filters and all else with a mind of its own stay what they are. */

@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import type { AdminServer } from '../admin/server.ts'
+import type { AdminOptions, AdminServer } from '../admin/server.ts'
 import { startAdmin } from '../admin/server.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import { formatAddress } from '../core/address.ts'
@@ -31,7 +31,7 @@ function controlParts(settings: RunSettings): ControlParts {
     load: async () => loader.load(),
     async startAdmin(panel, config) {
       loader.panel = panel
-      return openAdmin(panel, config, { settings, log })
+      return openAdmin(panel, config, { settings, log, registry: () => loader.registry })
     },
     report: (errors) => process.stderr.write(errors.map((error) => `${error.toString()}\n`).join('')),
     setLogLevel: (level) => log.setLevel(level),
@@ -41,10 +41,16 @@ function controlParts(settings: RunSettings): ControlParts {
   }
 }
 
+interface AdminParts {
+  readonly settings: RunSettings
+  readonly log: LevelLog
+  readonly registry: AdminOptions['registry']
+}
+
 async function openAdmin(
   panel: ControlPanel,
   config: GatewayConfig,
-  { settings, log }: { readonly settings: RunSettings; readonly log: LevelLog },
+  { settings, log, registry }: AdminParts,
 ): Promise<string> {
   if (config.admin === undefined) return ''
   const options = {
@@ -58,6 +64,7 @@ async function openAdmin(
     backend: panel,
     identity: { version: versionLine(), options },
     log,
+    registry,
   })
   const address = formatAddress(server.address)
   if (settings.adminAddressPath !== '') await writeAddress(settings.adminAddressPath, address)

@@ -14,6 +14,8 @@ export class Drains {
   /** Of the graceful drain that goes on; ends its waiting. */
   #stopWaiting: Cancel = () => {}
   #announced: DrainWish | undefined = undefined
+  /** Listeners that these are about accept nothing any more. */
+  readonly #stopped: DrainWish[] = []
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -22,7 +24,10 @@ export class Drains {
   /** As `Engine.drain`; of these listeners only those that the wish is about. */
   async run(all: readonly Listener[], deadlineMs: number, wish: DrainWish): Promise<void> {
     const listeners = all.filter(({ config }) => drains(wish, config))
-    if (!wish.graceful) return this.#within(listeners, deadlineMs)
+    if (!wish.graceful) {
+      if (!this.#stopped.some(({ inboundOnly }) => inboundOnly === wish.inboundOnly)) this.#stopped.push(wish)
+      return this.#within(listeners, deadlineMs)
+    }
     this.#announced = wish
     for (const listener of listeners) listener.announceDrain()
     await this.#wait(deadlineMs)
@@ -31,8 +36,12 @@ export class Drains {
     return this.#within(listeners, LAST_MS)
   }
 
-  /** A listener that a configuration brings while a graceful drain goes on. */
+  /** A listener that a configuration brings which was on its way when a drain began. */
   opened(listener: Listener): void {
+    if (this.#stopped.some((wish) => drains(wish, listener.config))) {
+      void listener.drain()
+      return
+    }
     if (this.#announced !== undefined && drains(this.#announced, listener.config)) listener.announceDrain()
   }
 

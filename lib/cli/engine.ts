@@ -88,6 +88,10 @@ class GatewayEngine implements Engine {
   #date = ''
   #dateAt = 0
   #applying: Promise<void> = Promise.resolve()
+  /** Resolves when `close` is called. */
+  readonly #ending = Promise.withResolvers<void>()
+  /** Configurations and changes that have come. */
+  #arrivals = 0
 
   constructor(options: EngineOptions) {
     const { clock, log } = options
@@ -117,6 +121,7 @@ class GatewayEngine implements Engine {
       nextConnectionId,
       readBuffer,
       runtime: this.#runtime,
+      sinks: this.#sinks,
       internal: new InternalListenerTable({
         find: (name) => this.#listeners.find(name),
         nextConnectionId,
@@ -162,6 +167,10 @@ class GatewayEngine implements Engine {
       slices: this.#slices,
       log,
       schedule: (delayMs, run) => clock.schedule(delayMs, run),
+      ending: this.#ending.promise,
+      assertOpen: () => {
+        if (this.#closed) throw closed()
+      },
       compileDeps: this.#compileDeps(tableUsers),
       limitConnections: (limit) => {
         this.#budget.limit = limit
@@ -203,12 +212,14 @@ class GatewayEngine implements Engine {
   #node: ListenerCompileDeps['node'] = NOTHING.node
 
   apply(config: GatewayConfig): Promise<void> {
+    // Endpoints that come while it waits for its turn, or is compared, are newer.
+    const at = ++this.#arrivals
     return this.#enqueue(async () => {
-      // Pauses are for others to come in between; endpoints that come then are newer than this.
       const change = (await this.#slices.run(changeSteps(this.#state, config))) ?? {}
       const renamed = !sameJson(this.#state.base.node, config.node)
       const listeners = renamed ? { set: config.listeners, remove: change.listeners?.remove ?? [] } : change.listeners
-      const taken = this.#take({ ...change, ...(listeners && { listeners }) }, { node: config.node, afresh: renamed })
+      const wish = { node: config.node, afresh: renamed }
+      const taken = this.#take({ ...change, ...(listeners && { listeners }) }, at, wish)
       await taken.inForce
       await this.#run(taken)
       this.#state.rebase(config)
@@ -218,8 +229,10 @@ class GatewayEngine implements Engine {
 
   update(change: ConfigChange): Promise<void> {
     if (this.#closed) return Promise.reject(closed())
-    const taken = this.#take(change, undefined)
+    const taken = this.#take(change, ++this.#arrivals, undefined)
     if (onlyEndpoints(change)) return taken.inForce ?? Promise.resolve()
+    // Whoever waits in line hears of it when it is their turn.
+    taken.inForce?.catch(() => {})
     return this.#enqueue(async () => {
       await taken.inForce
       await this.#run(taken)
@@ -229,15 +242,16 @@ class GatewayEngine implements Engine {
   /** The one place where endpoints come in. */
   #take(
     change: ConfigChange,
+    at: number,
     wish: { readonly node: GatewayConfig['node']; readonly afresh: boolean } | undefined,
   ): TakenChange & { readonly inForce: Promise<void> | undefined; readonly own: boolean } {
     const { set = [], remove = [] } = change.assignments ?? {}
     const names = new Set(set.map(({ name }) => name))
-    const leaving = remove.filter((name) => !names.has(name))
     return {
       change,
-      leaving: new Map(leaving.map((name) => [name, this.#assignments.get(name)])),
-      inForce: set.length === 0 ? undefined : this.#assignments.set(set),
+      at,
+      leaving: remove.filter((name) => !names.has(name)),
+      inForce: set.length === 0 ? undefined : this.#assignments.set(set, at),
       node: wish?.node ?? this.#node,
       own: wish === undefined,
       afresh: wish?.afresh === true,
@@ -274,6 +288,7 @@ class GatewayEngine implements Engine {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#ending.resolve()
     await this.#applying
     this.#listeners.close()
     this.#drains.close()

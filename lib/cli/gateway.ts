@@ -7,6 +7,7 @@ import { type Address, formatAddress } from '../core/address.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { ConfigRefused } from '../core/errors.ts'
 import type { Log } from '../core/metrics.ts'
+import { createProtoRegistry, type ProtoRegistry } from '../proto/registry.ts'
 import { EmbeddedPanel } from '../runtime/embedded.ts'
 import type { Engine, MetricsSnapshot } from '../runtime/engine.ts'
 import { FileWatch } from '../runtime/file-watch.ts'
@@ -326,7 +327,8 @@ class EmbeddedGateway implements Gateway {
     if (config.admin === undefined) return undefined
     const { address } = config.admin
     const identity = { version: versionLine(), options: {} }
-    return startAdmin({ address, backend: this.#panel, identity, log: this.#log })
+    const registry = (): ProtoRegistry => this.#source.registry ?? createProtoRegistry()
+    return startAdmin({ address, backend: this.#panel, identity, log: this.#log, registry })
   }
 
   async #close(drainMs: number): Promise<void> {

@@ -30,12 +30,22 @@ export type {
 export { type CallNext, ExchangeEnded, type Middleware, middleware } from '../chain/middleware.ts'
 export type { AnyFilterFactory } from '../chain/registry.ts'
 export type {
+  NativeBalancer,
+  NativeLeastRequest,
+  NativeLocalityBalancing,
+  NativeMaglev,
+  NativePeakEwma,
+  NativeRandom,
+  NativeRingHash,
+  NativeRoundRobin,
+  NativeSlowStart,
+} from '../config/native/balancers.ts'
+export type {
   NativeAddress,
   NativeCluster,
   NativeDns,
   NativeEndpoint,
   NativeInternalAddress,
-  NativeLeastRequest,
   NativeLocality,
 } from '../config/native/clusters.ts'
 export type { NativeConfig } from '../config/native/config.ts'

@@ -1,10 +1,12 @@
 import type { ConnectionInfo, TlsInfo } from './connection.ts'
 import type { JsonObject } from './errors.ts'
 import type { Failure } from './failure.ts'
+import type { Hash64 } from './hash64.ts'
 import type { Protocol, RequestHead } from './head.ts'
 import type { Headers } from './headers.ts'
 import type { ArrivalFacts } from './internal-listeners.ts'
 import type { Counter } from './metrics.ts'
+import type { RetryPolicyConfig } from './retry-policy.ts'
 
 /** Envoy's routing priority of a request; each has circuit breakers of its own. */
 export type RoutingPriority = 'default' | 'high'
@@ -127,10 +129,18 @@ export interface ByteStream {
 
 /** Learns how attempts on a host end: outlier detection, and balancers that look at more than counts. */
 export interface HostMonitor {
-  /** A response's head has come. `grpcStatus` is undefined where it is none, or where trailers will tell. */
+  /**
+   * A response has come: told with its head, or with the trailers where those tell how a gRPC call went. `grpcStatus` is
+   * undefined where there is none; `elapsedMs` is the time to the head either way.
+   */
   onResponse(status: number, grpcStatus: number | undefined, elapsedMs: number): void
-  /** No response: it could not be connected to, broke off, or was too slow. */
+  /**
+   * It could not be connected to, broke off (after `onResponse` too, where that was in the middle of the body), or was too
+   * slow. Never for what was this proxy's own doing.
+   */
   onFailure(why: Failure, elapsedMs: number): void
+  /** A response has `x-envoy-immediate-health-check-fail`: the host wants to be left out at once. */
+  onCheckFailRequested?(): void
 }
 
 /** One endpoint, as whoever chose it may see it. */
@@ -159,7 +169,7 @@ export interface PickContext {
    * 64 bits of what the request is to stick to, for balancers that hash; undefined where there is no policy, or nothing in
    * the request that it looks at. Balancers that do not hash never ask.
    */
-  hash?(): bigint | undefined
+  hash?(): Hash64 | undefined
   /** Labels that the host must have (`metadata_match`, namespace `envoy.lb`), for subset balancers. */
   readonly labels?: JsonObject | undefined
   /** Hosts to take instead of the balancer's choice, in order, where they are usable; `strict`: these or none. */
@@ -169,6 +179,29 @@ export interface PickContext {
   readonly selectionAttempts?: number
   /** Priorities that earlier attempts used: load goes to others as long as there are some (`previous_priorities`). */
   readonly spentPriorities?: readonly number[] | undefined
+}
+
+/** What a cluster permits and counts of retries, whoever makes them. */
+export interface ClusterRetries {
+  /** Goes before what routes say; undefined: routes say. */
+  readonly policy: RetryPolicyConfig | undefined
+  /** Takes room for one more retry under way; false: there is none, which has been counted. */
+  tryAcquire(priority: RoutingPriority): boolean
+  /** Gives it back; each that was taken exactly once. */
+  release(priority: RoutingPriority): void
+  /** Counts a response that went no further because a retry took its place. */
+  replaced(status: number): void
+  readonly counters: {
+    readonly retry: Counter
+    readonly success: Counter
+    readonly limitExceeded: Counter
+    readonly backOffExponential: Counter
+    readonly backOffRateLimited: Counter
+    /** Bodies that outgrew what is kept of them. */
+    readonly abandoned: Counter
+    readonly perTryTimeout: Counter
+    readonly perTryIdleTimeout: Counter
+  }
 }
 
 /** One upstream cluster of the current snapshot. */
@@ -191,6 +224,8 @@ export interface Cluster {
    * (TLS, PROXY header). Undefined where it failed at once (`onClosed` has told why).
    */
   connect(host: UpstreamHost, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined
+  /** Undefined: nobody retries through it. */
+  readonly retries?: ClusterRetries
   health(): { readonly healthy: number; readonly degraded: number; readonly total: number }
   /** Counts one final response and its time. */
   completed(status: number, elapsedMs: number): void

@@ -54,6 +54,7 @@ export type FailureCode =
   | 'upstream-timeout'
   | 'overflow'
   | 'no-healthy-host'
+  | 'drop-overload'
   | 'no-cluster'
   | 'no-credential'
   | 'dns-failed'
@@ -109,7 +110,12 @@ export const FAILURES = {
   upstreamUnsent: failure('upstream-closed', 'upstream', 'always', 503, 'UC', 'connection termination'),
   upstreamProtocol: failure('upstream-protocol', 'upstream', 'never', 502, 'UPE', 'protocol error'),
   upstreamTimeout: failure('upstream-timeout', 'local', 'never', 504, 'UT', 'upstream_response_timeout'),
+  /** One try of several took too long, or was idle for too long. */
+  tryTimeout: failure('upstream-timeout', 'local', 'never', 504, 'UT', 'upstream_per_try_timeout'),
+  tryIdle: failure('upstream-timeout', 'local', 'never', 504, 'UT', 'upstream_per_try_idle_timeout'),
   overflow: failure('overflow', 'local', 'never', 503, 'UO', 'overflow'),
+  /** A share of the requests that the control plane wants dropped. */
+  dropOverload: failure('drop-overload', 'local', 'never', 503, 'UDO', 'drop_overload'),
   noHealthyHost: failure('no-healthy-host', 'local', 'never', 503, 'UH', 'no_healthy_upstream'),
   noCluster: failure('no-cluster', 'local', 'never', 503, 'NC', 'cluster_not_found'),
   noCredential: failure('no-credential', 'local', 'never', 401, '', 'failed_to_inject_credential'),

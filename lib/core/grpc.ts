@@ -12,6 +12,13 @@ export function isGrpcResponse(status: number, headers: Headers, end: boolean): 
   return end ? headers.has('grpc-status') : status === 200 && isGrpc(headers)
 }
 
+/** The `grpc-status` of headers or trailers: undefined where there is none, UNKNOWN (2) where it is no number. */
+export function grpcStatusIn(headers: Headers): number | undefined {
+  const text = headers.get('grpc-status')
+  if (text === undefined) return undefined
+  return /^\d{1,4}$/.test(text) ? Number(text) : 2
+}
+
 /** The gRPC status an HTTP status stands for (the mapping of gRPC's http-grpc-status-mapping, as Envoy uses it). */
 export function grpcStatusOf(status: number): number {
   switch (status) {
@@ -32,6 +39,16 @@ export function grpcStatusOf(status: number): number {
       return 2
   }
 }
+
+/** The HTTP status a gRPC status stands for (google.rpc.Code); unknown ones are 500. */
+export function httpStatusOf(grpcStatus: number): number {
+  return HTTP_STATUS[grpcStatus] ?? 500
+}
+
+/** Index = gRPC status. */
+const HTTP_STATUS: readonly number[] = Object.freeze([
+  200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401,
+])
 
 /** Percent-encodes a `grpc-message` (gRPC over HTTP/2: everything but visible ASCII and space, and `%`). */
 export function encodeGrpcMessage(message: string | Buffer): string {

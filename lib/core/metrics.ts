@@ -23,6 +23,14 @@ export interface Metrics {
   counter(name: string): Counter
   gauge(name: string): Gauge
   histogram(name: string): Histogram
+  /** Cells that go with their users; whoever asks for the same key shares them. Undefined: cells stay. */
+  group?(key: string): MetricsGroup
+}
+
+/** Makes cells that are forgotten when the last user of the group has released it. */
+export interface MetricsGroup extends Metrics {
+  /** Once for each `Metrics.group`. Cells stay usable for whoever has them; nobody else sees them any more. */
+  release(): void
 }
 
 /** Structured application log. */

@@ -16,6 +16,8 @@ class Slot extends Timed {
 }
 
 const SLOTS = 512
+/** A tick that comes so much late comes after a stall of the loop, ms. */
+const LATE_MS = 100
 
 function emptySlot(): Slot {
   const slot = new Slot()
@@ -27,6 +29,9 @@ function emptySlot(): Slot {
  * Coarse timers for everything that has a deadline: one tick for all of them instead of one runtime timer each. Arming
  * and disarming are a list insertion and removal. An entry fires at its deadline or up to one tick later, never earlier.
  * The wheel sleeps while nothing is armed.
+ *
+ * Timers of the runtime come before the sockets' events of a turn. After a stall of the loop the deadlines of that time
+ * wait until those have been read: what has long arrived is not late because we were.
  */
 export class TimerWheel implements TurnWork {
   readonly clock: Clock
@@ -43,6 +48,8 @@ export class TimerWheel implements TurnWork {
   #wallMs = 0
   #lastTick: number
   #cancel: Cancel | undefined = undefined
+  /** When the next tick should come. */
+  #expectedMs = 0
 
   constructor(clock: Clock, tickMs = 20) {
     this.clock = clock
@@ -123,7 +130,21 @@ export class TimerWheel implements TurnWork {
   #start(): void {
     this.nowMs = this.clock.now()
     this.#lastTick = Math.floor(this.nowMs / this.tickMs)
-    this.#cancel = this.clock.schedule(this.tickMs, this.#tick)
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    this.#expectedMs = this.nowMs + this.tickMs
+    this.#cancel = this.clock.schedule(this.tickMs, this.#onTick)
+  }
+
+  readonly #onTick = (): void => {
+    if (this.clock.now() - this.#expectedMs < LATE_MS) {
+      this.#tick()
+      return
+    }
+    const after = setImmediate(this.#tick)
+    this.#cancel = () => clearImmediate(after)
   }
 
   readonly #tick = (): void => {
@@ -134,7 +155,8 @@ export class TimerWheel implements TurnWork {
     const first = Math.max(this.#lastTick + 1, tick - SLOTS + 1)
     this.#lastTick = tick
     for (let t = first; t <= tick; t++) this.#run(this.#slots[t % SLOTS], now)
-    this.#cancel = this.#armed > 0 ? this.clock.schedule(this.tickMs, this.#tick) : undefined
+    if (this.#armed > 0) this.#schedule()
+    else this.#cancel = undefined
   }
 
   #run(slot: Slot, now: number): void {

@@ -174,7 +174,7 @@ export class JsonFields implements TrackedReader {
     const { registry, findings } = this.#context
     if (registry !== undefined) {
       const { message, errors } = decodeJson(registry, registry.expect('google.protobuf.Any'), json, path)
-      findings.errors.push(...errors)
+      for (const error of errors) findings.errors.push(error)
       return message === undefined ? undefined : this.#context.openAny(message as AnyMessage, path, this.#policy)
     }
     const typeUrl = isObject(json) ? json['@type'] : undefined

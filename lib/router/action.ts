@@ -11,8 +11,10 @@ import type {
   UpgradeConfig,
   WeightedClusterConfig,
 } from './config.ts'
+import { HashPolicies } from './hash-policy.ts'
 import { HboneTargets } from './hbone-targets.ts'
 import { compileRedirect } from './redirect.ts'
+import type { RetryPolicy } from './retry/policy.ts'
 import { compileHostRewrite, compilePathRewrite, type HostRewrite } from './rewrite.ts'
 import type {
   CompiledAction,
@@ -23,14 +25,21 @@ import type {
   RouteTableDeps,
 } from './route.ts'
 
+/** What holds for a route, of whichever level says it: the most specific one that says anything. */
+export interface ActionLevels {
+  readonly mirrors: readonly MirrorConfig[]
+  readonly retry: RetryPolicy | undefined
+  readonly hedge: boolean
+}
+
 type Deps = Pick<RouteTableDeps<unknown>, 'runtime' | 'compileFormat' | 'compileBody'>
 
 /**
- * Compiles what a route does. `mirrors` are those of the most specific level that has any.
+ * Compiles what a route does.
  *
  * @throws Error for a bad regex, template or format.
  */
-export function compileAction(route: RouteConfig, mirrors: readonly MirrorConfig[], deps: Deps): CompiledAction {
+export function compileAction(route: RouteConfig, levels: ActionLevels, deps: Deps): CompiledAction {
   const { action, match } = route
   switch (action.kind) {
     case 'redirect':
@@ -44,14 +53,14 @@ export function compileAction(route: RouteConfig, mirrors: readonly MirrorConfig
     case 'none':
       return { kind: 'none' }
     case 'route':
-      return compileForward(route, action, mirrors, deps)
+      return compileForward(route, action, levels, deps)
   }
 }
 
 function compileForward(
   route: RouteConfig,
   action: RouteActionConfig,
-  mirrors: readonly MirrorConfig[],
+  { mirrors, retry, hedge }: ActionLevels,
   deps: Deps,
 ): ForwardAction {
   const { pathRewrite, hostRewrite } = action
@@ -72,7 +81,10 @@ function compileForward(
     autoHostRewrite: hostRewrite?.kind === 'auto',
     appendXForwardedHost: action.appendXForwardedHost === true,
     metadataMatch: action.metadataMatch,
+    hashPolicies: action.hashPolicies && new HashPolicies(action.hashPolicies),
     bodyBufferLimitBytes: action.bodyBufferLimitBytes,
+    retry,
+    hedge,
   }
 }
 

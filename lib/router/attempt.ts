@@ -1,17 +1,22 @@
 import type { TerminalExchange, TerminalStream } from '../chain/filter.ts'
-import type { Cluster, UpstreamEvents, UpstreamHost, UpstreamInfo, UpstreamStream } from '../core/attempt.ts'
+import type { Cluster, PickContext, UpstreamHost, UpstreamInfo } from '../core/attempt.ts'
+import type { JsonObject } from '../core/errors.ts'
 import { FAILURES, type Failure } from '../core/failure.ts'
+import type { Hash64 } from '../core/hash64.ts'
 import type { Headers } from '../core/headers.ts'
-import { Timed } from '../core/timer-wheel.ts'
-import { dropControlHeaders } from './control-headers.ts'
-import { Deadlines, requestTimeoutMs } from './deadlines.ts'
+import type { TimerWheel } from '../core/timer-wheel.ts'
+import { takeControlHeaders } from './control-headers.ts'
+import { type DeadlineOwner, Deadlines, requestTimeoutMs } from './deadlines.ts'
+import { RequestHash } from './hash-policy.ts'
+import { prepareRequest, rewriteAuthority, tellAttempt } from './prepare.ts'
+import { mayRepeat } from './repeat.ts'
 import { Replay } from './replay.ts'
+import { expectedMs, ONE_TRY, planTries, type TryPlan } from './retry/plan.ts'
+import { Retries } from './retry/retries.ts'
 import type { CompiledRoute, ForwardAction } from './route.ts'
 import type { RouterParts } from './router.ts'
-import { Shadow } from './shadow.ts'
-
-/** Attempts of a request that no upstream has looked at. */
-const MAX_UNPROCESSED = 4
+import { type Shadow, startShadows } from './shadow.ts'
+import { Try, type TryOwner } from './try.ts'
 
 /** What one forwarding begins with. */
 export interface ForwardingStart {
@@ -23,18 +28,25 @@ export interface ForwardingStart {
 }
 
 /**
- * One exchange on its way through a cluster: prepares the request, opens an attempt, repeats it where nothing of it can
- * have been processed, keeps the deadlines, and hands the response back.
+ * One exchange on its way through a cluster: prepares the request, opens a try, and more of them where nothing of it can
+ * have been processed or its retries say so, keeps the deadlines, and hands the response back.
  */
-export class Forwarding extends Timed implements TerminalStream, UpstreamEvents {
+export class Forwarding implements TerminalStream, TryOwner, DeadlineOwner, PickContext {
+  readonly #start: ForwardingStart
   readonly #exchange: TerminalExchange
   readonly #route: CompiledRoute<unknown>
   readonly #action: ForwardAction
   readonly #cluster: Cluster
   readonly #router: RouterParts
-  #stream: UpstreamStream | undefined = undefined
-  #host: UpstreamHost | undefined = undefined
+  readonly wheel: TimerWheel
+  /** The latest one; undefined: none has been begun. */
+  #try: Try | undefined = undefined
+  #plan: TryPlan = ONE_TRY
+  /** Undefined: nothing asks for any. */
+  #retries: Retries | undefined = undefined
   #deadlines: Deadlines | undefined = undefined
+  /** Made when a balancer asks. */
+  #hash: RequestHash | undefined = undefined
   #shadows: readonly Shadow[] | undefined = undefined
   /** Of a request with a body, until its response begins. */
   #replay: Replay | undefined = undefined
@@ -42,7 +54,6 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   /** The authority as it was before it was rewritten; undefined: it has not been. */
   #authority: string | undefined = undefined
   #bodyless = false
-  #reused = false
   #responding = false
   /** Directions of a granted tunnel that have not ended; 0: there is no tunnel. */
   #halves = 0
@@ -50,116 +61,69 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
   #status = 0
 
   constructor(start: ForwardingStart) {
-    super()
+    this.#start = start
     this.#exchange = start.exchange
     this.#route = start.route
     this.#action = start.action
     this.#cluster = start.cluster
     this.#router = start.router
+    this.wheel = start.router.scope.wheel
   }
 
   /** Opens the first attempt. Undefined where the exchange has been answered within. */
   begin(end: boolean): TerminalStream | undefined {
     const exchange = this.#exchange
     this.#bodyless = end
-    if (!end) this.#replay = new Replay()
-    const timeoutMs = requestTimeoutMs(exchange, this.#action)
-    this.#prepare(timeoutMs)
-    const wheel = this.#router.scope.wheel
-    this.#startedMs = wheel.now()
-    this.#deadlines = new Deadlines(timeoutMs, this.#cluster.maxStreamDurationMs ?? 0, this.#startedMs)
-    if (end || exchange.requestComplete) this.#deadlines.requestComplete(this.#startedMs)
-    this.#armNext()
-    if (this.#action.mirrors.length > 0) this.#mirror(end)
+    const action = this.#action
+    const asked = takeControlHeaders(exchange.request)
+    const timeoutMs = requestTimeoutMs(exchange, action, this.#router.config.respectExpectedTimeout)
+    const policy = this.#router.clusterPolicy(this.#cluster) ?? action.retry
+    const plan = planTries({ policy, asked, hedge: action.hedge, timeoutMs }, exchange)
+    this.#plan = plan
+    this.#authority = prepareRequest(this.#start, expectedMs(plan.limits, timeoutMs))
+    const { retries } = this.#cluster
+    if (plan.retries !== undefined && retries !== undefined) {
+      this.#retries = new Retries(plan.retries, this.#start, retries, () => this.#again())
+    }
+    if (!end) this.#replay = new Replay(this.#retries && (action.bodyBufferLimitBytes ?? exchange.bufferLimit))
+    this.#startedMs = this.wheel.now()
+    this.#deadlines = new Deadlines(this, timeoutMs, asked?.streamDurationMs ?? this.#cluster.maxStreamDurationMs ?? 0)
+    if (end || exchange.requestComplete) this.#deadlines.requestComplete()
+    if (action.mirrors.length > 0) this.#shadows = startShadows(action.mirrors, exchange, this.#router, end)
     this.#open()
     return this.#done ? undefined : this
   }
 
-  /** The last changes to a request: the route's edits, then host, then path (Envoy's order). */
-  #prepare(timeoutMs: number): void {
+  /** Answers the try; undefined where it failed at once, and `tryReset` may have opened the next one within. */
+  #open(): Try | undefined {
     const exchange = this.#exchange
-    const route = this.#route
-    const { request, head } = exchange
-    const { config } = this.#router
-    const action = this.#action
-    if (exchange.info.internal) dropControlHeaders(request)
-    route.requestHeaderEdits?.(request, exchange)
-    if (action.rewriteHost !== undefined && !action.autoHostRewrite) this.#rewriteHost('')
-    if (action.rewritePath !== undefined) {
-      const original = head.path
-      head.path = action.rewritePath(exchange)
-      // Also where nothing changed, as Envoy does.
-      if (!config.suppressEnvoyHeaders) request.put('x-envoy-original-path', original)
-    }
-    if (!config.suppressEnvoyHeaders && timeoutMs > 0) {
-      request.put('x-envoy-expected-rq-timeout-ms', String(timeoutMs))
-    }
-    if (route.includeAttemptCount) request.put('x-envoy-attempt-count', '1')
-    // A filter may have written these; what reaches the wire must be one request line and one Host.
-    if (!isVisible(head.path) || !isVisible(head.authority) || !isVisible(head.method)) {
-      throw new TypeError('the request line or authority holds a character it may not')
-    }
-  }
-
-  #rewriteHost(hostname: string): void {
-    const { head, request } = this.#exchange
-    const host = this.#action.rewriteHost?.(this.#exchange, hostname)
-    if (this.#authority !== undefined) {
-      // Another host of a repeated attempt: what was added for the first one is true of it as well.
-      head.authority = host || this.#authority
-      return
-    }
-    if (host === undefined || host === '' || host === head.authority) return
-    this.#authority = head.authority
-    if (this.#action.appendXForwardedHost) appendForwardedHost(request, head.authority)
-    if (!this.#router.config.suppressEnvoyHeaders) request.put('x-envoy-original-host', head.authority)
-    head.authority = host
-  }
-
-  /** Answers the stream; undefined where it failed at once, and `onReset` may have opened the next one within. */
-  #open(): UpstreamStream | undefined {
-    const exchange = this.#exchange
-    const cluster = this.#cluster
     const { info } = exchange
     info.attempts++
-    this.#stream = undefined
-    const host = cluster.pick(NO_CONTEXT)
+    const host = this.#cluster.pick(this)
     if ('code' in host) {
-      this.#fail(host)
+      // Another that goes on beside it may still be answered.
+      if (this.#retries?.atWork !== true) this.#fail(undefined, host)
       return undefined
     }
-    this.#host = host
     info.upstreamHost = host.addressText
     info.upstreamHostName = host.hostname
-    if (this.#action.autoHostRewrite) this.#rewriteHost(host.hostname)
-    if (info.attempts > 1 && this.#route.includeAttemptCount) {
-      exchange.request.put('x-envoy-attempt-count', String(info.attempts))
+    if (this.#action.autoHostRewrite) {
+      this.#authority = rewriteAuthority(this.#start, this.#authority, host.hostname)
     }
-    const stream = cluster.open(
-      host,
-      {
-        head: exchange.head,
-        headers: exchange.request,
-        end: this.#bodyless,
-        priority: this.#action.priority,
-        upgrade: exchange.head.protocol !== undefined || exchange.head.method === 'CONNECT',
-        downstream: exchange.connection,
-        downstreamProtocol: info.protocol,
-        forwardContinue: exchange.request.has('expect'),
-      },
-      this,
-    )
-    if (stream !== undefined) this.#stream = stream
-    return stream
-  }
-
-  #mirror(end: boolean): void {
-    const shadows: Shadow[] = []
-    for (const target of this.#action.mirrors) {
-      const shadow = Shadow.start(target, this.#exchange, this.#router, end)
-      if (shadow !== undefined) shadows.push(shadow)
+    const { limits } = this.#plan
+    if (info.attempts > 1) {
+      if (this.#route.includeTimeoutRetry) {
+        exchange.request.put('x-envoy-is-timeout-retry', String(this.#retries?.afterTimeout === true))
+      }
+      tellAttempt(this.#start, info.attempts, expectedMs(limits, this.#deadlines?.remaining() ?? 0))
     }
-    if (shadows.length > 0 && !end) this.#shadows = shadows
+    const { priority } = this.#action
+    const next = new Try({ owner: this, exchange, priority, bodyless: this.#bodyless, host, limits })
+    this.#try = next
+    this.#retries?.begins(next)
+    if (!next.open(this.#cluster)) return undefined
+    if (this.#bodyless || exchange.requestComplete) next.requestComplete()
+    return next
   }
 
   // --- request ------------------------------------------------------------------------------------------------------
@@ -168,71 +132,111 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     const { info } = this.#exchange
     info.upstreamBytesSent += chunk.length
     if (this.#shadows !== undefined) for (const shadow of this.#shadows) shadow.write(chunk, end)
-    this.#replay?.write(chunk, end)
+    const replay = this.#replay
+    if (replay !== undefined) {
+      replay.write(chunk, end)
+      if (replay.spoilt && this.#retries?.over === false && this.#bodyLost(this.#retries)) return true
+    }
     if (end) {
       this.#requestDone()
       if (this.#halves > 0) this.#halfEnded()
     }
-    return this.#stream?.write(chunk, end) ?? true
+    this.#try?.moved()
+    // Kept, and sent with the next try.
+    if (this.#retries?.waiting === true) return false
+    return this.#try?.stream?.write(chunk, end) ?? true
+  }
+
+  /** Retries are over. True: none was under way either, so that the request has been answered. */
+  #bodyLost(retries: Retries): boolean {
+    const waited = retries.waiting
+    retries.abandon()
+    if (!waited) return false
+    this.#finish()
+    const details = 'request_payload_exceeded_retry_buffer_limit'
+    this.#exchange.reply({ status: 507, body: 'exceeded request buffer limit while retrying upstream', details })
+    return true
   }
 
   /** Never of a second attempt: the connection of the first may still be writing what came before. */
   settled(): boolean {
     if (this.#shadows !== undefined || this.#replay?.spoilt === false || this.#exchange.info.attempts > 1) return false
-    return this.#stream?.settled?.() === true
+    return this.#try?.stream?.settled?.() === true
   }
 
   trailers(trailers: Headers): void {
     if (this.#shadows !== undefined) for (const shadow of this.#shadows) shadow.write(EMPTY, true)
     this.#replay?.trailers(trailers)
     this.#requestDone()
-    this.#stream?.trailers(trailers)
+    this.#try?.stream?.trailers(trailers)
   }
 
   #requestDone(): void {
-    const now = this.#router.scope.wheel.now()
-    this.#exchange.info.upstreamLastSentMs = now
-    this.#deadlines?.requestComplete(now)
-    this.#armNext()
+    this.#exchange.info.upstreamLastSentMs = this.wheel.now()
+    this.#deadlines?.requestComplete()
+    this.#try?.requestComplete()
   }
 
   pause(): void {
-    this.#stream?.pause()
+    this.#try?.stream?.pause()
   }
 
   resume(): void {
-    this.#stream?.resume()
+    this.#try?.stream?.resume()
   }
 
   cancel(why: Failure | undefined): void {
     if (this.#done) return
     if (why?.source === 'downstream') this.#cluster.counters.cancelled.v++
     this.#finish()
-    this.#stream?.cancel()
+    this.#try?.cancel()
+  }
+
+  // --- choice of host -------------------------------------------------------------------------------------------------
+
+  get labels(): JsonObject | undefined {
+    return this.#action.metadataMatch
+  }
+
+  hash(): Hash64 | undefined {
+    this.#hash ??= RequestHash.of(this.#action.hashPolicies, this.#exchange)
+    return this.#hash?.value
+  }
+
+  rejects(host: UpstreamHost): boolean {
+    return this.#retries?.rejects(host) === true
+  }
+
+  get selectionAttempts(): number {
+    return this.#retries?.selectionAttempts ?? 0
+  }
+
+  get spentPriorities(): readonly number[] | undefined {
+    return this.#retries?.spentPriorities
   }
 
   // --- response -----------------------------------------------------------------------------------------------------
 
-  onConnected(info: UpstreamInfo): void {
-    this.#reused = info.reused
+  tryConnected(_by: Try, info: UpstreamInfo): void {
     const stream = this.#exchange.info
     stream.upstreamProtocol = info.protocol
     stream.connectedTo(info)
     stream.upstreamFirstSentMs = this.#startedMs
   }
 
-  onInformational(status: number, headers: Headers): void {
+  tryInformational(_by: Try, status: number, headers: Headers): void {
     if (!this.#done) this.#exchange.upstreamInformational(status, headers)
   }
 
-  onHeaders(status: number, headers: Headers, end: boolean): void {
-    if (this.#done) return
-    this.#responding = true
+  tryHeaders(by: Try, status: number, headers: Headers, end: boolean): void {
+    if (this.#done || this.#retries?.response(by, status, headers, end) === true) return
+    this.#choose(by)
     this.#replay = undefined
     this.#status = status
     const exchange = this.#exchange
-    const now = this.#router.scope.wheel.now()
+    const now = this.wheel.now()
     exchange.info.upstreamFirstReceivedMs = now
+    this.#hash?.addCookies(headers)
     const elapsed = Math.trunc(now - this.#startedMs)
     if (!this.#router.config.suppressEnvoyHeaders) headers.put('x-envoy-upstream-service-time', String(elapsed))
     if (this.#route.includeAttemptCountInResponse) headers.put('x-envoy-attempt-count', String(exchange.info.attempts))
@@ -242,92 +246,120 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
     exchange.upstreamHeaders(status, headers, end)
   }
 
-  onData(chunk: Buffer, end: boolean): boolean {
+  /** This one's response is the answer. */
+  #choose(by: Try): void {
+    this.#responding = true
+    by.chosen()
+    if (by === this.#try) return
+    this.#try = by
+    const { info } = this.#exchange
+    info.upstreamHost = by.host.addressText
+    info.upstreamHostName = by.host.hostname
+    if (by.connection !== undefined) this.tryConnected(by, by.connection)
+  }
+
+  tryData(_by: Try, chunk: Buffer, end: boolean): boolean {
     this.#exchange.info.upstreamBytesReceived += chunk.length
     if (this.#done) return true
     if (end && this.#halves > 0) this.#halfEnded()
-    else if (end) this.#complete(this.#router.scope.wheel.now())
+    else if (end) this.#complete(this.wheel.now())
     return this.#exchange.upstreamData(chunk, end)
   }
 
-  dataSettled(): boolean {
+  tryDataSettled(): boolean {
     return this.#exchange.responseSettled()
   }
 
-  onTrailers(trailers: Headers): void {
+  tryTrailers(_by: Try, trailers: Headers): void {
     if (this.#done) return
-    this.#complete(this.#router.scope.wheel.now())
+    this.#complete(this.wheel.now())
     this.#exchange.upstreamTrailers(trailers)
   }
 
-  onUpgraded(status: number, headers: Headers): void {
+  tryUpgraded(by: Try, status: number, headers: Headers): void {
     if (this.#done) return
-    const { wheel } = this.#router.scope
-    this.#responding = true
+    this.#retries?.settle(by)
+    this.#choose(by)
+    by.rest()
     this.#halves = 2
     this.#status = status
-    this.#exchange.info.upstreamFirstReceivedMs = wheel.now()
+    this.#exchange.info.upstreamFirstReceivedMs = this.wheel.now()
     // The request has been answered; what the tunnel may take is not the route's timeout's business.
-    this.#deadlines = undefined
-    wheel.disarm(this)
+    this.#deadlines?.close()
     this.#exchange.upstreamAnswers(status, headers)
     this.#route.responseHeaderEdits?.(headers, this.#exchange)
     this.#exchange.upstreamUpgraded(status, headers)
   }
 
-  onDrain(): void {
-    if (!this.#done) this.#exchange.drained()
+  tryDrain(by: Try): void {
+    if (!this.#done && by === this.#try) this.#exchange.drained()
   }
 
-  onReset(why: Failure, detail?: string): void {
+  tryReset(by: Try, why: Failure, detail: string | undefined): void {
     if (this.#done) return
-    if (this.#mayRepeat(why)) {
+    if (this.#mayRepeat(by, why)) {
       this.#cluster.counters.retry.v++
-      const stream = this.#open()
-      if (stream !== undefined) this.#sendAgain(stream)
-      return
-    }
-    this.#fail(why, detail)
+      this.#retries?.forget(by)
+      by.drop()
+      this.#again()
+    } else if (this.#responding || this.#retries?.reset(by, why) !== true) this.#fail(by, why, detail)
   }
 
-  /**
-   * What the upstream never looked at (a refused HTTP/2 stream, one beyond its GOAWAY) is sent again whatever it is, as
-   * long as all of it is still at hand. A pooled connection that its peer had closed may have brought the request there:
-   * only where a repetition cannot do harm (RFC 9110 §9.2.2), nothing is lost by it (no body), and once.
-   */
-  #mayRepeat(why: Failure): boolean {
+  trySlow(by: Try, idle: boolean): void {
+    if (this.#done) return
+    const counters = this.#cluster.retries?.counters
+    const slow = idle ? counters?.perTryIdleTimeout : counters?.perTryTimeout
+    if (slow !== undefined) slow.v++
+    by.host.rqTimeout++
+    const why = idle ? FAILURES.tryIdle : FAILURES.tryTimeout
+    if (!this.#responding) {
+      by.tooSlow(why)
+      if (this.#retries?.slow(by, !idle && this.#plan.limits.hedge) === true) return
+    }
+    this.#fail(by, why)
+    by.cancel()
+  }
+
+  #again(): void {
+    if (this.#done) return
+    const next = this.#open()
+    if (next !== undefined) this.#sendAgain(next)
+  }
+
+  #mayRepeat(by: Try, why: Failure): boolean {
     if (this.#responding) return false
-    const { attempts } = this.#exchange.info
-    if (why === FAILURES.upstreamRefused || why === FAILURES.upstreamUnsent) {
-      return attempts < MAX_UNPROCESSED && this.#replay?.spoilt !== true
-    }
-    if (why.retry !== 'reused' || !this.#reused || !this.#bodyless) return false
-    return attempts < 2 && isIdempotent(this.#exchange.head.method)
+    // A policy that speaks of refused streams says how often, when and where to.
+    if (why === FAILURES.upstreamRefused && this.#retries?.covers(why, by.begun) === true) return false
+    const { info, head } = this.#exchange
+    const whole = this.#replay?.spoilt !== true
+    return mayRepeat(by, why, { method: head.method, attempts: info.attempts, bodyless: this.#bodyless, whole })
   }
 
-  #fail(why: Failure, detail?: string): void {
-    if (this.#host !== undefined) this.#host.rqError++
-    if (!this.#responding) this.#cluster.completed(why.status, this.#router.scope.wheel.now() - this.#startedMs)
+  /** `by`: whose end it is; undefined: there was no host to try. */
+  #fail(by: Try | undefined, why: Failure, detail?: string): void {
+    if (by?.dropped === false) by.host.rqError++
+    if (!this.#responding) this.#cluster.completed(why.status, this.wheel.now() - this.#startedMs)
     this.#finish()
     this.#exchange.upstreamFailed(why, detail)
   }
 
   /** The attempt before may have asked the client to wait, and drains no more. */
-  #sendAgain(stream: UpstreamStream): void {
-    const more = this.#replay?.sendTo(stream) ?? true
-    if (more && this.#stream === stream) this.onDrain()
+  #sendAgain(next: Try): void {
+    const { stream } = next
+    const more = stream === undefined || (this.#replay?.sendTo(stream) ?? true)
+    if (more) this.tryDrain(next)
   }
 
   /** Until both have ended the attempt is under way: it drains, may be reset and cancelled. */
   #halfEnded(): void {
-    if (--this.#halves === 0) this.#complete(this.#router.scope.wheel.now())
+    if (--this.#halves === 0) this.#complete(this.wheel.now())
   }
 
   #complete(now: number): void {
     this.#exchange.info.upstreamLastReceivedMs = now
-    if (this.#host !== undefined) {
-      if (this.#status >= 500) this.#host.rqError++
-      else this.#host.rqSuccess++
+    if (this.#try !== undefined) {
+      if (this.#status >= 500) this.#try.host.rqError++
+      else this.#try.host.rqSuccess++
     }
     this.#cluster.completed(this.#status, now - this.#startedMs)
     this.#finish()
@@ -335,56 +367,22 @@ export class Forwarding extends Timed implements TerminalStream, UpstreamEvents 
 
   #finish(): void {
     this.#done = true
-    this.#router.scope.wheel.disarm(this)
+    this.#deadlines?.close()
+    if (this.#plan !== ONE_TRY) this.#try?.rest()
+    this.#retries?.settle(this.#try)
   }
 
-  // --- deadlines ----------------------------------------------------------------------------------------------------
-
-  #armNext(): void {
-    // The request may end after the response has.
+  deadlinePassed(which: 'request' | 'stream'): void {
     if (this.#done) return
-    const due = this.#deadlines?.next() ?? 0
-    if (due > 0) this.#router.scope.wheel.armAt(this, due)
-  }
-
-  override onDue(nowMs: number): void {
-    if (this.#done) return
-    const expired = this.#deadlines?.expired(nowMs)
-    if (expired === undefined) {
-      this.#armNext()
-      return
-    }
-    if (expired === 'request') {
+    const slow = this.#try
+    if (which === 'request') {
       this.#cluster.counters.timeout.v++
-      if (this.#host !== undefined) this.#host.rqTimeout++
+      if (slow !== undefined && !slow.dropped) slow.host.rqTimeout++
+      if (!this.#responding) slow?.tooSlow(FAILURES.upstreamTimeout)
     }
-    const stream = this.#stream
-    this.#fail(expired === 'request' ? FAILURES.upstreamTimeout : FAILURES.upstreamMaxDuration)
-    stream?.cancel()
+    this.#fail(slow, which === 'request' ? FAILURES.upstreamTimeout : FAILURES.upstreamMaxDuration)
+    slow?.cancel()
   }
 }
 
-/** One field, as Envoy keeps it: `first, second`. */
-function appendForwardedHost(request: Headers, authority: string): void {
-  const before = request.join('x-forwarded-host')
-  request.put('x-forwarded-host', before === undefined ? authority : `${before},${authority}`)
-}
-
-function isIdempotent(method: string): boolean {
-  return (
-    method === 'GET' ||
-    method === 'HEAD' ||
-    method === 'OPTIONS' ||
-    method === 'TRACE' ||
-    method === 'PUT' ||
-    method === 'DELETE'
-  )
-}
-
-/** Visible ASCII and nothing else: what a request line and a Host may hold. */
-function isVisible(text: string): boolean {
-  return /^[\x21-\x7e]*$/.test(text)
-}
-
-const NO_CONTEXT = Object.freeze({})
 const EMPTY: Buffer = Buffer.alloc(0)

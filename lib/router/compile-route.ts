@@ -1,6 +1,6 @@
 import type { JsonObject } from '../core/errors.ts'
 import { compileHeaderEdits, type HeaderEdits, inTurn } from '../telemetry/header-edits.ts'
-import { compileAction, forWeighted } from './action.ts'
+import { type ActionLevels, compileAction, forWeighted } from './action.ts'
 import { type ClusterChoice, chooseByHeader, chooseByWeight } from './cluster-choice.ts'
 import type {
   FilterConfigs,
@@ -13,6 +13,7 @@ import type {
 } from './config.ts'
 import type { PlanCache } from './plan-cache.ts'
 import { httpsLocation } from './redirect.ts'
+import { compileRetryPolicy, type RetryPolicy } from './retry/policy.ts'
 import type { CompiledAction, CompiledRoute, RouteTableDeps } from './route.ts'
 
 /** A compiled route, and what chooses its cluster where each request does. */
@@ -28,6 +29,7 @@ export class RouteCompiler<P> {
   readonly #deps: RouteTableDeps<P>
   readonly #plans: PlanCache<P>
   readonly #compiledEdits = new Map<HeaderEditsConfig, HeaderEdits>()
+  #retryOfHost: RetryPolicy | undefined = undefined
 
   constructor(table: RouteTableConfig, host: VirtualHostConfig, deps: RouteTableDeps<P>, plans: PlanCache<P>) {
     this.#table = table
@@ -58,7 +60,7 @@ export class RouteCompiler<P> {
 
   /** @throws Error where something in it can't be compiled. */
   compile(route: RouteConfig): RouteTarget<P> {
-    const action = compileAction(route, this.#mirrors(route), this.#deps)
+    const action = compileAction(route, this.#levels(route), this.#deps)
     const parts = { name: route.name, action, metadata: route.metadata, statPrefix: route.statPrefix ?? '', own: route }
     const cluster = route.action.kind === 'route' ? route.action.cluster : undefined
     const compiled = this.#route({ ...parts, cluster: cluster?.kind === 'cluster' ? cluster.name : '' })
@@ -95,6 +97,7 @@ export class RouteCompiler<P> {
       responseHeaderEdits: this.#edits([weighted, own, this.#host, this.#table].map((l) => l?.responseHeaders)),
       includeAttemptCount: this.#host.includeAttemptCount === true,
       includeAttemptCountInResponse: this.#host.includeAttemptCountInResponse === true,
+      includeTimeoutRetry: this.#host.includeTimeoutRetry === true,
       statPrefix: parts.statPrefix,
     }
   }
@@ -117,6 +120,22 @@ export class RouteCompiler<P> {
     const edits = compileHeaderEdits([level], this.#deps.compileFormat)
     if (edits !== undefined) this.#compiledEdits.set(level, edits)
     return edits
+  }
+
+  #levels(route: RouteConfig): ActionLevels {
+    const own = route.action.kind === 'route' ? route.action : undefined
+    const hedge = own?.hedge ?? this.#host.hedge
+    return {
+      mirrors: this.#mirrors(route),
+      retry: own?.retry === undefined ? this.#hostRetry() : compileRetryPolicy(own.retry),
+      hedge: hedge?.onPerTryTimeout === true,
+    }
+  }
+
+  /** Compiled once for all routes. */
+  #hostRetry(): RetryPolicy | undefined {
+    if (this.#host.retry !== undefined) this.#retryOfHost ??= compileRetryPolicy(this.#host.retry)
+    return this.#retryOfHost
   }
 
   #mirrors(route: RouteConfig): readonly MirrorConfig[] {

@@ -1,4 +1,5 @@
 import type { Json, JsonObject } from '../core/errors.ts'
+import type { RetryPolicyConfig } from '../core/retry-policy.ts'
 import type {
   CidrConfig,
   CookieMatchConfig,
@@ -110,6 +111,36 @@ export type ClusterChoiceConfig =
       readonly randomHeader?: string
     }
 
+interface HashPolicyRest {
+  /** Where there is a hash by now, the policies that follow do not count. */
+  readonly terminal?: true
+}
+
+/** All values of a header, or what a regex makes of each. */
+export interface HeaderHashConfig extends HashPolicyRest {
+  readonly kind: 'header'
+  /** Lower case. */
+  readonly name: string
+  readonly rewrite?: RegexRewriteConfig
+}
+
+/** A cookie; one that is missing is made where it is to have a lifetime (0: as long as the browser's session). */
+export interface CookieHashConfig extends HashPolicyRest {
+  readonly kind: 'cookie'
+  readonly name: string
+  readonly ttlS?: number
+  readonly path?: string
+  readonly attributes?: readonly { readonly name: string; readonly value: string }[]
+}
+
+/** What requests stick to a host by, where the cluster's balancer hashes. */
+export type HashPolicyConfig =
+  | HeaderHashConfig
+  | CookieHashConfig
+  | (HashPolicyRest & { readonly kind: 'source-ip' })
+  | (HashPolicyRest & { readonly kind: 'query-parameter'; readonly name: string })
+  | (HashPolicyRest & { readonly kind: 'filter-state'; readonly key: string })
+
 export interface UpgradeConfig {
   /** Lower-case: `websocket`. */
   readonly type: string
@@ -159,8 +190,19 @@ export interface RouteActionConfig {
   readonly mirrors?: readonly MirrorConfig[]
   readonly priority: 'default' | 'high'
   readonly upgrades?: readonly UpgradeConfig[]
+  /** Labels that hosts must have; those of a weighted cluster go before those of the route. */
   readonly metadataMatch?: JsonObject
+  readonly hashPolicies?: readonly HashPolicyConfig[]
   readonly bodyBufferLimitBytes?: number
+  /** Instead of the virtual host's. */
+  readonly retry?: RetryPolicyConfig
+  readonly hedge?: HedgeConfig
+}
+
+/** What happens to tries that take too long (Envoy's HedgePolicy). */
+export interface HedgeConfig {
+  /** They go on beside the next one, and the first good answer of any wins. */
+  readonly onPerTryTimeout: boolean
 }
 
 export interface RedirectConfig {
@@ -223,6 +265,11 @@ export interface VirtualHostConfig {
   readonly responseHeaders?: HeaderEditsConfig
   readonly filterConfigs?: FilterConfigs
   readonly mirrors?: readonly MirrorConfig[]
+  /** Of routes that have none of their own. */
+  readonly retry?: RetryPolicyConfig
+  readonly hedge?: HedgeConfig
+  /** Retries say upstream whether they follow a per-try timeout (`x-envoy-is-timeout-retry`). */
+  readonly includeTimeoutRetry?: boolean
   readonly includeAttemptCount?: boolean
   readonly includeAttemptCountInResponse?: boolean
   readonly metadata?: JsonObject

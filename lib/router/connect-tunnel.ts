@@ -3,9 +3,9 @@ import type { ByteEvents, ByteStream, UpstreamHost, UpstreamInfo } from '../core
 import { FAILURES, type Failure } from '../core/failure.ts'
 import { Headers } from '../core/headers.ts'
 import type { ArrivalFacts } from '../core/internal-listeners.ts'
-import { Timed } from '../core/timer-wheel.ts'
+import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { ForwardingStart } from './attempt.ts'
-import { Deadlines, requestTimeoutMs } from './deadlines.ts'
+import { type DeadlineOwner, Deadlines, requestTimeoutMs } from './deadlines.ts'
 import { arrivalOf, parseTarget } from './hbone-targets.ts'
 import type { ConnectAction } from './route.ts'
 
@@ -24,7 +24,8 @@ export function endsConnect(connect: ConnectAction, method: string, protocol: st
  *     └── error, timeout ─▶ 503, 504     └── reset ─▶ broken off
  * ```
  */
-export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
+export class ConnectTunnel implements TerminalStream, DeadlineOwner, ByteEvents {
+  readonly wheel: TimerWheel
   readonly #start: ForwardingStart
   readonly #connect: ConnectAction
   readonly #post: boolean
@@ -38,7 +39,7 @@ export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
   #done = false
 
   constructor(start: ForwardingStart, connect: ConnectAction) {
-    super()
+    this.wheel = start.router.scope.wheel
     this.#start = start
     this.#connect = connect
     this.#post = start.exchange.head.method === 'POST'
@@ -46,17 +47,11 @@ export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
 
   /** Begins to connect. Undefined where the exchange has been answered within. */
   begin(end: boolean): TerminalStream | undefined {
-    const { exchange, action, cluster, router } = this.#start
-    const { wheel } = router.scope
-    this.#startedMs = wheel.now()
-    this.#deadlines = new Deadlines(
-      requestTimeoutMs(exchange, action),
-      cluster.maxStreamDurationMs ?? 0,
-      this.#startedMs,
-    )
+    const { exchange, action, cluster } = this.#start
+    this.#startedMs = this.wheel.now()
+    this.#deadlines = new Deadlines(this, requestTimeoutMs(exchange, action), cluster.maxStreamDurationMs ?? 0)
     // It is the connection that the client waits for, not an answer to what it has yet to send.
-    this.#deadlines.requestComplete(this.#startedMs)
-    this.#arm()
+    this.#deadlines.requestComplete()
     exchange.info.attempts++
     const host = cluster.pick(NO_CONTEXT)
     if ('code' in host) {
@@ -105,7 +100,7 @@ export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
   #clientEnds(): void {
     if (this.#clientEnded || this.#done) return
     this.#clientEnded = true
-    this.#start.exchange.info.upstreamLastSentMs = this.#start.router.scope.wheel.now()
+    this.#start.exchange.info.upstreamLastSentMs = this.wheel.now()
     this.#stream?.end()
     this.#ended()
   }
@@ -129,11 +124,9 @@ export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
 
   onConnected(info: UpstreamInfo): void {
     if (this.#done) return
-    const { exchange, router, route } = this.#start
-    const { wheel } = router.scope
+    const { exchange, route } = this.#start
     this.#open = true
-    this.#deadlines = undefined
-    wheel.disarm(this)
+    this.#deadlines?.close()
     const stream = exchange.info
     stream.connectedTo(info)
     stream.upstreamFirstSentMs = this.#startedMs
@@ -146,8 +139,8 @@ export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
 
   onData(chunk: Buffer): boolean {
     if (this.#done) return true
-    const { exchange, router } = this.#start
-    if (exchange.info.upstreamFirstReceivedMs === 0) exchange.info.upstreamFirstReceivedMs = router.scope.wheel.now()
+    const { exchange } = this.#start
+    if (exchange.info.upstreamFirstReceivedMs === 0) exchange.info.upstreamFirstReceivedMs = this.wheel.now()
     exchange.info.upstreamBytesReceived += chunk.length
     return exchange.upstreamData(chunk, false)
   }
@@ -155,8 +148,8 @@ export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
   onEnd(): void {
     if (this.#done) return
     this.#upstreamEnded = true
-    const { exchange, router } = this.#start
-    exchange.info.upstreamLastReceivedMs = router.scope.wheel.now()
+    const { exchange } = this.#start
+    exchange.info.upstreamLastReceivedMs = this.wheel.now()
     const clientEnded = this.#clientEnded
     this.#ended()
     // The response of a POST is complete with this, and nobody reads the rest of its body.
@@ -195,35 +188,23 @@ export class ConnectTunnel extends Timed implements TerminalStream, ByteEvents {
   }
 
   #completed(status: number): void {
-    const { cluster, router } = this.#start
-    cluster.completed(status, router.scope.wheel.now() - this.#startedMs)
+    const { cluster } = this.#start
+    cluster.completed(status, this.wheel.now() - this.#startedMs)
   }
 
   #finish(): void {
     this.#done = true
-    this.#start.router.scope.wheel.disarm(this)
+    this.#deadlines?.close()
   }
 
-  // --- deadlines ----------------------------------------------------------------------------------------------------
-
-  #arm(): void {
-    const due = this.#deadlines?.next() ?? 0
-    if (due > 0 && !this.#done) this.#start.router.scope.wheel.armAt(this, due)
-  }
-
-  override onDue(nowMs: number): void {
+  deadlinePassed(which: 'request' | 'stream'): void {
     if (this.#done) return
-    const expired = this.#deadlines?.expired(nowMs)
-    if (expired === undefined) {
-      this.#arm()
-      return
-    }
-    if (expired === 'request') {
+    if (which === 'request') {
       this.#start.cluster.counters.timeout.v++
       if (this.#host !== undefined) this.#host.rqTimeout++
     }
     const stream = this.#stream
-    this.#fail(expired === 'request' ? FAILURES.upstreamTimeout : FAILURES.upstreamMaxDuration)
+    this.#fail(which === 'request' ? FAILURES.upstreamTimeout : FAILURES.upstreamMaxDuration)
     stream?.reset()
   }
 }

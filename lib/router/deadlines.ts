@@ -1,12 +1,14 @@
 import type { HttpStream } from '../chain/filter.ts'
 import { isGrpc } from '../core/grpc.ts'
+import { Timed, type TimerWheel } from '../core/timer-wheel.ts'
 import type { ForwardAction } from './route.ts'
 
 /**
  * The effective route timeout in ms, 0 for none (`envoy-xds.md` §3.6): `grpc-timeout` where the route honours it,
- * `x-envoy-upstream-rq-timeout-ms` of internal callers, else the route's. Removes the header it used.
+ * `x-envoy-upstream-rq-timeout-ms` of internal callers, else the route's. Removes the header it used. `respectExpected`:
+ * what a proxy before this one has told its upstream to expect goes before the caller's header.
  */
-export function requestTimeoutMs(stream: HttpStream, route: ForwardAction): number {
+export function requestTimeoutMs(stream: HttpStream, route: ForwardAction, respectExpected = false): number {
   let timeout = route.timeoutMs
   const max = route.grpcTimeoutMaxMs
   if (max !== undefined && isGrpc(stream.request)) {
@@ -17,12 +19,14 @@ export function requestTimeoutMs(stream: HttpStream, route: ForwardAction): numb
       if (offset > 0 && timeout > offset) timeout -= offset
     }
   }
+  const expected = respectExpected ? stream.request.get('x-envoy-expected-rq-timeout-ms') : undefined
   const header = stream.request.get('x-envoy-upstream-rq-timeout-ms')
   if (header !== undefined) {
     // External callers' headers were removed by the connection manager.
     if (/^\d{1,9}$/.test(header)) timeout = Number(header)
     stream.request.delete('x-envoy-upstream-rq-timeout-ms')
   }
+  if (expected !== undefined && /^\d{1,9}$/.test(expected)) timeout = Number(expected)
   return timeout
 }
 
@@ -47,30 +51,59 @@ export function parseGrpcTimeout(value: string | undefined): number | undefined 
   }
 }
 
+/** Whose deadlines they are. */
+export interface DeadlineOwner {
+  readonly wheel: TimerWheel
+  /** Told once of each; afterwards nothing is armed. */
+  deadlinePassed(which: 'request' | 'stream'): void
+}
+
 /** The deadlines of one forwarding: the request's (from the end of the request on) and the upstream stream's. */
-export class Deadlines {
+export class Deadlines extends Timed {
+  readonly #owner: DeadlineOwner
   readonly #timeoutMs: number
   readonly #streamAtMs: number
   #requestAtMs = 0
+  #closed = false
 
-  constructor(timeoutMs: number, maxStreamMs: number, nowMs: number) {
+  /** Limits of 0 are none. The stream's counts from now. */
+  constructor(owner: DeadlineOwner, timeoutMs: number, maxStreamMs: number) {
+    super()
+    this.#owner = owner
     this.#timeoutMs = timeoutMs
-    this.#streamAtMs = maxStreamMs > 0 ? nowMs + maxStreamMs : 0
+    this.#streamAtMs = maxStreamMs > 0 ? owner.wheel.now() + maxStreamMs : 0
+    this.#arm()
   }
 
   /** The route timeout counts from here. */
-  requestComplete(nowMs: number): void {
-    if (this.#timeoutMs > 0 && this.#requestAtMs === 0) this.#requestAtMs = nowMs + this.#timeoutMs
+  requestComplete(): void {
+    if (this.#timeoutMs === 0 || this.#requestAtMs > 0 || this.#closed) return
+    this.#requestAtMs = this.#owner.wheel.now() + this.#timeoutMs
+    this.#arm()
   }
 
-  /** Absolute time of the earliest deadline, 0 where there is none. */
-  next(): number {
-    if (this.#requestAtMs === 0) return this.#streamAtMs
-    return this.#streamAtMs === 0 ? this.#requestAtMs : Math.min(this.#requestAtMs, this.#streamAtMs)
+  /** What is left for the response, at least 1; 0 where there is no timeout, or it has not begun. */
+  remaining(): number {
+    if (this.#requestAtMs === 0) return 0
+    return Math.max(1, Math.trunc(this.#requestAtMs - this.#owner.wheel.now()))
   }
 
-  expired(nowMs: number): 'request' | 'stream' | undefined {
-    if (this.#requestAtMs > 0 && nowMs >= this.#requestAtMs) return 'request'
-    return this.#streamAtMs > 0 && nowMs >= this.#streamAtMs ? 'stream' : undefined
+  /** None of them counts any more. Idempotent. */
+  close(): void {
+    this.#closed = true
+    this.#owner.wheel.disarm(this)
+  }
+
+  #arm(): void {
+    const request = this.#requestAtMs
+    const stream = this.#streamAtMs
+    const due = request === 0 ? stream : stream === 0 ? request : Math.min(request, stream)
+    if (due > 0) this.#owner.wheel.armAt(this, due)
+  }
+
+  override onDue(nowMs: number): void {
+    if (this.#requestAtMs > 0 && nowMs >= this.#requestAtMs) this.#owner.deadlinePassed('request')
+    else if (this.#streamAtMs > 0 && nowMs >= this.#streamAtMs) this.#owner.deadlinePassed('stream')
+    else this.#arm()
   }
 }

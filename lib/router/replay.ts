@@ -1,7 +1,7 @@
 import type { UpstreamStream } from '../core/attempt.ts'
 import type { Headers } from '../core/headers.ts'
 
-/** A request body up to this size is kept until its response begins. */
+/** A request body up to this size is kept until its response begins, where nothing else is said. */
 const REPLAY_BYTES = 64 * 1024
 /** Smaller neighbours are copied together: a body in chunks of one byte must not keep the packets they came in. */
 const SMALL_BYTES = 4096
@@ -19,12 +19,17 @@ export class Replay {
   #trailers: Headers | undefined = undefined
   /** The body has outgrown what is kept: it cannot be repeated. */
   spoilt = false
+  readonly #limit: number
+
+  constructor(limitBytes = REPLAY_BYTES) {
+    this.#limit = limitBytes
+  }
 
   write(chunk: Buffer, end: boolean): void {
     this.#ended = end
     if (this.spoilt) return
     this.#bytes += chunk.length
-    if (this.#bytes > REPLAY_BYTES) {
+    if (this.#bytes > this.#limit) {
       this.spoilt = true
       this.#chunks = []
       this.#store = undefined

@@ -5,8 +5,10 @@ import type { Runtime } from '../core/metrics.ts'
 import type { FormatConfig } from '../telemetry/config.ts'
 import type { CompileFormat, HeaderEdits } from '../telemetry/header-edits.ts'
 import type { FilterConfigs, UpgradeConfig } from './config.ts'
+import type { HashPolicies } from './hash-policy.ts'
 import type { HboneTargets } from './hbone-targets.ts'
 import type { Location } from './redirect.ts'
+import type { RetryPolicy } from './retry/policy.ts'
 import type { HostRewrite, PathRewrite } from './rewrite.ts'
 
 /** What a route table is compiled with. `P` is a compiled filter chain, opaque here. */
@@ -31,6 +33,8 @@ export interface CompiledRoute<P> extends Route {
   /** `x-envoy-attempt-count` to the upstream, and in the response. */
   readonly includeAttemptCount: boolean
   readonly includeAttemptCountInResponse: boolean
+  /** `x-envoy-is-timeout-retry` to the upstream. */
+  readonly includeTimeoutRetry: boolean
   /** '' where the route has no statistics of its own. */
   readonly statPrefix: string
 }
@@ -61,7 +65,12 @@ export interface ForwardAction {
   readonly appendXForwardedHost: boolean
   /** The weighted cluster's over the route's, namespace by namespace and key by key. */
   readonly metadataMatch: JsonObject | undefined
+  readonly hashPolicies: HashPolicies | undefined
   readonly bodyBufferLimitBytes: number | undefined
+  /** The route's, or else its virtual host's; undefined: only the cluster or the request itself may ask for retries. */
+  readonly retry: RetryPolicy | undefined
+  /** A try that takes too long goes on beside the next one. */
+  readonly hedge: boolean
 }
 
 export interface ConnectAction {

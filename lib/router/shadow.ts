@@ -144,6 +144,21 @@ export class Shadow extends Timed implements UpstreamEvents {
   }
 }
 
+/** The mirrors that get this request; undefined: none that wants more of it. */
+export function startShadows(
+  targets: readonly CompiledMirror[],
+  exchange: TerminalExchange,
+  router: RouterParts,
+  end: boolean,
+): readonly Shadow[] | undefined {
+  const shadows: Shadow[] = []
+  for (const target of targets) {
+    const shadow = Shadow.start(target, exchange, router, end)
+    if (shadow !== undefined) shadows.push(shadow)
+  }
+  return shadows.length > 0 && !end ? shadows : undefined
+}
+
 /** `host:port` → `host-shadow:port`, as Envoy. */
 function withShadow(authority: string): string {
   const port = /:\d+$/.exec(authority)

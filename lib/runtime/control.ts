@@ -310,10 +310,19 @@ class Control {
   async #demand(link: WorkerLink, { id, wish, timeoutMs }: WorkerToControl & { kind: 'demand' }): Promise<void> {
     // It asks again when this process has greeted it.
     if (this.#rollout === undefined) return
-    const found = (await this.#run?.demand(wish, timeoutMs)) ?? false
+    const found = await this.#find(wish, timeoutMs)
     const answer = (): void => link.send({ kind: 'demanded', id, found })
     if (found) this.#rollout.whenSent(link.worker, answer)
     else answer()
+  }
+
+  async #find(...wish: Parameters<LiveConfig['demand']>): Promise<boolean> {
+    try {
+      return (await this.#run?.demand(...wish)) ?? false
+    } catch (error) {
+      this.#parts?.log.error('what a request needs could not be asked for', { error: String(error) })
+      return false
+    }
   }
 
   #events(): ConstructorParameters<typeof Rollout>[1]['events'] {

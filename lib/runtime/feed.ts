@@ -53,6 +53,8 @@ export class Feed {
   /** Of those under way, how many have nothing but endpoints. */
   #endpoints = 0
   #offered = false
+  /** It could not take the last whole: what it says of steps from there means nothing. */
+  #unfounded = false
 
   constructor(send: (message: FeedMessage) => void) {
     this.#send = send
@@ -71,6 +73,7 @@ export class Feed {
   /** Begins anew with a whole configuration; answers to what was sent before count no more. */
   offer(message: WholeMessage, before?: GatewayConfig): void {
     this.#offered = true
+    this.#unfounded = false
     this.#sent.clear()
     this.#endpoints = 0
     const waiting = this.#waiting
@@ -104,9 +107,17 @@ export class Feed {
     return sent
   }
 
-  /** As `answered`; none of it runs there. What was sent since begins at what was before. */
+  /**
+   * As `answered`; none of it runs there. What was sent since begins at what was before. Of one that has refused a whole
+   * nothing else is of interest until the next: it is not what steps begin at.
+   */
   refused(id: number): Sent | undefined {
     const refused = this.#sent.get(id)
+    if (refused?.kind === 'config') this.#unfounded = true
+    else if (this.#unfounded) {
+      this.answered(id)
+      return undefined
+    }
     if (refused?.kind === 'change') {
       for (const sent of this.#sent.values()) {
         if (sent.kind !== 'change' || sent.id <= id) continue
@@ -125,9 +136,16 @@ export class Feed {
     else this.#waiting.sent.push(next)
   }
 
+  /** Nothing is sent any more: nobody waits for it. */
+  close(): void {
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    if (waiting !== undefined) for (const next of waiting.sent) next()
+  }
+
   /** Something up to that number has no answer yet. */
   owes(id: number): boolean {
-    if (!this.#offered || (this.#waiting !== undefined && this.#waiting.first <= id)) return true
+    if (!this.#offered || this.#unfounded || (this.#waiting !== undefined && this.#waiting.first <= id)) return true
     for (const sent of this.#sent.values()) if (sent.kind === 'config' || sent.id <= id) return true
     return false
   }

@@ -15,6 +15,7 @@ export class RemoteBinder implements Binder {
   readonly #channel: Channel<WorkerToSupervisor>
   readonly #waiting = new Map<number, Waiting>()
   #lastId = 0
+  #closed = false
 
   constructor(channel: Channel<WorkerToSupervisor>) {
     this.#channel = channel
@@ -22,6 +23,7 @@ export class RemoteBinder implements Binder {
 
   /** The first argument of `server.listen`: a handle, or options where the worker has to bind for itself. */
   bind(address: Address, backlog: number): Promise<unknown> {
+    if (this.#closed) return Promise.reject(gone())
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { backlog, resolve, reject })
@@ -31,6 +33,13 @@ export class RemoteBinder implements Binder {
 
   release(address: Address): void {
     void this.#channel.send({ kind: 'release', address })
+  }
+
+  /** The supervisor is gone: nobody answers any more. */
+  close(): void {
+    this.#closed = true
+    for (const { reject } of this.#waiting.values()) reject(gone())
+    this.#waiting.clear()
   }
 
   /** The supervisor's answer; `handle` is what came with the message. */
@@ -43,4 +52,8 @@ export class RemoteBinder implements Binder {
     else if (handle !== undefined && handle !== null) waiting.resolve(handle)
     else waiting.reject(new BindError('EBADF', 'the socket was lost on its way to the worker (EBADF)'))
   }
+}
+
+function gone(): BindError {
+  return new BindError('EPIPE', 'whoever has the sockets is gone (EPIPE)')
 }

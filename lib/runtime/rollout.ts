@@ -33,6 +33,8 @@ export class Rollout {
   readonly #run: string
   readonly #refused = new RefusedVersions()
   readonly #feeds = new Map<number, Feed>()
+  /** Smaller ones are of a process before this. */
+  readonly #firstId: number
   #lastId: number
   #sequence = 0
   #revision: string
@@ -51,7 +53,8 @@ export class Rollout {
     this.#events = events
     this.#run = run.toString(36)
     // Answers are told apart by number, also from those to an earlier process.
-    this.#lastId = run * 1024
+    this.#firstId = run * 1024
+    this.#lastId = this.#firstId
     this.#revision = running.revision ?? this.#name()
   }
 
@@ -87,7 +90,9 @@ export class Rollout {
   }
 
   detach(worker: number): void {
+    const feed = this.#feeds.get(worker)
     this.#feeds.delete(worker)
+    feed?.close()
   }
 
   /** A step for everybody. */
@@ -109,9 +114,11 @@ export class Rollout {
     if (feed !== undefined) this.#offer(feed)
   }
 
-  /** Calls back when a worker has been sent all that there is now. */
+  /** Calls back when a worker has been sent all that there is now, or is gone. */
   whenSent(worker: number, next: () => void): void {
-    this.#feeds.get(worker)?.whenSent(next)
+    const feed = this.#feeds.get(worker)
+    if (feed === undefined) next()
+    else feed.whenSent(next)
   }
 
   /** Some of these workers have not answered something up to that number. */
@@ -128,6 +135,8 @@ export class Rollout {
   refused(worker: number, id: number, refusal: Refusal): void {
     const feed = this.#feeds.get(worker)
     const sent = feed?.refused(id)
+    // The process before this one had sent it, and nobody knows how to take it back.
+    if (feed !== undefined && sent === undefined && id <= this.#firstId) this.#events.lost(worker, refusal.errors)
     if (feed === undefined || sent === undefined) return
     if (sent.kind === 'config') this.#events.refusedWhole(worker, refusal, sent.before)
     else this.#correct(worker, feed, sent.step, refusal)

@@ -58,7 +58,11 @@ export function runWorker(options: WorkerOptions): void {
     else if (message.kind === 'start') worker ??= new Worker(options, channel, binder, message)
     else if (worker !== undefined) worker.receive(message)
   })
-  self.on('disconnect', () => (worker === undefined ? self.exit(1) : worker.end()))
+  self.on('disconnect', () => {
+    binder.close()
+    if (worker === undefined) self.exit(1)
+    else worker.end()
+  })
   self.on('SIGTERM', () => (worker === undefined ? self.exit(0) : worker.end()))
   // A terminal sends these to the whole group; the supervisor decides what they mean.
   self.on('SIGINT', () => {})

@@ -2,28 +2,47 @@
 const SHARDS = 256
 
 /**
- * Values by name, in the order in which they came. A `Map` of half a million names (10,000 clusters have as many) would stop
+ * Values by name; the place of one that was deleted is taken by the next that comes. A `Map` of half a million names (10,000 clusters have as many) would stop
  * the process for 60 ms whenever it doubles its size; these are many small ones.
  */
 export class CellTable<T> {
-  readonly #shards: readonly Map<string, T>[] = Array.from({ length: SHARDS }, () => new Map<string, T>())
-  readonly #names: string[] = []
-  readonly #values: T[] = []
+  readonly #shards: readonly Map<string, number>[] = Array.from({ length: SHARDS }, () => new Map<string, number>())
+  readonly #names: (string | undefined)[] = []
+  readonly #values: (T | undefined)[] = []
+  /** So far. */
+  added = 0
+  /** Places that are empty. */
+  readonly #free: number[] = []
 
   get(name: string): T | undefined {
-    return this.#shards[shardOf(name)].get(name)
+    const at = this.#shards[shardOf(name)].get(name)
+    return at === undefined ? undefined : this.#values[at]
   }
 
   /** A name is added once. */
   add(name: string, value: T): T {
-    this.#shards[shardOf(name)].set(name, value)
-    this.#names.push(name)
-    this.#values.push(value)
+    this.added++
+    const at = this.#free.pop() ?? this.#names.length
+    this.#shards[shardOf(name)].set(name, at)
+    this.#names[at] = name
+    this.#values[at] = value
     return value
   }
 
+  delete(name: string): void {
+    const shard = this.#shards[shardOf(name)]
+    const at = shard.get(name)
+    if (at === undefined) return
+    shard.delete(name)
+    this.#names[at] = undefined
+    this.#values[at] = undefined
+    this.#free.push(at)
+  }
+
   map<R>(change: (name: string, value: T) => R): R[] {
-    return this.#names.map((name, i) => change(name, this.#values[i]))
+    const all: R[] = []
+    for (const [i, name] of this.#names.entries()) if (name !== undefined) all.push(change(name, this.#values[i] as T))
+    return all
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Counter, Gauge, Histogram, Metrics } from '../core/metrics.ts'
+import type { Counter, Gauge, Histogram, Metrics, MetricsGroup } from '../core/metrics.ts'
 import type { HistogramSnapshot, MetricsSnapshot } from '../core/status.ts'
 import { CellTable } from './cell-table.ts'
 
@@ -51,14 +51,15 @@ function bucketOf(value: number): number {
 }
 
 /**
- * The counters, gauges and histograms of one process, by Envoy's dotted names. Lives as long as the process: cells of
- * retired clusters stay, so that counters never go back.
+ * The counters, gauges and histograms of one process, by Envoy's dotted names. Cells stay, so that counters never go back,
+ * but for those of a group, which go with what they count: where names come and go, they would fill the memory.
  */
 export class MetricsStore implements Metrics {
   readonly #counters = new CellTable<Cell>()
   readonly #gauges = new CellTable<Cell>()
   readonly #histograms = new CellTable<BucketHistogram>()
   readonly #bucketTable = bucketTable()
+  readonly #groups = new Map<string, CellGroup>()
 
   has(name: string): boolean {
     return this.#counters.get(name) !== undefined
@@ -76,12 +77,81 @@ export class MetricsStore implements Metrics {
     return this.#histograms.get(name) ?? this.#histograms.add(name, new BucketHistogram(this.#bucketTable))
   }
 
+  group(key: string): MetricsGroup {
+    let group = this.#groups.get(key)
+    if (group === undefined) {
+      group = new CellGroup(this, (names) => {
+        this.#groups.delete(key)
+        for (const name of names) this.#forget(name)
+      })
+      this.#groups.set(key, group)
+    }
+    group.users++
+    return group
+  }
+
+  #forget(name: string): void {
+    this.#counters.delete(name)
+    this.#gauges.delete(name)
+    this.#histograms.delete(name)
+  }
+
+  /** How many cells have been made so far, those that went included. */
+  get made(): number {
+    return this.#counters.added + this.#gauges.added + this.#histograms.added
+  }
+
   /** Everything there is, as plain data. */
   snapshot(): MetricsSnapshot {
     const histograms = this.#histograms.map((name, h) => histogramSnapshot(name, h.counts, h.sum))
     return { counters: valuesOf(this.#counters), gauges: valuesOf(this.#gauges), histograms }
   }
 }
+
+class CellGroup implements MetricsGroup {
+  users = 0
+  readonly #store: MetricsStore
+  readonly #forget: (names: readonly string[]) => void
+  /** Of cells that were made here. */
+  #names: string[] = []
+  #gone = false
+
+  constructor(store: MetricsStore, forget: (names: readonly string[]) => void) {
+    this.#store = store
+    this.#forget = forget
+  }
+
+  has(name: string): boolean {
+    return this.#store.has(name)
+  }
+
+  counter(name: string): Counter {
+    return this.#gone ? new Cell() : this.#noting(name, this.#store.made, this.#store.counter(name))
+  }
+
+  gauge(name: string): Gauge {
+    return this.#gone ? new Cell() : this.#noting(name, this.#store.made, this.#store.gauge(name))
+  }
+
+  histogram(name: string): Histogram {
+    return this.#gone ? NOTHING : this.#noting(name, this.#store.made, this.#store.histogram(name))
+  }
+
+  #noting<C>(name: string, before: number, cell: C): C {
+    if (this.#store.made !== before) this.#names.push(name)
+    return cell
+  }
+
+  release(): void {
+    if (--this.users > 0 || this.#gone) return
+    this.#gone = true
+    this.#forget(this.#names)
+    this.#names = []
+  }
+}
+
+/** What is counted after the end is nobody's. */
+const NOTHING: Histogram = Object.freeze({ record() {} })
 
 function cellOf(cells: CellTable<Cell>, name: string): Cell {
   return cells.get(name) ?? cells.add(name, new Cell())

@@ -1,5 +1,5 @@
 import type { Counter, Gauge, Metrics } from '../core/metrics.ts'
-import type { ClusterConfig, ThresholdsConfig } from './config.ts'
+import type { ClusterConfig, RetryBudgetConfig, ThresholdsConfig } from './config.ts'
 
 /** Envoy's routing priority of a request; each has limits of its own. */
 export type RoutingPriority = 'default' | 'high'
@@ -55,12 +55,74 @@ export class BreakerLimit {
   }
 }
 
+/** Retries under way, as many as a share of the requests under way (Envoy's RetryBudget). */
+export class RetryBudget implements RetryLimit {
+  readonly #config: RetryBudgetConfig
+  readonly #requests: BreakerLimit
+  readonly #overflow: Counter
+  #gauge: Gauge
+  #active = 0
+  #open = false
+
+  /** `requests`: those under way, waiting ones included. */
+  constructor(config: RetryBudgetConfig, requests: BreakerLimit, gauge: Gauge, overflow: Counter) {
+    this.#config = config
+    this.#requests = requests
+    this.#gauge = gauge
+    this.#overflow = overflow
+  }
+
+  get #full(): boolean {
+    const { percent, minConcurrency } = this.#config
+    return this.#active >= Math.max(minConcurrency, Math.floor((this.#requests.active * percent) / 100))
+  }
+
+  tryAcquire(): boolean {
+    const full = this.#full
+    if (full) this.#overflow.v++
+    else this.#active++
+    this.#note()
+    return !full
+  }
+
+  release(): void {
+    this.#active--
+    this.#note()
+  }
+
+  retire(): void {
+    this.#setOpen(false)
+    this.#gauge = { v: 0 }
+  }
+
+  /** The gauge says how it was when a retry was last looked at: requests come and go without it. */
+  #note(): void {
+    this.#setOpen(this.#active > 0 && this.#full)
+  }
+
+  #setOpen(open: boolean): void {
+    if (open === this.#open) return
+    this.#open = open
+    this.#gauge.v += open ? 1 : -1
+  }
+}
+
 /** The limits of one cluster at one routing priority. */
 export interface Breakers {
   readonly connections: BreakerLimit
   readonly pendingRequests: BreakerLimit
   readonly requests: BreakerLimit
-  readonly retries: BreakerLimit
+  readonly retries: RetryLimit
+}
+
+/** Room for retries under way. */
+export interface RetryLimit {
+  /** As `BreakerLimit.tryAcquire`. */
+  tryAcquire(): boolean
+  /** As `BreakerLimit.release`. */
+  release(): void
+  /** As `BreakerLimit.retire`. */
+  retire(): void
 }
 
 /**
@@ -103,10 +165,17 @@ function makeBreakers(
   const overflow = (name: string): Counter => metrics.counter(`${cluster}.${name}`)
   // Envoy counts a refused request under the pending overflow too.
   const pendingOverflow = overflow('upstream_rq_pending_overflow')
+  const requests = new BreakerLimit(thresholds.maxRequests, gauge('rq_open'), pendingOverflow)
+  const { retryBudget } = thresholds
+  const retryGauge = gauge('rq_retry_open')
+  const retryOverflow = overflow('upstream_rq_retry_overflow')
   return {
     connections: new BreakerLimit(thresholds.maxConnections, gauge('cx_open'), overflow('upstream_cx_overflow')),
     pendingRequests: new BreakerLimit(thresholds.maxPendingRequests, gauge('rq_pending_open'), pendingOverflow),
-    requests: new BreakerLimit(thresholds.maxRequests, gauge('rq_open'), pendingOverflow),
-    retries: new BreakerLimit(thresholds.maxRetries, gauge('rq_retry_open'), overflow('upstream_rq_retry_overflow')),
+    requests,
+    retries:
+      retryBudget === undefined
+        ? new BreakerLimit(thresholds.maxRetries, retryGauge, retryOverflow)
+        : new RetryBudget(retryBudget, requests, retryGauge, retryOverflow),
   }
 }

@@ -29,7 +29,10 @@ export class ClusterTable implements Clusters {
 
   constructor(deps: Omit<ClusterDeps, 'assignments'>) {
     // As it is given: some of it may be made when it is first asked for.
-    this.#deps = Object.assign(Object.create(deps) as ClusterDeps, { assignments: this.assignments })
+    this.#deps = Object.assign(Object.create(deps) as ClusterDeps, {
+      assignments: this.assignments,
+      hostsOf: (name: string) => this.#live.get(name)?.hosts,
+    })
   }
 
   get(name: string): UpstreamCluster | undefined {
@@ -88,9 +91,9 @@ export class ClusterTable implements Clusters {
     void cluster.drained().then(() => this.#retiring.delete(cluster))
   }
 
-  /** Ends all of them at once, those that were replaced too. */
+  /** Ends all of them at once, those that were replaced too; their figures stay. */
   destroy(): void {
-    for (const cluster of [...this.#live.values(), ...this.#retiring]) cluster.destroy()
+    for (const cluster of [...this.#live.values(), ...this.#retiring]) cluster.destroy(true)
     this.#live.clear()
     this.#retiring.clear()
   }

@@ -12,13 +12,15 @@ import type {
 import { FAILURES, type Failure } from '../core/failure.ts'
 import type { Headers } from '../core/headers.ts'
 import type { InternalListeners } from '../core/internal-listeners.ts'
-import type { Log, Metrics, Runtime } from '../core/metrics.ts'
+import type { Log, Metrics, MetricsGroup, Runtime } from '../core/metrics.ts'
 import type { ClusterStatus } from '../core/status.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { Http2Stats } from '../http2/contract.ts'
 import { http2Stats } from '../http2/stats.ts'
-import { type Balancer, createBalancer } from './balance/balancer.ts'
+import type { AccessLogSinks } from '../telemetry/sinks/registry.ts'
+import { ClusterBalancer, hostSetOptions } from './balancing.ts'
 import { CircuitBreakers } from './breaker.ts'
+import { ClusterHealth } from './cluster-health.ts'
 import type { ClusterConfig, CredentialConfig } from './config.ts'
 import type { Connectors, ConnectWish } from './connect.ts'
 import type { AssignmentTable } from './discovery/assignments.ts'
@@ -28,7 +30,10 @@ import type { DnsResolvers } from './discovery/dns/resolver.ts'
 import { wantedHost } from './discovery/wanted-host.ts'
 import type { Host, HostPool } from './host.ts'
 import { HostSet } from './host-set.ts'
+import { hostStatus } from './host-status.ts'
+import type { HostView } from './host-view.ts'
 import { createHostPool, type PoolParts } from './pool.ts'
+import { Retrying } from './retries.ts'
 import type { ReadBuffer } from './socket-reader.ts'
 import { type ClusterStats, clusterStats } from './stats.ts'
 import { ByteConnections } from './tcp/byte-connections.ts'
@@ -51,6 +56,10 @@ export interface ClusterDeps {
   readonly assignments?: AssignmentTable
   /** Default: without any values. */
   readonly runtime?: Runtime
+  /** The hosts of a cluster as it is now; undefined: no routing by zone. */
+  readonly hostsOf?: (cluster: string) => HostView | undefined
+  /** Undefined: event logs of health checks and outlier detection are not written. */
+  readonly sinks?: AccessLogSinks
 }
 
 const NO_WISH: ConnectWish = Object.freeze({ authority: '', downstream: undefined })
@@ -62,15 +71,18 @@ const NO_WISH: ConnectWish = Object.freeze({ authority: '', downstream: undefine
 export class UpstreamCluster implements Cluster {
   readonly name: string
   #config: ClusterConfig
-  readonly hosts = new HostSet()
+  readonly hosts: HostSet
   readonly counters: Cluster['counters']
+  readonly retries: Retrying
+  readonly #cells: MetricsGroup | undefined
   readonly #stats: ClusterStats
   readonly #breakers: CircuitBreakers
-  readonly #balancer: Balancer
+  readonly #balancer: ClusterBalancer
   readonly #discovery: Discovery
   readonly #poolParts: PoolParts
   readonly #transports: Transports
   readonly #bytes: ByteConnections
+  readonly #health: ClusterHealth
   /** All that have connections or may get some, those of removed hosts included. */
   readonly #pools = new Set<HostPool>()
   #started: Promise<void> | undefined = undefined
@@ -78,14 +90,14 @@ export class UpstreamCluster implements Cluster {
   constructor(config: ClusterConfig, deps: ClusterDeps) {
     this.name = config.name
     this.#config = config
-    const stats = clusterStats(deps.metrics, config.statName)
+    // They go with the last cluster of that name; successors count on.
+    this.#cells = deps.metrics.group?.(`cluster.${config.statName}`)
+    const metrics = this.#cells ?? deps.metrics
+    const stats = clusterStats(metrics, config.statName)
     this.#stats = stats
-    this.#breakers = new CircuitBreakers(deps.metrics, config.statName, config.thresholds)
-    this.#balancer = createBalancer(config.balancer, this.hosts, {
-      random: deps.random,
-      panicPicks: stats.lbHealthyPanic,
-      runtime: deps.runtime,
-    })
+    this.#breakers = new CircuitBreakers(metrics, config.statName, config.thresholds)
+    this.hosts = new HostSet(hostSetOptions(config, deps))
+    this.#balancer = new ClusterBalancer(config, this.hosts, { deps, stats, metrics })
     this.#discovery = createDiscovery(config, {
       clock: deps.wheel.clock,
       random: deps.random,
@@ -104,19 +116,24 @@ export class UpstreamCluster implements Cluster {
       random: deps.random,
       get http2Stats(): Http2Stats {
         // As Envoy: these appear with the first connection that needs them.
-        http2 ??= http2Stats(deps.metrics, `cluster.${config.statName}.`)
+        http2 ??= http2Stats(metrics, `cluster.${config.statName}.`)
         return http2
       },
       nextConnectionId: deps.nextConnectionId,
     }
-    this.#transports = new Transports(config, deps.metrics, {
-      readBuffer: deps.readBuffer,
-      internal: deps.internal,
-      clock: deps.wheel.clock,
-      bindErrors: stats.bindErrors,
-      makeCluster: (own) => new UpstreamCluster(own, deps),
-    })
+    this.#transports = new Transports(config, metrics, this.#transportParts(deps))
     this.#bytes = new ByteConnections(this.#poolParts, this.#transports)
+    try {
+      this.#health = this.#makeHealth(deps, metrics)
+    } catch (error) {
+      // An event log cannot be opened: nobody will ever retire this cluster.
+      this.#breakers[Symbol.dispose]()
+      this.#balancer[Symbol.dispose]()
+      this.#cells?.release()
+      throw error
+    }
+    const { statName, retryPolicy: policy } = config
+    this.retries = new Retrying({ policy, statName, metrics, stats, breakers: this.#breakers })
     this.counters = {
       timeout: stats.rqTimeout,
       retry: stats.rqRetry,
@@ -137,6 +154,7 @@ export class UpstreamCluster implements Cluster {
     if (config === this.#config) return
     this.#config = config
     this.#transports.renew(config)
+    this.#health.renew(config)
   }
 
   get statName(): string {
@@ -149,20 +167,64 @@ export class UpstreamCluster implements Cluster {
 
   /** Starts discovery; resolves when the first answer (or failure) is in. Asking again gives the same promise. */
   warm(): Promise<void> {
-    this.#started ??= this.#discovery.start((localities) => {
-      const before = this.hosts.all.length
-      const { added, removed, changed } = this.hosts.update(localities)
-      for (const host of removed) host.pool?.close()
-      if (!changed) {
-        if (this.#config.type === 'eds') this.#stats.updateNoRebuild.v++
-        return
-      }
-      for (const host of this.hosts.all) this.#checkTransport(host)
-      this.#stats.membershipChange.v += added.length + removed.length
-      this.#stats.membershipTotal.v += this.hosts.all.length - before
-      this.#gaugeHealth(1)
-    })
+    this.#started ??= this.#discovery
+      .start((localities, policy) => {
+        this.hosts.follow(policy ?? this.#config.assignmentPolicy)
+        const before = this.hosts.all.length
+        const { added, removed, changed } = this.hosts.update(localities, this.#health)
+        for (const host of removed) host.pool?.close()
+        if (!changed) {
+          if (this.#config.type === 'eds') this.#stats.updateNoRebuild.v++
+          return
+        }
+        for (const host of this.hosts.all) this.#checkTransport(host)
+        this.#health.update(added, removed)
+        this.#stats.membershipChange.v += added.length + removed.length
+        this.#stats.membershipTotal.v += this.hosts.all.length - before
+      })
+      .then(() => this.#health.ready())
     return this.#started
+  }
+
+  #transportParts(deps: ClusterDeps): ConstructorParameters<typeof Transports>[2] {
+    return {
+      readBuffer: deps.readBuffer,
+      internal: deps.internal,
+      clock: deps.wheel.clock,
+      bindErrors: this.#stats.bindErrors,
+      makeCluster: (own) => new UpstreamCluster(own, deps),
+    }
+  }
+
+  #makeHealth(deps: ClusterDeps, metrics: Metrics): ClusterHealth {
+    this.hosts.onChange(() => {
+      if (!this.#retired) this.#gaugeHealth(1)
+    })
+    return new ClusterHealth(this.#config, deps, {
+      hosts: this.hosts,
+      metrics,
+      pools: this.#poolParts,
+      transports: this.#transports,
+      ownTransports: (config) => new Transports(config, metrics, this.#transportParts(deps)),
+      failed: (host) => this.#hostFailed(host),
+      expired: (host) => this.#hostExpired(host),
+    })
+  }
+
+  /** Pooled connections are not for what comes; raw ones stay unless they are not to. */
+  #hostFailed(host: Host): void {
+    const { pool } = host
+    host.pool = undefined
+    pool?.close()
+    if (this.#config.closeOnHealthFailure === true) this.#bytes.destroy(host)
+  }
+
+  #hostExpired(host: Host): void {
+    if (!this.hosts.remove(host)) return
+    host.pool?.close()
+    this.#stats.membershipChange.v++
+    this.#stats.membershipTotal.v--
+    this.#health.update([], [host])
   }
 
   /** An update may have given a host labels that mean another transport: what comes now gets a pool of its own. */
@@ -176,8 +238,10 @@ export class UpstreamCluster implements Cluster {
   readonly #connectorsOf = new WeakMap<HostPool, Connectors>()
   #healthy = 0
   #degraded = 0
+  #excluded = 0
   #retired = false
   #destroyed = false
+  #keepsFigures = false
 
   /** Gauges are shared by name with a successor, so they move by differences. */
   #gaugeHealth(live: 0 | 1): void {
@@ -185,6 +249,9 @@ export class UpstreamCluster implements Cluster {
     const degraded = this.hosts.degradedCount * live
     this.#stats.membershipHealthy.v += healthy - this.#healthy
     this.#stats.membershipDegraded.v += degraded - this.#degraded
+    const excluded = this.hosts.excludedCount * live
+    this.#stats.membershipExcluded.v += excluded - this.#excluded
+    this.#excluded = excluded
     this.#healthy = healthy
     this.#degraded = degraded
   }
@@ -201,10 +268,7 @@ export class UpstreamCluster implements Cluster {
 
   pick(context: PickContext): UpstreamHost | Failure {
     if (this.#discovery.demand !== undefined) return this.#pickWanted(context)
-    const host = this.#balancer.pick(context as { excluded?: readonly Host[] })
-    if (host !== undefined) return host
-    this.#stats.cxNoneHealthy.v++
-    return FAILURES.noHealthyHost
+    return this.#balancer.pick(context)
   }
 
   #pickWanted(context: PickContext): UpstreamHost | Failure {
@@ -282,16 +346,19 @@ export class UpstreamCluster implements Cluster {
     if (this.#retired) return
     this.#retired = true
     this.#discovery.close()
+    this.#health[Symbol.dispose]()
     this.#gaugeHealth(0)
     this.#stats.membershipTotal.v -= this.hosts.all.length
     for (const pool of this.#pools) pool.close()
     for (const tunnels of this.#transports.tunnels) tunnels.retire()
     this.#breakers[Symbol.dispose]()
+    if (this.#cells !== undefined) void this.drained().then(() => this.#keepsFigures || this.#cells?.release())
   }
 
-  /** Everything ends now, and nothing begins any more. */
-  destroy(): void {
+  /** Everything ends now, and nothing begins any more. `keepFigures`: so does the gateway, whose last figures are asked for. */
+  destroy(keepFigures = false): void {
     this.#destroyed = true
+    this.#keepsFigures = keepFigures
     this.retire()
     this.#balancer[Symbol.dispose]()
     for (const pool of this.#pools) pool.destroy()
@@ -307,26 +374,7 @@ export class UpstreamCluster implements Cluster {
     return {
       name: this.name,
       thresholds: [limits('default'), limits('high')],
-      hosts: this.hosts.all.map((host) => ({
-        address: host.addressText,
-        hostname: host.hostname,
-        weight: host.weight,
-        priority: host.priority,
-        region: host.locality?.region ?? '',
-        zone: host.locality?.zone ?? '',
-        subZone: host.locality?.subZone ?? '',
-        health: host.healthFlags(),
-        stats: {
-          cx_active: host.cxActive,
-          cx_connect_fail: host.cxConnectFail,
-          cx_total: host.cxTotal,
-          rq_active: host.rqActive,
-          rq_error: host.rqError,
-          rq_success: host.rqSuccess,
-          rq_timeout: host.rqTimeout,
-          rq_total: host.rqTotal,
-        },
-      })),
+      hosts: this.hosts.all.map(hostStatus),
     }
   }
 }

@@ -1,7 +1,20 @@
 import type { Address, EndpointAddress } from '../core/address.ts'
 import type { JsonObject } from '../core/errors.ts'
+import type { RetryPolicyConfig } from '../core/retry-policy.ts'
 import type { Http2Config } from '../http2/config.ts'
 import type { UpstreamTlsConfig } from '../tls/config.ts'
+import type { HealthCheckConfig } from './health/config.ts'
+import type { OutlierConfig } from './outlier/config.ts'
+
+export type {
+  GrpcProbeConfig,
+  HealthCheckConfig,
+  HttpProbeConfig,
+  ProbeConfig,
+  StatusRange,
+  TcpProbeConfig,
+} from './health/config.ts'
+export type { OutlierConfig } from './outlier/config.ts'
 
 export interface LocalityConfig {
   readonly region: string
@@ -17,6 +30,18 @@ export interface AddedTlvConfig {
   readonly value: string
 }
 
+/** How one endpoint is checked, where that differs from how it is used (Envoy's `Endpoint.HealthCheckConfig`). */
+export interface EndpointCheckConfig {
+  /** In place of the endpoint's own; undefined: that one. Its port counts where it is not 0, unless `port` is set. */
+  readonly address?: EndpointAddress
+  /** 0: that of the address. */
+  readonly port: number
+  /** Host and SNI of its checks; '': what the check says. */
+  readonly hostname: string
+  /** It is not checked, and healthy as far as checks go. */
+  readonly disabled: boolean
+}
+
 /** One endpoint as configured; `address.host` is an IP address for static and EDS clusters, a name for DNS clusters. */
 export interface EndpointConfig {
   readonly address: EndpointAddress
@@ -26,6 +51,8 @@ export interface EndpointConfig {
   readonly weight: number
   readonly health: 'healthy' | 'unhealthy' | 'degraded' | 'draining' | 'timeout'
   readonly metadata?: JsonObject
+  /** Undefined: checked as it is used. */
+  readonly check?: EndpointCheckConfig
   /** Further addresses of the same endpoint: a connection goes to the one that answers first (RFC 8305). */
   readonly additionalAddresses?: readonly Address[]
   /** The HTTP proxy that an `http-connect` layer goes through for this endpoint, before that of the layer itself. */
@@ -49,6 +76,7 @@ export interface LocalityEndpointsConfig {
 export interface AssignmentConfig {
   readonly name: string
   readonly localities: readonly LocalityEndpointsConfig[]
+  readonly policy?: AssignmentPolicyConfig
 }
 
 /** A credential that every request to a cluster carries. */
@@ -72,6 +100,15 @@ export interface ThresholdsConfig {
   readonly maxPendingRequests: number
   readonly maxRequests: number
   readonly maxRetries: number
+  /** Instead of `maxRetries`. */
+  readonly retryBudget?: RetryBudgetConfig
+}
+
+/** Retries under way as a share of the requests under way, those that wait included. */
+export interface RetryBudgetConfig {
+  readonly percent: number
+  /** So many are permitted in any case. */
+  readonly minConcurrency: number
 }
 
 export interface DnsConfig {
@@ -185,16 +222,108 @@ export interface KeepaliveConfig {
   readonly probes?: number
 }
 
+/** New hosts get a growing part of their weight (Envoy's `SlowStartConfig`). */
+export interface SlowStartConfig {
+  readonly windowMs: number
+  /** 1: linear; above: faster at first. */
+  readonly aggression: number
+  /** A positive number of the runtime under it goes before `aggression`. */
+  readonly aggressionKey?: string
+  /** Of the weight, at least so much. */
+  readonly minWeightPercent: number
+}
+
+/** Localities are chosen by their weights. */
+export interface LocalityWeightedConfig {
+  readonly kind: 'weighted'
+}
+
+/** Requests stay in the gateway's own locality as far as its share permits; without a local cluster it has no effect. */
+export interface ZoneAwareConfig {
+  readonly kind: 'zone-aware'
+  /** Percent of the requests (runtime `upstream.zone_routing.enabled`). */
+  readonly enabledPercent: number
+  /** Healthy hosts that the cluster must have (runtime `upstream.zone_routing.min_cluster_size`). */
+  readonly minClusterSize: number
+  /** Where too few hosts are usable there is no answer, instead of any host. */
+  readonly failOnPanic: boolean
+  /** Requests stay in the own locality whatever its share, where it has so many healthy hosts. */
+  readonly forceLocalMinHosts?: number
+}
+
+export type LocalityBalancingConfig = LocalityWeightedConfig | ZoneAwareConfig
+
+interface ByLocality {
+  /** Default: `zone-aware` with Envoy's defaults. */
+  readonly localities?: LocalityBalancingConfig
+}
+
+export interface RoundRobinConfig extends ByLocality {
+  readonly kind: 'round-robin'
+  readonly slowStart?: SlowStartConfig
+}
+
+export interface RandomConfig extends ByLocality {
+  readonly kind: 'random'
+}
+
+export interface LeastRequestConfig extends ByLocality {
+  readonly kind: 'least-request'
+  readonly choiceCount: number
+  readonly activeRequestBias: number
+  /** A number of the runtime under it, if it is not negative, goes before `activeRequestBias`. */
+  readonly activeRequestBiasKey?: string
+  /** All hosts are looked at instead of `choiceCount` of them; weights do not count. */
+  readonly fullScan?: true
+  readonly slowStart?: SlowStartConfig
+}
+
+/** The better of two by latency, requests under way and recent failures. */
+export interface PeakEwmaConfig extends ByLocality {
+  readonly kind: 'peak-ewma'
+  /** What was measured counts half after about this time. */
+  readonly decayMs: number
+}
+
+interface ByHash {
+  /** Endpoints are hashed by their names instead of their addresses. */
+  readonly byHostname: boolean
+  /** Percent of its share of the active requests that a host may have, at least 100; undefined: no bound. */
+  readonly balanceFactor?: number
+  readonly localities?: LocalityWeightedConfig
+}
+
+export interface RingHashConfig extends ByHash {
+  readonly kind: 'ring-hash'
+  readonly minSize: number
+  readonly maxSize: number
+  readonly hash: 'xx' | 'murmur2'
+}
+
+export interface MaglevConfig extends ByHash {
+  readonly kind: 'maglev'
+  /** A prime number. */
+  readonly tableSize: number
+}
+
+/** How hosts are chosen within a priority. */
 export type BalancerConfig =
-  | { readonly kind: 'round-robin' }
-  | { readonly kind: 'random' }
-  | {
-      readonly kind: 'least-request'
-      readonly choiceCount: number
-      readonly activeRequestBias: number
-      /** A number of the runtime under it, if it is not negative, goes before `activeRequestBias`. */
-      readonly activeRequestBiasKey?: string
-    }
+  | RoundRobinConfig
+  | RandomConfig
+  | LeastRequestConfig
+  | PeakEwmaConfig
+  | RingHashConfig
+  | MaglevConfig
+
+/** What an assignment says besides its endpoints (Envoy's `ClusterLoadAssignment.policy`). */
+export interface AssignmentPolicyConfig {
+  /** Percent; default 140. */
+  readonly overprovisioningFactor?: number
+  /** The health of a priority is that of its hosts by weight, not by number. */
+  readonly weightedPriorityHealth?: true
+  /** This share of the requests, in [0, 1], is answered 503 without a host. */
+  readonly dropOverload?: number
+}
 
 export interface ClusterHttp1Config {
   readonly headerCase: 'lower' | 'proper' | 'preserve'
@@ -214,6 +343,15 @@ export interface ClusterConfig extends TransportConfig {
   /** Of `dynamic-forward-proxy`, which has no localities and no use for a balancer. */
   readonly forwardProxy?: ForwardProxyConfig
   readonly balancer: BalancerConfig
+  /**
+   * Percent of usable hosts below which a priority is used whole; 0: never. The runtime's
+   * `upstream.healthy_panic_threshold` goes before it. Default: 50.
+   */
+  readonly panicThreshold?: number
+  /** The cluster whose hosts are the gateways beside this one, and where this one is; for routing by zone. */
+  readonly localCluster?: { readonly name: string; readonly locality: LocalityConfig }
+  /** Of `localities`; that of an assignment comes with it. */
+  readonly assignmentPolicy?: AssignmentPolicyConfig
   readonly connectTimeoutMs: number
   readonly bufferLimitBytes: number
   readonly thresholds: { readonly default: ThresholdsConfig; readonly high: ThresholdsConfig }
@@ -244,6 +382,18 @@ export interface ClusterConfig extends TransportConfig {
   readonly extraBindAddresses?: readonly string[]
   /** Undefined: none. */
   readonly credential?: CredentialConfig
+  /** Goes before what routes say of retries. */
+  readonly retryPolicy?: RetryPolicyConfig
+  /** Undefined: hosts are not judged by what they answer. */
+  readonly outlier?: OutlierConfig
+  /** Undefined: hosts are not asked how they are. */
+  readonly healthCheck?: HealthCheckConfig
+  /** Hosts that are gone from the configuration go at once, and not only when they fail a check. */
+  readonly ignoreHealthOnRemoval?: boolean
+  /** Raw connections to a host end when it becomes unhealthy; idle pooled ones always do. */
+  readonly closeOnHealthFailure?: boolean
+  /** New hosts count as if they were not there until they have been checked (`ignore_new_hosts_until_first_hc`). */
+  readonly ignoreUnchecked?: boolean
   /** Undefined: the families take turns, beginning with that of the first address. */
   readonly addressOrder?: AddressOrderConfig
   readonly metadata?: JsonObject

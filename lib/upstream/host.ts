@@ -1,8 +1,12 @@
 import type { Address, EndpointAddress } from '../core/address.ts'
 import { formatAddress } from '../core/address.ts'
-import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
+import type { Attempt, HostMonitor, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import type { JsonObject } from '../core/errors.ts'
-import type { AddedTlvConfig, EndpointConfig, LocalityConfig } from './config.ts'
+import type { AddedTlvConfig, EndpointCheckConfig, EndpointConfig, LocalityConfig } from './config.ts'
+import { coarseHealth, configuredFlags, flagWords, HEALTH, type HostHealth, isExcluded } from './health-flags.ts'
+import { joined, parted } from './host-monitors.ts'
+
+export type { HostHealth } from './health-flags.ts'
 
 /**
  * The connections of one host, whatever they speak; the cluster puts it there, and whoever removes the host closes it. A
@@ -31,18 +35,6 @@ export interface ResolvedLocality {
   readonly metadata?: JsonObject
 }
 
-/** How a host counts for balancing: Envoy's three coarse states. */
-export type HostHealth = 'healthy' | 'degraded' | 'unhealthy'
-
-/** Envoy's words in `/clusters`, by configured health; EDS TIMEOUT counts as failed. */
-const FLAG_WORDS = {
-  healthy: 'healthy',
-  unhealthy: '/failed_eds_health',
-  timeout: '/failed_eds_health',
-  draining: '/eds_status_draining',
-  degraded: '/degraded_eds_health',
-} as const satisfies Record<EndpointConfig['health'], string>
-
 /**
  * One endpoint of one cluster. It keeps its identity (pool and counts) while updates bring the same `key`; weight,
  * health, locality, metadata and, for LOGICAL_DNS, the address may change in place. Only its `HostSet` changes them.
@@ -62,14 +54,25 @@ export class Host {
   weight: number
   locality: LocalityConfig | undefined
   configuredHealth: EndpointConfig['health']
+  /** What speaks against it: bits of `HEALTH`. */
+  flags: number
+  /** What follows from the flags for balancing. */
   health: HostHealth
+  /** Neither counted among the hosts of its level nor used: it is new, or asked to be left out. */
+  excluded = false
+  /** Monotonic milliseconds: since when it has been in use as a healthy one; -1: it is not. Its `HostSet` keeps it. */
+  healthySinceMs = -1
   metadata: JsonObject | undefined
   localityMetadata: JsonObject | undefined = undefined
   /** Besides `address`; a connection goes to the one that answers first. */
   additionalAddresses: readonly Address[]
   proxyAddress: Address | undefined
   addedTlvs: readonly AddedTlvConfig[] | undefined
+  /** Where and under which name it is checked. */
+  check: EndpointCheckConfig | undefined
   pool: HostPool | undefined = undefined
+  /** Learns how attempts end; see `watch`. */
+  monitor: HostMonitor | undefined = undefined
 
   cxActive = 0
   cxTotal = 0
@@ -89,11 +92,13 @@ export class Host {
     this.weight = endpoint.weight
     this.locality = locality
     this.configuredHealth = endpoint.health
-    this.health = coarseHealth(endpoint.health)
+    this.flags = configuredFlags(endpoint.health)
+    this.health = coarseHealth(this.flags)
     this.metadata = endpoint.metadata
     this.additionalAddresses = endpoint.additionalAddresses ?? NO_ADDRESSES
     this.proxyAddress = endpoint.proxyAddress
     this.addedTlvs = endpoint.addedTlvs
+    this.check = endpoint.check
   }
 
   /** Takes over what an update says of the same endpoint. */
@@ -104,16 +109,41 @@ export class Host {
     this.weight = endpoint.weight
     this.locality = locality
     this.configuredHealth = endpoint.health
-    this.health = coarseHealth(endpoint.health)
+    this.setFlags(HEALTH.allConfigured, false)
+    this.setFlags(configuredFlags(endpoint.health), true)
     this.metadata = endpoint.metadata
     this.additionalAddresses = endpoint.additionalAddresses ?? NO_ADDRESSES
     this.proxyAddress = endpoint.proxyAddress
     this.addedTlvs = endpoint.addedTlvs
+    this.check = endpoint.check
+  }
+
+  /** Raises or lowers flags and what follows from them; false where they were so already. Its `HostSet` is to be told. */
+  setFlags(mask: number, on: boolean): boolean {
+    const flags = on ? this.flags | mask : this.flags & ~mask
+    if (flags === this.flags) return false
+    this.flags = flags
+    this.health = coarseHealth(flags)
+    this.excluded = isExcluded(flags)
+    return true
+  }
+
+  has(mask: number): boolean {
+    return (this.flags & mask) !== 0
+  }
+
+  /** From now on `monitor` learns how attempts on this host end, beside those that do already. */
+  watch(monitor: HostMonitor): void {
+    this.monitor = joined(this.monitor, monitor)
+  }
+
+  unwatch(monitor: HostMonitor): void {
+    this.monitor = parted(this.monitor, monitor)
   }
 
   /** `healthy`, or the flags against it, as Envoy's admin prints them (`/failed_eds_health`). */
   healthFlags(): string {
-    return FLAG_WORDS[this.configuredHealth]
+    return flagWords(this.flags)
   }
 }
 
@@ -122,9 +152,4 @@ const NO_ADDRESSES: readonly Address[] = Object.freeze([])
 /** The identity of an endpoint within its cluster. */
 export function hostKey(endpoint: ResolvedEndpoint, priority: number): string {
   return `${endpoint.key ?? formatAddress(endpoint.address)}@${priority}`
-}
-
-function coarseHealth(health: EndpointConfig['health']): HostHealth {
-  if (health === 'healthy' || health === 'degraded') return health
-  return 'unhealthy'
 }

@@ -7,10 +7,24 @@ export interface HostChoice {
   readonly priority: number
   /** True where health is disregarded because too few hosts of the level are usable. */
   readonly panic: boolean
+  /** The hosts are the degraded ones of the level. */
+  readonly degraded: boolean
+}
+
+/** How the health of levels counts. */
+export interface LoadRules {
+  /** Percent of usable hosts below which a level is used whole; 0: never. */
+  readonly panicThreshold: number
+  /** Percent. */
+  readonly overprovisioningFactor: number
+  /** Health is reckoned by weight, not by number (Envoy's `weighted_priority_health`). */
+  readonly weightedHealth: boolean
 }
 
 interface Level {
   readonly hosts: readonly Host[]
+  /** Hosts that health is reckoned by: excluded ones are not. */
+  readonly counted: number
   readonly healthy: readonly Host[]
   readonly degraded: readonly Host[]
   /** Integer percentages, after overprovisioning, at most 100. */
@@ -24,17 +38,13 @@ interface Level {
  * healthy ones could not, and where all levels together are below 100 a level under the panic threshold uses all of its
  * hosts. Percentages are integers, as Envoy's, so that shares are the same.
  */
-export function distributeLoad(
-  priorities: readonly (readonly Host[])[],
-  panicThreshold: number,
-  overprovisioningFactor: number,
-): readonly HostChoice[] {
-  const levels = priorities.map((hosts) => level(hosts, overprovisioningFactor))
+export function distributeLoad(priorities: readonly (readonly Host[])[], rules: LoadRules): readonly HostChoice[] {
+  const levels = priorities.map((hosts) => level(hosts, rules))
   const available = Math.min(
     100,
     sum(levels, (l) => l.health + l.degradation),
   )
-  const panics = levels.map((l) => available < 100 && inPanic(l, panicThreshold))
+  const panics = levels.map((l) => available < 100 && inPanic(l, rules.panicThreshold))
   if (panics.every(Boolean)) return totalPanic(levels)
   if (available === 0) return []
   const healthyLoads = new Array<number>(levels.length).fill(0)
@@ -62,11 +72,12 @@ function choose(levels: Level[], panics: boolean[], [healthyLoads, degradedLoads
     const degradedLoad = degradedLoads[priority]
     if (panics[priority]) {
       const load = healthyLoad + degradedLoad
-      if (load > 0) choices.push({ hosts: l.hosts, load, priority, panic: true })
+      if (load > 0) choices.push({ hosts: l.hosts, load, priority, panic: true, degraded: false })
       continue
     }
-    if (healthyLoad > 0) choices.push({ hosts: l.healthy, load: healthyLoad, priority, panic: false })
-    if (degradedLoad > 0) choices.push({ hosts: l.degraded, load: degradedLoad, priority, panic: false })
+    const rest = { priority, panic: false }
+    if (healthyLoad > 0) choices.push({ hosts: l.healthy, load: healthyLoad, ...rest, degraded: false })
+    if (degradedLoad > 0) choices.push({ hosts: l.degraded, load: degradedLoad, ...rest, degraded: true })
   }
   return choices
 }
@@ -81,16 +92,29 @@ function totalPanic(levels: Level[]): readonly HostChoice[] {
   return choose(levels, panics, [loads, levels.map(() => 0)])
 }
 
-function level(hosts: readonly Host[], factor: number): Level {
-  const healthy = hosts.filter((host) => host.health === 'healthy')
-  const degraded = hosts.filter((host) => host.health === 'degraded')
+function level(hosts: readonly Host[], rules: LoadRules): Level {
+  const healthy = hosts.filter((host) => host.health === 'healthy' && !host.excluded)
+  const degraded = hosts.filter((host) => host.health === 'degraded' && !host.excluded)
+  const counted = hosts.length - hosts.reduce((count, host) => count + (host.excluded ? 1 : 0), 0)
+  const factor = rules.overprovisioningFactor
+  const size = rules.weightedHealth ? weightOf : numberOf
+  const whole = rules.weightedHealth ? weightOf(hosts.filter((host) => !host.excluded)) : counted
   return {
     hosts,
+    counted,
     healthy: healthy.length === hosts.length ? hosts : healthy,
     degraded,
-    health: percent(healthy.length, hosts.length, factor),
-    degradation: percent(degraded.length, hosts.length, factor),
+    health: percent(size(healthy), whole, factor),
+    degradation: percent(size(degraded), whole, factor),
   }
+}
+
+function numberOf(hosts: readonly Host[]): number {
+  return hosts.length
+}
+
+function weightOf(hosts: readonly Host[]): number {
+  return hosts.reduce((total, host) => total + host.weight, 0)
 }
 
 function percent(part: number, whole: number, factor: number): number {
@@ -99,7 +123,7 @@ function percent(part: number, whole: number, factor: number): number {
 
 function inPanic(l: Level, threshold: number): boolean {
   const usable = l.healthy.length + l.degraded.length
-  const usablePercent = l.hosts.length === 0 ? 0 : (100 * usable) / l.hosts.length
+  const usablePercent = l.counted === 0 ? 0 : (100 * usable) / l.counted
   return usablePercent < threshold
 }
 

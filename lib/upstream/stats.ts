@@ -74,12 +74,17 @@ export class ClusterStats {
   readonly rqPerTryTimeout: Counter
   readonly rqCancelled: Counter
   readonly rqMaintenanceMode: Counter
+  readonly rqDropOverload: Counter
   readonly rqRxReset: Counter
   readonly rqTxReset: Counter
   readonly rqRetry: Counter
   readonly rqRetrySuccess: Counter
   readonly rqRetryOverflow: Counter
   readonly rqRetryLimitExceeded: Counter
+  readonly rqRetryBackOffExponential: Counter
+  readonly rqRetryBackOffRateLimited: Counter
+  readonly rqPerTryIdleTimeout: Counter
+  readonly retryOrShadowAbandoned: Counter
   readonly rqTime: Histogram
   readonly flowControlPausedReading: Counter
   readonly flowControlResumedReading: Counter
@@ -134,12 +139,17 @@ export class ClusterStats {
     this.rqPerTryTimeout = metrics.counter(`${prefix}upstream_rq_per_try_timeout`)
     this.rqCancelled = metrics.counter(`${prefix}upstream_rq_cancelled`)
     this.rqMaintenanceMode = metrics.counter(`${prefix}upstream_rq_maintenance_mode`)
+    this.rqDropOverload = metrics.counter(`${prefix}upstream_rq_drop_overload`)
     this.rqRxReset = metrics.counter(`${prefix}upstream_rq_rx_reset`)
     this.rqTxReset = metrics.counter(`${prefix}upstream_rq_tx_reset`)
     this.rqRetry = metrics.counter(`${prefix}upstream_rq_retry`)
     this.rqRetrySuccess = metrics.counter(`${prefix}upstream_rq_retry_success`)
     this.rqRetryOverflow = metrics.counter(`${prefix}upstream_rq_retry_overflow`)
     this.rqRetryLimitExceeded = metrics.counter(`${prefix}upstream_rq_retry_limit_exceeded`)
+    this.rqRetryBackOffExponential = metrics.counter(`${prefix}upstream_rq_retry_backoff_exponential`)
+    this.rqRetryBackOffRateLimited = metrics.counter(`${prefix}upstream_rq_retry_backoff_ratelimited`)
+    this.rqPerTryIdleTimeout = metrics.counter(`${prefix}upstream_rq_per_try_idle_timeout`)
+    this.retryOrShadowAbandoned = metrics.counter(`${prefix}retry_or_shadow_abandoned`)
     this.rqTime = metrics.histogram(`${prefix}upstream_rq_time`)
     this.flowControlPausedReading = metrics.counter(`${prefix}upstream_flow_control_paused_reading_total`)
     this.flowControlResumedReading = metrics.counter(`${prefix}upstream_flow_control_resumed_reading_total`)

@@ -157,7 +157,7 @@ interface Admin {
 
 async function start(t: Test, address: Address = { kind: 'ip', host: '127.0.0.1', port: 0 }): Promise<Admin> {
   const backend = fakeBackend()
-  const identity = { version: 'headgate/1', options: { config_path: '/etc/x' } }
+  const identity = { version: 'headgate/1', options: { config_path: '/etc/x', config_yaml: 'a: {password: x}' } }
   const server = await startAdmin({ address, backend, identity, log: quiet })
   t.teardown(() => server.close())
   const at = server.address
@@ -260,7 +260,7 @@ t.test('server info, clusters, listeners and memory have the shapes of Envoy', a
     uptime_current_epoch: '61s',
     uptime_all_epochs: '61s',
     hot_restart_version: 'disabled',
-    command_line_options: { concurrency: 2, config_path: '/etc/x' },
+    command_line_options: { concurrency: 2, config_path: '/etc/x', config_yaml: '[redacted]' },
     node: { id: 'n1', cluster: 'c1', user_agent_name: 'headgate', locality: { region: 'eu', zone: 'a', sub_zone: '' } },
   })
   const clusters = (await ask('/clusters')).body.split('\n')
@@ -362,11 +362,25 @@ t.test('the configuration dump has the parts that tools look for, and what is ig
 })
 
 t.test('a native configuration is dumped as data, without its code and secrets', async (t) => {
-  const filter = { name: 'f', instance: { onRequestHeaders() {} }, config: { client_secret: 'abc' } }
+  const filter = {
+    name: 'f',
+    instance: { onRequestHeaders() {} },
+    config: { client_secret: 'abc' },
+    tls: { ticketKeys: ['abc'] },
+  }
   const native = { ...config, source: undefined, listeners: [filter] } as unknown as GatewayConfig
   t.match(nativeDump(native), {
     '@type': 'type.googleapis.com/google.protobuf.Struct',
-    value: { listeners: [{ name: 'f', instance: '[object]', config: { client_secret: '[redacted]' } }] },
+    value: {
+      listeners: [
+        {
+          name: 'f',
+          instance: '[object]',
+          config: { client_secret: '[redacted]' },
+          tls: { ticketKeys: ['[redacted]'] },
+        },
+      ],
+    },
   })
 })
 

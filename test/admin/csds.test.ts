@@ -187,6 +187,20 @@ t.test('what cannot be a call ends with the status that says why', async (t) => 
   t.equal(await raw(Buffer.alloc(5)), '0', 'an empty message asks for everything')
 })
 
+t.test('what a status quotes from the request never breaks the answer', async (t) => {
+  const { target } = await start(t)
+  const from = client(t, target)
+  const regex = (text: string): Buffer => request({ node_matchers: [{ node_id: { safe_regex: { regex: text } } }] })
+  for (const [name, text] of [
+    ['characters of two code units', '\u{1F600}'.repeat(400)],
+    ['one code unit further', `x${'\u{1F600}'.repeat(400)}`],
+    ['100 kB', 'x'.repeat(100_000)],
+  ] as const) {
+    t.match(await fetchStatus(from, regex(`(${text}`)), { code: 3, details: /invalid regex/ }, name)
+  }
+  t.match(await fetchStatus(from, request({})), { message: { config: [{}] } }, 'it lives')
+})
+
 t.test('the same is served as JSON', async (t) => {
   const { port } = await start(t)
   const post = async (body: string): Promise<{ status: number; text: string }> => {
@@ -222,6 +236,9 @@ t.test('one port speaks HTTP/1 and HTTP/2, with the same guards, however its fir
   t.match(await get2(session, { ':path': '/config_dump' }), { status: 200, body: /"dynamic_active_clusters"/ })
   t.match(await get2(session, { ':path': '/ready', ':authority': 'evil.example' }), { status: 403 })
   t.match(await get2(session, { ':path': '/ready', origin: 'http://evil.example' }), { status: 403 })
+  // Either may be what a guard looks at: neither gets somebody else past it.
+  t.match(await get2(session, { ':path': '/ready', ':authority': 'evil.example', host: 'localhost' }), { status: 403 })
+  t.match(await get2(session, { ':path': '/ready', ':authority': 'localhost', host: 'evil.example' }), { status: 403 })
   t.match(await get2(session, { ':path': '/nothing' }), { status: 404 })
 
   const said = async (parts: readonly string[], until: RegExp): Promise<string> => {

@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import http from 'node:http'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t, { type Test } from 'tap'
+import { anyJson } from '../../lib/admin/dump/resource-json.ts'
 import { redactDocument } from '../../lib/admin/redact-document.ts'
 import { SecretSchema } from '../../lib/admin/secret-schema.ts'
 import { startAdmin } from '../../lib/admin/server.ts'
@@ -403,6 +404,94 @@ t.test('no field that the API calls sensitive leaves, wherever it stands', async
   const status = await ask('/v3/discovery:client_status', { method: 'POST' })
   for (const text of wanted) t.notMatch(status.body, text)
   t.equal(status.body.match(/"stat_prefix": "x"/g)?.length, 3)
+})
+
+t.test('credentials leave in no form: headers by name, Structs, fields that have no schema', async (t) => {
+  const struct = (value: JsonObject): JsonObject => ({ '@type': `${TYPE}google.protobuf.Struct`, value })
+  const typed = (type: string, value: JsonObject): JsonObject => ({
+    '@type': `${TYPE}xds.type.v3.TypedStruct`,
+    type_url: TYPE + type,
+    value,
+  })
+  const secret = (i: number): string => `hidden-${i}`
+  const header = (key: string, i: number): JsonObject => ({ header: { key, value: secret(i) } })
+  const table: JsonObject = {
+    name: 'r',
+    request_headers_to_add: [
+      header('Authorization', 1),
+      header('x-amz-security-token', 2),
+      header('X-Goog-Api-Key', 3),
+      header('grpc-auth-bin', 4),
+      { header: { key: 'x-plain', value: 'shown-1' } },
+    ],
+    response_headers_to_add: [header('set-cookie', 5)],
+    virtual_hosts: [
+      {
+        name: 'v',
+        domains: ['*'],
+        routes: [
+          {
+            match: {
+              prefix: '/',
+              headers: [
+                { name: 'authorization', string_match: { exact: secret(6), ignore_case: true }, invert_match: true },
+                { name: 'x-api-key', present_match: true },
+                { name: 'x-plain', string_match: { exact: 'shown-2' } },
+              ],
+            },
+            direct_response: { status: 200 },
+            metadata: { filter_metadata: { mine: { bearer_token: secret(7), token_uri: 'shown-3' } } },
+          },
+        ],
+      },
+    ],
+  }
+  const options = (any: JsonObject): JsonObject => ({
+    name: 'c',
+    connect_timeout: '1s',
+    typed_extension_protocol_options: { x: any },
+  })
+  const resources: readonly (readonly [string, JsonObject])[] = [
+    [ROUTES, table],
+    [CLUSTER, options(struct({ admin_password: secret(8), tokens: { a: secret(9), name: 'shown-4' } }))],
+    [CLUSTER, options(struct({ headers: [{ name: 'Authorization', value: secret(10) }], secrets: [secret(11)] }))],
+    [CLUSTER, options(typed('not.Known', { auth: { hmacSecret: secret(12) }, password: { value: secret(13) } }))],
+    [CLUSTER, options(typed('google.protobuf.Struct', { client_secret: secret(14) }))],
+    [
+      CLUSTER,
+      options({
+        '@type': `${TYPE}envoy.extensions.filters.http.aws_lambda.v3.Config`,
+        arn: 'shown-5',
+        credentials: { access_key_id: 'shown-6', secret_access_key: secret(15), session_token: secret(16) },
+      }),
+    ],
+    [
+      SECRET,
+      {
+        name: 's',
+        tls_certificate: {
+          private_key_provider: { provider_name: 'shown-7', typed_config: struct({ anything: secret(17) }) },
+        },
+      },
+    ],
+  ]
+  const schema = new SecretSchema(registry)
+  const shown: string[] = []
+  for (const [type, json] of resources) {
+    const document = redactDocument(schema, registry.expect(type), json)
+    const message = anyJson(schema, type, wire(registry, type, json))
+    for (const [form, text] of Object.entries({ document, message }).map(([f, v]) => [f, JSON.stringify(v)])) {
+      t.notMatch(text, /hidden-/, `${form} of ${JSON.stringify(json)}`)
+      shown.push(...(text.match(/shown-\d/g) ?? []))
+    }
+    t.ok(wire(registry, type, document as JsonObject), 'what is left is still one')
+  }
+  t.strictSame(
+    [...new Set(shown)].sort(),
+    [1, 2, 3, 4, 5, 6, 7].map((i) => `shown-${i}`),
+  )
+  const unknown = redactDocument(schema, registry.expect(CLUSTER), { name: 'c', of_a_later_version: { token: 'x' } })
+  t.strictSame(unknown, { name: 'c', of_a_later_version: { token: '[redacted]' } })
 })
 
 t.test('what is not known is kept: types without a schema, and names of files', async (t) => {

@@ -29,13 +29,21 @@ export class GatewayProcess {
     this.workerPid = workerOf(child.pid ?? 0)
   }
 
-  /** Ends with the test. `bootstrap` needs no admin; `flags` are more of the command `run`. */
-  static async start(t: Test, bootstrap: object, flags: readonly string[] = []): Promise<GatewayProcess> {
+  /** Ends with the test. `bootstrap` needs no admin; `flags` are more of the command `run`, `more` of the environment. */
+  static async start(
+    t: Test,
+    bootstrap: object,
+    flags: readonly string[] = [],
+    more: NodeJS.ProcessEnv = {},
+  ): Promise<GatewayProcess> {
     const file = join(t.testdir(), 'gateway.json')
     const admin = { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } }
     writeFileSync(file, JSON.stringify({ admin, ...bootstrap }))
     const args = ['--disable-sigusr1', MAIN, 'run', '--config', file, '--workers', '1', ...flags]
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    const child = spawn(process.execPath, args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, ...more },
+    })
     const said = { text: '' }
     child.stderr?.on('data', (text) => {
       said.text += text

@@ -105,6 +105,15 @@ t.test('without a merge of its own the most specific configuration replaces', as
   t.same(configOf(registry, [level({ a: 1 }), { disabled: false }]), { a: 1 }, 'a mere switch replaces nothing')
 })
 
+t.test('settings of another filter leave the configuration as it is', async (t) => {
+  const registry = createFilterRegistry([factory({ routeTypes: ['t.XRoute'] }), factory({ name: 'y', types: ['t.Y'] })])
+  const of = (typeUrl: string): FilterOverrideConfig => ({ config: { typeUrl, value: { a: 1 } } })
+  t.same(configOf(registry, [of('t.Y')]), { own: 1 })
+  t.same(configOf(registry, [of('t.X')]), { own: 1 }, 'nor are they those of routes because the filter has that type')
+  t.same(configOf(registry, [of('t.XRoute')]), { a: 1 })
+  t.same(configOf(registry, [of('t.XRoute'), of('t.Y')]), { a: 1 })
+})
+
 t.test('merge gets the base and all levels, least specific first, and may switch the filter off', async (t) => {
   const merge = (base: unknown, levels: readonly unknown[]): unknown =>
     levels.includes('off') ? undefined : [base, ...levels]

@@ -43,6 +43,7 @@ function countSetting(word: string): FilterConfigs {
 }
 
 const parts = new Parts()
+const NOTHING = { node: { id: '', cluster: '' }, runtime: {}, ignored: [] }
 
 async function originSaying(t: { teardown(run: () => Promise<void>): void }, word: string): Promise<Origin> {
   const origin = await Origin.start(async (_request, reply) => void (await reply.send({ body: word })))
@@ -87,6 +88,30 @@ t.test('a removal of endpoints that is overtaken by new ones removes nothing', a
   const set = live.update({ assignments: setting(assignment('web', two.port)) })
   await Promise.all([removed, set])
   t.equal((await live.get()).text(), 'two')
+})
+
+t.test('endpoints that come while an older whole configuration waits for its turn stay', async (t) => {
+  const [one, two] = [await originSaying(t, 'one'), await originSaying(t, 'two')]
+  const live = await LiveGateway.start(t)
+  const { engine } = live.gateway
+  const older = {
+    ...NOTHING,
+    clusters: ['changed', 'added', 'removed'].map((name) => parts.cluster(name)),
+    listeners: ['changed', 'added', 'removed'].map((name) =>
+      parts.listener(name, { routes: parts.forwarding('', name) }),
+    ),
+    assignments: [assignment('changed', one.port), assignment('removed', one.port)],
+  }
+  const applied = engine.apply(older)
+  const set = live.update({ assignments: setting(assignment('changed', two.port), assignment('added', two.port)) })
+  const removed = live.update({ assignments: removing('removed') })
+  await Promise.all([applied, set, removed])
+  t.equal((await live.get('changed')).text(), 'two', 'newer ones are not replaced by those of the configuration')
+  t.equal((await live.get('added')).text(), 'two', 'those that it does not have yet are not removed')
+  t.equal((await live.get('removed')).status, 503, 'those that have been removed since do not stay')
+  await engine.apply(older)
+  t.equal((await live.get('changed')).text(), 'one', 'a configuration that comes later counts')
+  t.equal((await live.get('added')).status, 503)
 })
 
 t.test('several clusters may share an assignment', async (t) => {
@@ -150,6 +175,52 @@ t.test('the old cluster serves, and follows its endpoints, until the new one is 
   await replaced
   t.equal((await ask(wire)).status, 503, 'five seconds are enough: the new one has found nobody')
   t.match(live.gateway.complaints[0], /not warm yet/)
+})
+
+t.test('closing does not wait for what is being made', async (t) => {
+  const silent = createSocket('udp4')
+  silent.bind(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => void silent.close())
+  const live = await LiveGateway.start(t, { clock: new TestClock() })
+  const dns = {
+    refreshMs: 5_000,
+    failureRefreshMs: 5_000,
+    failureRefreshMaxMs: 5_000,
+    jitterMs: 0,
+    respectTtl: false,
+    family: 'v4-only',
+    resolvers: [`127.0.0.1:${silent.address().port}`],
+  } as const
+  const [group] = assignment('', 1).localities
+  const endpoints = group.endpoints.map((one) => ({
+    ...one,
+    address: { kind: 'ip', host: 'nowhere.test', port: 1 } as const,
+  }))
+  const cluster = parts.cluster('web', { type: 'strict-dns', localities: [{ ...group, endpoints }], dns })
+  const refused: string[] = []
+  const outcomes = [
+    live.update({
+      clusters: setting(cluster),
+      listeners: setting(parts.listener('main', { routes: parts.forwarding('', 'web') })),
+    }),
+    live.update({ clusters: setting(parts.cluster('later')) }),
+  ].map((update) => update.catch((error: Error) => void refused.push(error.message)))
+  await settle(3)
+  await live.gateway.engine.close()
+  await Promise.all(outcomes)
+  t.equal(refused.length, 2)
+  t.match(refused.join(), /closed/)
+  t.same(live.gateway.engine.status(), { listeners: [], clusters: [] })
+  t.equal(live.gateway.armed, 0)
+})
+
+t.test('a listener that was on its way when a drain began accepts nothing', async (t) => {
+  const live = await LiveGateway.start(t)
+  const listener = parts.listener('main', { routes: parts.saying('', 'here') })
+  const updated = live.update({ listeners: setting(listener) })
+  await Promise.all([live.gateway.engine.drain(1), updated])
+  t.same(live.gateway.engine.status().listeners, [{ name: 'main', addresses: [] }])
 })
 
 t.test('a credential is renewed in place; requests that need one are refused without', async (t) => {
@@ -539,7 +610,42 @@ t.test('what a change removes is there for as long as something of before uses i
   running = false
   await Promise.all(callers)
   t.same([...statuses.keys()], [200])
-  await live.gateway.until(() => live.stat('cluster.two.membership_total') === 0, 'the end of the other cluster')
+  const gone = (): boolean =>
+    live.gateway.engine.metrics().gauges.every(([name]) => name !== 'cluster.two.membership_total')
+  await live.gateway.until(gone, 'the end of the other cluster')
+})
+
+t.test('what is counted of a cluster goes with its last connection; its successor counts on', async (t) => {
+  const origin = await originSaying(t, 'one')
+  const live = await LiveGateway.start(t)
+  await live.update({
+    listeners: setting(parts.listener('main', { routes: parts.forwarding('', 'web') })),
+    assignments: setting(assignment('web', origin.port)),
+  })
+  const counted = (): string[] => {
+    const { counters, gauges, histograms } = live.gateway.engine.metrics()
+    return [...counters, ...gauges].map(([name]) => name).concat(histograms.map(({ name }) => name))
+  }
+  const ofClusters = (): string[] => counted().filter((name) => name.startsWith('cluster.'))
+  await live.update({ clusters: setting(parts.cluster('web'), parts.cluster('web.too')) })
+  const wire = await live.connect()
+  t.equal((await ask(wire)).text(), 'one')
+  const names = ofClusters().length
+  t.equal(new Set(counted()).size, counted().length)
+  await live.update({ clusters: setting(parts.cluster('web', { connectTimeoutMs: 77 })) })
+  t.equal((await ask(wire)).text(), 'one')
+  t.equal(live.stat('cluster.web.upstream_rq_total'), 2, 'the two are one to whoever reads it')
+  await live.update({ clusters: removing('web') })
+  await live.gateway.until(() => ofClusters().length < names, 'the end of its connections')
+  t.same(
+    ofClusters().filter((name) => !name.startsWith('cluster.web.too.')),
+    [],
+  )
+  t.equal(live.stat('cluster.web.too.membership_total'), 0)
+  await live.update({ clusters: setting(parts.cluster('web')) })
+  t.equal((await ask(wire)).text(), 'one')
+  t.equal(live.stat('cluster.web.upstream_rq_total'), 1)
+  t.equal(new Set(counted()).size, counted().length)
 })
 
 t.test('runtime and secrets are read as they are', async (t) => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { FilterFactory, HttpFilter } from '../../lib/chain/filter.ts'
 import { type AnyFilterFactory, createFilterRegistry } from '../../lib/chain/registry.ts'
+import { EDGE_OUTLIER } from '../../lib/config/defaults.ts'
 import type { HttpConnectionManagerConfig, HttpFilterConfig } from '../../lib/config/listener.ts'
 import type { GatewayConfig } from '../../lib/config/model.ts'
 import type { NativeCluster } from '../../lib/config/native/clusters.ts'
@@ -172,7 +173,8 @@ t.test('what is left out gets a default that is safe at the edge', async (t) => 
           endpoints: [{ address: { kind: 'ip', host: '127.0.0.1', port: 1 }, weight: 1, health: 'healthy' }],
         },
       ],
-      balancer: { kind: 'least-request', choiceCount: 2, activeRequestBias: 1 },
+      balancer: { kind: 'peak-ewma', decayMs: 10_000 },
+      outlier: EDGE_OUTLIER,
       connectTimeoutMs: 5_000,
       bufferLimitBytes: 32_768,
       thresholds: { default: limits, high: limits },
@@ -471,7 +473,111 @@ t.test('clusters choose their type by their endpoints', async (t) => {
   t.match(logical.thresholds, { high: { maxRetries: 9, maxRequests: 1_024 }, default: { maxRetries: 3 } })
   t.match(logical.localities, [{ priority: 1, locality: { region: '', zone: 'z', subZone: '' } }])
   t.equal(logical.maxConnectionsPerHost, 2)
-  t.same(readCluster({ name: 'a', endpoints: [], balancer: 'random' }).balancer, { kind: 'random' })
+})
+
+t.test('balancers in their native forms', async (t) => {
+  const balancer = (form: unknown): unknown =>
+    readCluster({ name: 'a', endpoints: [], balancer: form as NativeCluster['balancer'] }).balancer
+  const slowStart = { windowMs: 30_000, aggression: 1, minWeightPercent: 10 }
+  const zoneAware = { kind: 'zone-aware', enabledPercent: 100, minClusterSize: 6, failOnPanic: false }
+  for (const [form, expected] of [
+    ['random', { kind: 'random' }],
+    ['least-request', { kind: 'least-request', choiceCount: 2, activeRequestBias: 1 }],
+    [
+      { kind: 'least-request', fullScan: true },
+      { kind: 'least-request', choiceCount: 2, activeRequestBias: 1, fullScan: true },
+    ],
+    ['peak-ewma', { kind: 'peak-ewma', decayMs: 10_000 }],
+    [
+      { kind: 'round-robin', slowStart: { windowMs: 30_000 } },
+      { kind: 'round-robin', slowStart },
+    ],
+    [
+      { kind: 'random', localities: 'weighted' },
+      { kind: 'random', localities: { kind: 'weighted' } },
+    ],
+    [
+      { kind: 'random', localities: { kind: 'zone-aware' } },
+      { kind: 'random', localities: zoneAware },
+    ],
+    ['ring-hash', { kind: 'ring-hash', minSize: 1024, maxSize: 8_388_608, hash: 'xx', byHostname: false }],
+    [
+      { kind: 'maglev', tableSize: 251, byHostname: true, balanceFactor: 150, localities: 'weighted' },
+      { kind: 'maglev', tableSize: 251, byHostname: true, balanceFactor: 150, localities: { kind: 'weighted' } },
+    ],
+  ]) {
+    t.same(balancer(form), expected, JSON.stringify(form))
+  }
+  for (const [form, message] of [
+    ['fastest', /balancer/],
+    [{ kind: 'maglev', tableSize: 250 }, /tableSize: must be a prime number, is 250/],
+    [{ kind: 'ring-hash', minSize: 10, maxSize: 5 }, /minSize: is 10, more than maxSize, which is 5/],
+    [{ kind: 'ring-hash', balanceFactor: 99 }, /balanceFactor/],
+    [{ kind: 'round-robin', slowStart: {} }, /windowMs/],
+  ] as const) {
+    t.throws(() => balancer(form), { message }, JSON.stringify(form))
+  }
+})
+
+t.test('outlier detection and health checks in their native forms', async (t) => {
+  t.equal(readCluster({ name: 'a', endpoints: [], outlier: false }).outlier, undefined)
+  const judged = readCluster({
+    name: 'a',
+    endpoints: [{ address: '10.0.0.1:80', check: { port: 81, hostname: 'checks.test' } }],
+    outlier: { consecutive5xx: 3, enforcing: { failurePercentage: 50 } },
+    healthCheck: {
+      http: { path: '/up', headers: { 'X-Probe': '1' }, expectedStatuses: [200, 204], receive: ['ok'] },
+      intervalMs: 2_000,
+      eventLogPath: '/dev/null',
+    },
+    ignoreHealthOnRemoval: true,
+    closeOnHealthFailure: true,
+    ignoreUnchecked: true,
+  })
+  t.same(judged.outlier, {
+    ...EDGE_OUTLIER,
+    consecutive5xx: 3,
+    enforcing: { ...EDGE_OUTLIER.enforcing, failurePercentage: 50 },
+  })
+  t.match(judged, { ignoreHealthOnRemoval: true, closeOnHealthFailure: true, ignoreUnchecked: true })
+  t.same(judged.localities[0].endpoints[0].check, { port: 81, hostname: 'checks.test', disabled: false })
+  t.match(judged.healthCheck, {
+    timeoutMs: 1_000,
+    intervalMs: 2_000,
+    noTrafficIntervalMs: 2_000,
+    unhealthyEdgeIntervalMs: 2_000,
+    unhealthyThreshold: 3,
+    healthyThreshold: 2,
+    eventLogPaths: ['/dev/null'],
+    probe: {
+      kind: 'http',
+      method: 'GET',
+      path: '/up',
+      headers: ['x-probe', '1'],
+      receive: [Buffer.from('ok').toString('base64')],
+      expectedStatuses: [
+        { start: 200, end: 201 },
+        { start: 204, end: 205 },
+      ],
+    },
+  })
+  const probeOf = (healthCheck: NativeCluster['healthCheck']): unknown =>
+    readCluster({ name: 'a', endpoints: [], healthCheck }).healthCheck?.probe
+  t.same(probeOf({ grpc: { service: 'shop.Cart' } }), {
+    kind: 'grpc',
+    service: 'shop.Cart',
+    authority: '',
+    metadata: [],
+  })
+  t.same(probeOf({ tcp: {} }), { kind: 'tcp', receive: [] })
+  const bad = (cluster: object): string =>
+    mistakes({ listeners: [], clusters: [{ name: 'a', endpoints: [], ...cluster }] }).join()
+  t.match(bad({ healthCheck: { tcp: {}, grpc: {} } }), /healthCheck/)
+  t.match(bad({ healthCheck: { http: { path: 'a b' } } }), /path.*visible ASCII/)
+  t.match(bad({ healthCheck: { http: { path: '/', headers: { host: 'x' } } } }), /"host" is not a header/)
+  t.match(bad({ healthCheck: { tcp: {}, intervalMs: 0 } }), /intervalMs/)
+  t.match(bad({ outlier: { maxEjectionPercent: 101 } }), /maxEjectionPercent/)
+  t.match(bad({ outlier: { baseEjectionTimeMs: 9, maxEjectionTimeMs: 5 } }), /must not be less than baseEjectionTimeMs/)
 })
 
 t.test('mistakes in clusters', async (t) => {

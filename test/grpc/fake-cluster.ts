@@ -126,6 +126,22 @@ export class FakeCluster implements Cluster {
   readonly attempts: FakeAttempt[] = []
   readonly done: { status: number; elapsedMs: number }[] = []
   readonly counters = { timeout: { v: 0 }, retry: { v: 0 }, retrySuccess: { v: 0 }, cancelled: { v: 0 } }
+  readonly retries: NonNullable<Cluster['retries']> = {
+    policy: undefined,
+    tryAcquire: () => true,
+    release: () => {},
+    replaced: () => {},
+    counters: {
+      retry: { v: 0 },
+      success: { v: 0 },
+      limitExceeded: { v: 0 },
+      backOffExponential: { v: 0 },
+      backOffRateLimited: { v: 0 },
+      abandoned: { v: 0 },
+      perTryTimeout: { v: 0 },
+      perTryIdleTimeout: { v: 0 },
+    },
+  }
   /** What the next picks answer instead of a host. */
   readonly pickFailures: Failure[] = []
   /** What the next attempts do at once, instead of being opened. */

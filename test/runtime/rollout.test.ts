@@ -38,6 +38,7 @@ function content(state: ConfigState): string {
     [...list].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
   return JSON.stringify({
     ...rest,
+    runtime: Object.entries(rest.runtime).sort(([a], [b]) => (a < b ? -1 : 1)),
     listeners: sorted(rest.listeners),
     clusters: sorted(rest.clusters),
     routeTables: sorted(routeTables),
@@ -277,6 +278,77 @@ t.test('a resource goes back to its last good version; one that cannot go back i
   t.strictSame(told, { revoked: ['clusters a', 'clusters a'], lost: [0] }, 'it gets the whole again')
   t.strictSame(first.runs.clusters.get('a'), cluster('a', 1))
   t.equal(first.config.revision, rollout.revision)
+})
+
+t.test('what a worker refuses that could not take the whole is not taken from the others', async (t) => {
+  const told: Told = { revoked: [], lost: [] }
+  const refusals: number[] = []
+  const rollout: Rollout = new Rollout(
+    { config: EMPTY },
+    {
+      run: 1,
+      events: {
+        applied() {},
+        // Sent again after a while, as control does.
+        refusedWhole: (worker) => refusals.push(worker),
+        revoked: ({ kind, name }) => told.revoked.push(`${kind} ${name}`),
+        lost: (worker) => told.lost.push(worker),
+      },
+    },
+  )
+  const sent: FeedMessage[][] = [[], []]
+  for (const worker of [0, 1]) rollout.attach(worker, '', (message) => void sent[worker].push(message))
+  rollout.applied(0, sent[0][0].id)
+  rollout.publish(set(cluster('a', 1)))
+  const errors = [new ConfigError('', 'no')]
+  rollout.refused(1, sent[1][0].id, { errors, resource: undefined })
+  t.strictSame(refusals, [1])
+  rollout.refused(1, sent[1][1].id, { errors, resource: undefined })
+  rollout.publish(set(cluster('b', 1)))
+  const later = sent[1][2]
+  rollout.refused(1, later.id, { errors, resource: { kind: 'clusters', name: 'b' } })
+  t.strictSame(told, { revoked: [], lost: [] })
+  t.strictSame([...rollout.state.clusters.keys()], ['a', 'b'])
+  for (const { id } of sent[0].slice(1)) rollout.applied(0, id)
+  t.ok(rollout.owes(rollout.at), 'it still needs the whole')
+  rollout.resend(1)
+  rollout.applied(1, (sent[1].at(-1) as FeedMessage).id)
+  t.notOk(rollout.owes(rollout.at))
+  rollout.publish(set(cluster('c', 1)))
+  rollout.refused(1, (sent[1].at(-1) as FeedMessage).id, { errors, resource: undefined })
+  t.strictSame(told.revoked, ['clusters c'], 'from then on its word counts again')
+})
+
+t.test('what a worker refuses of an earlier control process is not taken for what it runs', async (t) => {
+  const lost: number[] = []
+  const events = { applied() {}, refusedWhole() {}, revoked() {}, lost: (worker: number) => void lost.push(worker) }
+  const first = new Rollout({ config: EMPTY }, { run: 1, events })
+  const sent: FeedMessage[] = []
+  first.attach(0, '', (message) => void sent.push(message))
+  first.applied(0, sent[0].id)
+  first.publish(set(cluster('a', 1)))
+  const second = new Rollout({ config: first.config, revision: first.revision }, { run: 2, events })
+  t.ok(
+    second.attach(0, first.revision, () => {}),
+    'it says so as long as it has not come to it',
+  )
+  second.refused(0, sent[1].id, { errors: [new ConfigError('', 'no')], resource: undefined })
+  t.strictSame(lost, [0])
+  second.refused(0, second.at + 1, { errors: [], resource: undefined })
+  t.strictSame(lost, [0])
+})
+
+t.test('whoever waits until a worker has been sent everything is told, also when the worker goes', async (t) => {
+  const rollout = rolloutOf({ revoked: [], lost: [] })
+  const told: string[] = []
+  rollout.attach(0, '', () => {})
+  for (let i = 0; i < 2 * MAX_UNDER_WAY; i++) rollout.publish(set(cluster('a', i)))
+  rollout.whenSent(0, () => told.push('under way'))
+  t.strictSame(told, [])
+  rollout.detach(0)
+  t.strictSame(told, ['under way'])
+  rollout.whenSent(0, () => told.push('gone'))
+  t.strictSame(told, ['under way', 'gone'])
 })
 
 t.test('where nothing in particular is to blame all of a change is taken back', async (t) => {

@@ -8,6 +8,7 @@ import t from 'tap'
 import type { Address } from '../../lib/core/address.ts'
 import { bindRefusal } from '../../lib/runtime/bind-refusal.ts'
 import { localBinder } from '../../lib/runtime/local-binder.ts'
+import { RemoteBinder } from '../../lib/runtime/remote-binder.ts'
 import type { SocketHandle } from '../../lib/runtime/socket-handle.ts'
 import { BindError, bindHandle, canBindHandles } from '../../lib/runtime/socket-handle.ts'
 import { SocketTable } from '../../lib/runtime/socket-table.ts'
@@ -222,4 +223,12 @@ t.test('a socket that cannot be bound is not kept, and a closed table binds no m
   await settled()
   t.strictSame(closed, ['80/0'], 'also one that was just being bound')
   await t.rejects(table.acquire(0, loopback(81)), /closed/)
+})
+
+t.test('a worker whose supervisor is gone waits for no socket', async (t) => {
+  const binder = new RemoteBinder({ send: async () => {} })
+  const waiting = binder.bind(loopback(80), 1)
+  binder.close()
+  await t.rejects(waiting, { code: 'EPIPE' })
+  await t.rejects(binder.bind(loopback(80), 1), { code: 'EPIPE' })
 })

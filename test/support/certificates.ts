@@ -34,6 +34,7 @@ export interface LeafOptions {
 }
 
 const DAY_MS = 86_400_000
+const HOUR_MS = 3_600_000
 
 function algorithm(kind: KeyKind, bits = 2048): webcrypto.EcKeyGenParams | webcrypto.RsaHashedKeyGenParams {
   if (kind === 'ec') return { name: 'ECDSA', namedCurve: 'P-256' }
@@ -167,12 +168,13 @@ export class Authority {
     return this.list(revoked)
   }
 
-  /** The same, from and until a day of its own: days from now. */
+  /** The same, from and until a day of its own: days from this hour, so that two lists of one day are as of one time. */
   async list(revoked: readonly Issued[], fromDays = -1, untilDays = 30): Promise<string> {
+    const hour = Math.floor(Date.now() / HOUR_MS) * HOUR_MS
     const list = await x509.X509CrlGenerator.create({
       issuer: this.#name,
-      thisUpdate: new Date(Date.now() + fromDays * DAY_MS),
-      nextUpdate: new Date(Date.now() + untilDays * DAY_MS),
+      thisUpdate: new Date(hour + fromDays * DAY_MS),
+      nextUpdate: new Date(hour + untilDays * DAY_MS),
       entries: revoked.map(({ certificate }) => ({
         serialNumber: certificate.serialNumber,
         revocationDate: new Date(Date.now() - DAY_MS / 2),

@@ -182,6 +182,8 @@ export async function lab(t: Test, options: LabOptions): Promise<Lab> {
   const clock = new TestClock()
   const wheel = new TimerWheel(clock)
   const metrics = new MetricsStore()
+  // What a cluster counted goes with it, and is looked at afterwards.
+  metrics.group('cluster.web')
   const dns = new DnsResolvers({ clock })
   const log = { debug() {}, info() {}, warn() {}, error() {} }
   let connectionId = 0

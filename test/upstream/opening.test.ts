@@ -197,7 +197,10 @@ function innerListener(): { connect: () => Duplex; readonly ends: Duplex[] } {
   const connect = (): Duplex => {
     const { near, far } = createPipe({ near: at, far: at })
     far.on('error', () => {})
-    far.on('data', () => far.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'))
+    // The PROXY header is none that anybody answers.
+    far.on('data', (bytes: Buffer) => {
+      if (bytes.includes('GET ')) far.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n')
+    })
     ends.push(far)
     return near
   }

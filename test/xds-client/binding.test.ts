@@ -83,6 +83,8 @@ t.test('a context never goes on unverified where it was to be verified', async (
   t.match(bindTls(named, lookup()), { notReady: true, validation: undefined })
   t.equal(bindTls(named, lookup(validation())).notReady, true, 'names, and nobody to trust')
   t.match(bindTls(named, lookup(validation({ trustedCa: 'x' }))), { validation: { trustedCa: 'x', sans: [SAN] } })
+  const revoking: UpstreamTlsConfig = { ...waiting, validation: { ...EMPTY, crl: 'list' } }
+  t.equal(bindTls(revoking, lookup(validation({ trustedCa: 'x', allowExpired: true }))).notReady, true)
   const automatic: UpstreamTlsConfig = { ...waiting, autoSanValidation: true, sni: 's' }
   t.equal(bindTls(automatic, lookup(validation({ hashes: ['h'] }))).notReady, true)
   t.same(bindTls(automatic, lookup(validation({ trustedCa: 'x', sans: [SAN] }))).validation?.sans, [])
@@ -148,6 +150,12 @@ t.test('a credential is its prefix and the secret, without the white space that 
     required: true,
   })
   t.equal(bindCluster(cluster, lookup()).credential?.value, '')
+  const of = (text: string): string | undefined => {
+    const other: SecretValue = { ...secret, value: Buffer.from(text).toString('base64') }
+    return bindCluster(cluster, lookup(other)).credential?.value
+  }
+  t.equal(of(' \n'), '', 'an empty secret is none, whatever stands before it')
+  for (const text of ['a\r\nx: y', 'a\nb', 'a\0b']) t.equal(of(text), '', 'what no header can say is none')
 })
 
 t.test('filters, scopes and endpoints take their places', async (t) => {

@@ -1,11 +1,12 @@
 import { toBinary } from '@bufbuild/protobuf'
 import t, { type Test } from 'tap'
-import type { Json, JsonObject } from '../../lib/core/errors.ts'
+import { ConfigError, type Json, type JsonObject } from '../../lib/core/errors.ts'
 import { decodeJson } from '../../lib/proto/decode-json.ts'
 import { createProtoRegistry } from '../../lib/proto/registry.ts'
 import { RuleChecker } from '../../lib/proto/rules.ts'
 import { checkTls } from '../../lib/tls/check.ts'
 import { ADS_SOURCE } from '../../xds-client/envoy/config-source.ts'
+import { ErrorList } from '../../xds-client/envoy/error-list.ts'
 import { type EnvoyLoadContext, loadResourceLine } from '../../xds-client/envoy/load.ts'
 import { RESOURCE_TYPES } from '../../xds-client/envoy/resources.ts'
 import { translateBytes } from '../../xds-client/envoy/translate-bytes.ts'
@@ -24,6 +25,7 @@ const LISTENER = 'envoy.config.listener.v3.Listener'
 const ROUTES = 'envoy.config.route.v3.RouteConfiguration'
 const EXTENSION = 'envoy.config.core.v3.TypedExtensionConfig'
 const ADS: JsonObject = { ads: {}, resource_api_version: 'V3' }
+const TLS = `${TYPE}envoy.extensions.transport_sockets.tls.v3.`
 
 const authority = await Authority.create()
 const one = await authority.issue({ dns: ['one.example'] })
@@ -75,6 +77,10 @@ function deliver<T extends ResourceType>(
 
 function problems(resource: TranslatedResource<unknown>): string[] {
   return resource.errors.map(({ path, message }) => `${path}: ${message}`)
+}
+
+function sds(name: string): JsonObject {
+  return { name, sds_config: ADS }
 }
 
 function listener(filters: readonly JsonObject[], more: JsonObject = {}): JsonObject {
@@ -520,6 +526,129 @@ t.test('upstream filters are the codec, last, and one credential', async (t) => 
     [[filter('buffer.v3.Buffer', { max_request_bytes: 1 }), codec], /upstream filter ".*Buffer" is not available/],
   ]
   for (const [filters, error] of cases) t.match(problems(deliver(t, CLUSTER, cluster(filters)))[0], error)
+})
+
+t.test('a static secret does not hide one of the same name that is delivered', async (t) => {
+  const certificate = { certificateChain: one.chain, privateKey: one.key }
+  const secrets = new Map([['a', { kind: 'certificate', name: 'a', certificate } as const]])
+  const context_ = { common_tls_context: { tls_certificate_sds_secret_configs: [{ name: 'a' }, sds('a')] } }
+  const socket = { name: 'tls', typed_config: { '@type': `${TLS}DownstreamTlsContext`, ...context_ } }
+  const chain = { filters: [manager({ route_config: {} })], transport_socket: socket }
+  const json = listener([], { filter_chains: [chain] })
+  const { references, config } = deliver(t, LISTENER, json, { ...context, secrets })
+  t.match(config?.filterChains[0].tls?.secrets, { certificates: ['a'] })
+  t.ok(references.some(({ kind, name, source }) => kind === 'secret' && name === 'a' && source === ADS_SOURCE))
+})
+
+t.test('an upstream filter without a configuration is not passed over', async (t) => {
+  const type = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
+  const cluster = (...http_filters: JsonObject[]): JsonObject => ({
+    name: 'c',
+    typed_extension_protocol_options: {
+      [type]: { '@type': TYPE + type, explicit_http_config: { http_protocol_options: {} }, http_filters },
+    },
+  })
+  const codec = { name: 'c', typed_config: { '@type': `${TYPE}${HTTP}upstream_codec.v3.UpstreamCodec` } }
+  const bare = { name: 'envoy.filters.http.rbac' }
+  t.match(problems(deliver(t, CLUSTER, cluster(bare, codec))), [
+    /http_filters\[0\].typed_config: .*"envoy.filters.http.rbac"/,
+  ])
+  t.match(problems(deliver(t, CLUSTER, cluster(bare)))[0], /http_filters\[0\].typed_config: /)
+  t.same(problems(deliver(t, CLUSTER, cluster({ ...bare, is_optional: true }, codec))), [])
+})
+
+t.test('endpoints of a locality are listed or delivered, not both', async (t) => {
+  const address = { socket_address: { address: '192.0.2.1', port_value: 80 } }
+  const leds_cluster_locality_config = { leds_config: ADS, leds_collection_name: 'xdstp://a/*' }
+  const group = { lb_endpoints: [{ endpoint: { address } }], leds_cluster_locality_config }
+  const json = { cluster_name: 'c', endpoints: [group] }
+  t.match(problems(deliver(t, 'envoy.config.endpoint.v3.ClusterLoadAssignment', json)), [/lb_endpoints: excludes leds/])
+})
+
+t.test('virtual hosts on demand belong to route tables that are delivered', async (t) => {
+  const table = { name: 'r', vhds: { config_source: ADS } }
+  t.match(problems(deliver(t, LISTENER, listener([manager({ route_config: table })]))), [/vhds: .*delivered/])
+  const scope = { name: 's', key: { fragments: [{ string_key: 'a' }] }, route_configuration: table }
+  t.match(problems(deliver(t, 'envoy.config.route.v3.ScopedRouteConfiguration', scope)), [/vhds: .*delivered/])
+})
+
+t.test('a filter that stands in for one that is delivered names its clusters', async (t) => {
+  const type = `${TYPE}${NETWORK}tcp_proxy.v3.TcpProxy`
+  const default_config = { '@type': type, stat_prefix: 's', cluster: 'standby' }
+  const late = { name: 'late', config_discovery: { config_source: ADS, type_urls: [type], default_config } }
+  const { references } = deliver(t, LISTENER, listener([late]))
+  t.match(
+    references.filter(({ kind }) => kind === 'cluster'),
+    [{ name: 'standby' }],
+  )
+})
+
+t.test('a filter that is not available and off answers for routes of other resources that switch it on', async (t) => {
+  const router = { name: 'router', typed_config: { '@type': `${TYPE}${HTTP}router.v3.Router` } }
+  const auth = { name: 'auth', disabled: true, typed_config: { '@type': `${TYPE}${HTTP}ext_authz.v3.ExtAuthz` } }
+  const rds = { route_config_name: 'r', config_source: ADS }
+  const filtersOf = (filter: JsonObject): unknown => {
+    const { config } = deliver(t, LISTENER, listener([manager({ rds, http_filters: [filter, router] })]))
+    return config?.filterChains[0].http?.filters.map(({ name, disabled, missing }) => [name, disabled, missing])
+  }
+  t.same(filtersOf(auth), [
+    ['auth', true, true],
+    ['router', false, undefined],
+  ])
+  t.same(filtersOf({ ...auth, is_optional: true }), [['router', false, undefined]], 'done without, as in Envoy')
+})
+
+t.test('settings of another filter than the one they are for are refused where that is known', async (t) => {
+  const settings = { '@type': `${TYPE}${HTTP}header_mutation.v3.HeaderMutationPerRoute` }
+  const router = { name: 'router', typed_config: { '@type': `${TYPE}${HTTP}router.v3.Router` } }
+  const buffer = { name: 'b', typed_config: { '@type': `${TYPE}${HTTP}buffer.v3.Buffer`, max_request_bytes: 3 } }
+  const route_config = { typed_per_filter_config: { b: settings } }
+  t.match(problems(deliver(t, LISTENER, listener([manager({ route_config, http_filters: [buffer, router] })]))), [
+    /typed_per_filter_config\["b"\]: .*HeaderMutationPerRoute.*are not for filter "b"/,
+  ])
+})
+
+t.test('credentials of calls do not leave the machine unprotected', async (t) => {
+  const cluster = (target_uri: string, more: JsonObject): JsonObject => {
+    const google_grpc = { target_uri, stat_prefix: 's', ...more }
+    const api_config_source = { api_type: 'GRPC', transport_api_version: 'V3', grpc_services: [{ google_grpc }] }
+    return { name: 'c', type: 'EDS', eds_cluster_config: { eds_config: { api_config_source } } }
+  }
+  const token = { call_credentials: [{ access_token: 't' }] }
+  const local = { channel_credentials: { local_credentials: {} } }
+  for (const uri of ['127.0.0.1:1', 'localhost:1', 'unix:/x', '[::1]:1']) {
+    t.same(problems(deliver(t, CLUSTER, cluster(uri, token))), [])
+    t.same(problems(deliver(t, CLUSTER, cluster(uri, local))), [])
+  }
+  for (const uri of ['127.example.com:1', 'localhost.example.com:1', '192.0.2.1:1']) {
+    t.match(problems(deliver(t, CLUSTER, cluster(uri, token))), [/call_credentials: need ssl_credentials/], uri)
+    t.match(problems(deliver(t, CLUSTER, cluster(uri, local))), [/local_credentials: .*local/], uri)
+  }
+})
+
+t.test('what can be judged of a secret by itself is judged when it comes', async (t) => {
+  const trust = (validation_context: JsonObject): string[] =>
+    problems(deliver(t, SECRET, { name: 's', validation_context }))
+  const san = { san_type: 'DNS', matcher: { exact: 'a' } }
+  t.same(trust({ match_typed_subject_alt_names: [san] }), [], 'names, for authorities of another part')
+  t.same(trust({ allow_expired_certificate: true }), [])
+  t.match(trust({ crl: { inline_string: 'x' } }), [/validation_context.crl: /])
+  t.match(trust({ verify_certificate_hash: ['z'.repeat(64)] }), [/validation_context.verify_certificate_hash: /])
+  const other = { san_type: 'OTHER_NAME', oid: 'none', matcher: { exact: 'a' } }
+  t.match(trust({ match_typed_subject_alt_names: [other] }), [/match_typed_subject_alt_names: .*object identifier/])
+  const common_tls_context = {
+    combined_validation_context: {
+      default_validation_context: { crl: { inline_string: 'x' } },
+      validation_context_sds_secret_config: sds('v'),
+    },
+  }
+  const transport_socket = { name: 't', typed_config: { '@type': `${TLS}UpstreamTlsContext`, common_tls_context } }
+  t.match(problems(deliver(t, CLUSTER, { name: 'c', transport_socket })), [/default_validation_context.crl: /])
+})
+
+t.test('however many mistakes there are, they are told', async (t) => {
+  const errors = Array.from({ length: 200_000 }, (_, i) => new ConfigError(`routes[${i}]`, 'is wrong'))
+  t.equal(new ErrorList(errors).all.length, errors.length)
 })
 
 /** A field with a length before it. */

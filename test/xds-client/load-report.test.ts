@@ -304,6 +304,43 @@ t.test(
   },
 )
 
+t.test('requests under way are those of now, also where nobody has told the end of earlier ones', async (t) => {
+  const at = await lab(t)
+  const stream = await at.stream()
+  await at.request()
+  const wish = { send_all_clusters: true, load_reporting_interval: '1s' }
+  at.answer(stream, wish)
+  await taken(at, 1)
+  // Taken, but not for a report: the server asks again. Then the worker dies with what it had under way.
+  at.pending.push(load('a', [{ issued: 4, active: 4 }]))
+  at.answer(stream, wish)
+  await taken(at, 2)
+  t.match((await at.report(1000)).cluster_stats, [
+    {
+      cluster_name: 'a',
+      upstream_locality_stats: [{ total_issued_requests: '4', total_requests_in_progress: undefined }],
+    },
+    { cluster_name: 'b' },
+  ])
+})
+
+t.test('a cluster that comes back is reported from then on, not from before it went', async (t) => {
+  const at = await lab(t)
+  const stream = await at.stream()
+  await at.request()
+  at.answer(stream, { send_all_clusters: true, load_reporting_interval: '1s' })
+  await taken(at, 1)
+  await at.report(1000)
+  const [gone] = at.clusters.splice(0, 1)
+  for (let i = 0; i < 3; i++) await at.report(1000)
+  at.clusters.unshift(gone)
+  at.pending.push(load('a', [{ issued: 1, success: 1 }]))
+  const [first] = (await at.report(1000)).cluster_stats as JsonObject[]
+  // It is not known when in between it came.
+  t.match(first, { cluster_name: 'a', upstream_locality_stats: [{ total_issued_requests: '1' }] })
+  t.not(first.load_report_interval, '4s')
+})
+
 t.test('all clusters are those that there are, each from when it is there', async (t) => {
   const at = await lab(t)
   const stream = await at.stream()

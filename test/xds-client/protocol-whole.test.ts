@@ -236,6 +236,42 @@ t.test('resources that nobody asked for are passed over, without a NACK', async 
   t.equal(watcher.updates.length, 1)
 })
 
+t.test('what is sent again right after its refusal is refused later each time, and told once', async (t) => {
+  const rig = new Rig('sotw')
+  const watcher = rig.subscribe(CLUSTER, ['*'])
+  rig.connect()
+  rig.take()
+  watcher.refuse = (name) => (name === 'bad' ? 'not good' : undefined)
+  rig.respond(CLUSTER, clusters('bad'), { version: 'v1' })
+  t.equal(rig.whole().error, '"bad": some.field: not good')
+  for (const waitMs of [100, 200, 400, 800, 1600, 2000, 2000]) {
+    const nonce = rig.respond(CLUSTER, clusters('bad'), { version: 'v1' })
+    t.same(rig.take(), [])
+    rig.clock.advance(waitMs - 1)
+    t.same(rig.take(), [])
+    rig.clock.advance(1)
+    rig.turn()
+    t.match(rig.whole(), { nonce, error: '"bad": some.field: not good' })
+  }
+  t.equal(rig.warnings.length, 1)
+
+  const repeated = rig.respond(CLUSTER, clusters('bad'), { version: 'v1' })
+  const good = rig.respond(CLUSTER, clusters('good'), { version: 'v2' })
+  const [nack, ack] = rig.take()
+  const meanwhile = 'what comes meanwhile does not wait, nor does the verdict before it'
+  t.match(nack, { nonce: repeated, error: { message: /not good/ } }, meanwhile)
+  t.match(ack, { nonce: good, version: 'v2', error: undefined })
+  t.equal(rig.clock.pending, 0)
+  rig.respond(CLUSTER, clusters('bad'), { version: 'v1' })
+  t.equal(rig.take().length, 1, 'it is news again')
+  rig.respond(CLUSTER, clusters('bad'), { version: 'v1' })
+  t.same(rig.take(), [])
+  rig.disconnect()
+  t.equal(rig.clock.pending, 0)
+  rig.connect()
+  t.match(rig.take(), [{ nonce: '', version: 'v2', error: undefined }], 'no verdict is owed on another stream')
+})
+
 t.test('a type that nobody has subscribed to is not answered, and told once', async (t) => {
   const rig = new Rig('sotw')
   rig.subscribe(CLUSTER, ['*'])

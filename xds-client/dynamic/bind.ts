@@ -48,7 +48,8 @@ export class Binder {
     const config = version.config as RouteTableConfig
     const hosts: VirtualHostConfig[] = []
     for (const { kind, key } of version.references) {
-      if (kind === 'virtual-hosts') hosts.push(...membersOf<VirtualHostConfig>(this.#find('virtual-hosts', key)))
+      if (kind !== 'virtual-hosts') continue
+      for (const host of membersOf<VirtualHostConfig>(this.#find('virtual-hosts', key))) hosts.push(host)
     }
     const named = config.name === resource.key ? config : { ...config, name: resource.key }
     if (hosts.length === 0) return named

@@ -34,6 +34,8 @@ export class Demands {
   readonly #options: DemandsOptions
   readonly #sources = new Map<string, ConfigSourceConfig>()
   readonly #waits = new Map<string, Wait>()
+  /** Asked for in vain, and asked for still: what comes late is there for the next request. The oldest first. */
+  readonly #late = new Map<string, Pick<Wait, 'feed' | 'name'>>()
   #come = false
 
   constructor(options: DemandsOptions) {
@@ -61,7 +63,9 @@ export class Demands {
 
   /** A virtual host has come by that feed under that name, or has it besides its own. */
   come(feed: Feed, name: string): void {
-    const wait = this.#waits.get(waitId(feed, name))
+    const id = waitId(feed, name)
+    this.#late.delete(id)
+    const wait = this.#waits.get(id)
     if (wait === undefined) return
     wait.come = true
     this.#come = true
@@ -79,11 +83,11 @@ export class Demands {
 
   /** It will not come. */
   absent(feed: Feed, name: string): void {
-    const wait = this.#waits.get(waitId(feed, name))
-    if (wait === undefined) return
-    this.#options.feeds.unask(feed, name)
-    this.#options.schedule()
-    this.#settle(wait, false)
+    const id = waitId(feed, name)
+    const wait = this.#waits.get(id)
+    if (wait === undefined && !this.#late.has(id)) return
+    this.#unask(id, { feed, name })
+    if (wait !== undefined) this.#settle(wait, false)
   }
 
   /** What has come is published. */
@@ -117,10 +121,16 @@ export class Demands {
   #wait(feed: Feed, name: string, timeoutMs: number): Promise<boolean> {
     const id = waitId(feed, name)
     let wait = this.#waits.get(id)
+    if (wait !== undefined && wait.feed !== feed) {
+      // What was asked is closed: nobody answers there.
+      this.#settle(wait, false)
+      wait = undefined
+    }
     if (wait === undefined) {
       if (this.#waits.size >= LIMIT) return Promise.resolve(false)
       wait = { feed, name, waiters: new Set(), come: false }
       this.#waits.set(id, wait)
+      this.#late.delete(id)
       const { feeds, schedule } = this.#options
       // Asked for anew where it was asked for before: the answer may have been that there is none.
       if (!feed.resources.has(name)) feeds.ask(feed, name)
@@ -137,11 +147,32 @@ export class Demands {
         cancel?.()
         wait.waiters.delete(done)
         resolve(found)
-        if (wait.waiters.size === 0) this.#waits.delete(waitId(wait.feed, wait.name))
       }
-      if (timeoutMs > 0) cancel = clock.schedule(timeoutMs, () => done(false))
+      const inVain = (): void => {
+        done(false)
+        if (wait.waiters.size === 0 && !wait.come) this.#giveUp(wait)
+      }
+      if (timeoutMs > 0) cancel = clock.schedule(timeoutMs, inVain)
       wait.waiters.add(done)
     })
+  }
+
+  /** Names come from requests: those that nobody answers must not be asked for without end. */
+  #giveUp({ feed, name }: Wait): void {
+    const id = waitId(feed, name)
+    this.#waits.delete(id)
+    this.#late.set(id, { feed, name })
+    if (this.#late.size <= LIMIT) return
+    const oldest = this.#late.entries().next().value
+    if (oldest !== undefined) this.#unask(...oldest)
+  }
+
+  #unask(id: string, { feed, name }: Pick<Wait, 'feed' | 'name'>): void {
+    // Of clusters nobody says here that they have come.
+    const late = this.#late.delete(id)
+    if (late && feed.facts.kind === 'cluster' && this.#options.graph.get('cluster', name)?.latest !== undefined) return
+    this.#options.feeds.unask(feed, name)
+    this.#options.schedule()
   }
 
   #settle(wait: Wait, found: boolean): void {

@@ -1,14 +1,23 @@
 import type { Cancel, Clock } from '../../lib/core/clock.ts'
 import type { DiscoveryUpdate } from '../source.ts'
+import type { Kind } from './kinds.ts'
 
 /** How long an empty answer waits before it deletes anything. */
 export const EMPTY_ANSWER_HOLD_MS = 15_000
+
+/**
+ * Kinds of which a source takes away what it does not know, to the harm of what serves: a filter that is missing answers 500,
+ * and what the runtime says of routes is gone with its layer.
+ */
+export function isTakenAway(kind: Kind): boolean {
+  return kind === 'listener' || kind === 'cluster' || kind === 'extension' || kind === 'runtime'
+}
 
 /** What the rule needs to know. */
 export interface EmptyAnswerOptions {
   readonly clock: Clock
   /** Names that are there. */
-  readonly held: () => readonly string[]
+  readonly held: () => Iterable<string>
   /** Answers hold everything there is. */
   readonly whole: boolean
   /** These are gone after all. */
@@ -54,7 +63,7 @@ export class EmptyAnswer {
     const { clock, whole } = this.#options
     this.#doubtUntilMs ??= clock.now() + EMPTY_ANSWER_HOLD_MS
     // Of a delta server that was told what is held, nothing means that it is as it was.
-    this.#noteFirst(resources.length === 0 && this.#options.held().length === 0)
+    this.#noteFirst(resources.length === 0)
     if (resources.length === 0) {
       if (clock.now() >= this.#doubtUntilMs || !this.#leavesNothing(removed)) return removed
       for (const name of removed) this.#pending.add(name)
@@ -62,7 +71,12 @@ export class EmptyAnswer {
       return []
     }
     for (const { name } of resources) this.#pending.delete(name)
-    if (!whole || this.#pending.size === 0) return removed
+    if (this.#pending.size === 0) return removed
+    if (!whole) {
+      // A loss of the connection may have stopped the clock.
+      this.#start()
+      return removed
+    }
     const all = [...removed, ...this.#pending]
     this.#forget()
     return all
@@ -83,7 +97,7 @@ export class EmptyAnswer {
     if (!empty) {
       this.#firstTimer?.()
       this.#firstTimer = undefined
-    } else if (this.#first) {
+    } else if (this.#first && this.#nothingHeld()) {
       this.#firstTimer = this.#options.clock.schedule(EMPTY_ANSWER_HOLD_MS, () => {
         this.#firstTimer = undefined
         this.#options.believed()
@@ -94,7 +108,13 @@ export class EmptyAnswer {
 
   #leavesNothing(removed: readonly string[]): boolean {
     const gone = new Set(removed)
-    return this.#options.held().every((name) => gone.has(name) || this.#pending.has(name))
+    for (const name of this.#options.held()) if (!gone.has(name) && !this.#pending.has(name)) return false
+    return true
+  }
+
+  #nothingHeld(): boolean {
+    for (const _ of this.#options.held()) return false
+    return true
   }
 
   #start(): void {

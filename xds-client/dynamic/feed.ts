@@ -40,7 +40,7 @@ export class Feed {
   /** Some of what came by it is from the state directory, and its source has not spoken since. */
   restored = false
   /** Versions that are held from the state directory. */
-  held: ReadonlyMap<string, string> | undefined = undefined
+  held: Map<string, string> | undefined = undefined
   /** Who is asked for, by the name that is asked for. */
   readonly resources = new Map<string, Resource | undefined>()
   readonly #options: FeedOptions
@@ -62,6 +62,16 @@ export class Feed {
   /** Everything of its type that the source has comes by it. */
   get wildcard(): boolean {
     return this.resources.has('*')
+  }
+
+  /** Of listeners or clusters, which are there because they come. */
+  get topLevel(): boolean {
+    return this.facts.kind === 'listener' || this.facts.kind === 'cluster'
+  }
+
+  /** Names that are asked for and have come. */
+  *delivered(): Generator<string> {
+    for (const [name, resource] of this.resources) if (resource?.latest !== undefined) yield name
   }
 
   /** Its subscription exists. */

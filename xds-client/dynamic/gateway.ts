@@ -10,7 +10,7 @@ import type { RuntimeConfig, TranslatedResource } from '../envoy/translated.ts'
 import { RuntimeLayers } from '../runtime/layers.ts'
 import type { DiscoveryUpdate, Rejection } from '../source.ts'
 import { Demands } from './demand.ts'
-import { EmptyAnswer } from './empty-answer.ts'
+import { EmptyAnswer, isTakenAway } from './empty-answer.ts'
 import type { Feed } from './feed.ts'
 import { Feeds } from './feeds.ts'
 import { Graph } from './graph.ts'
@@ -211,6 +211,7 @@ export class DynamicGateway implements LiveConfig {
         statistics.dropped(resource)
         this.#files.forget(resource)
         this.#feeds.drop(resource)
+        this.#state.dropped(resource)
       },
       accepted: (resource, isNew) => {
         statistics.accepted(resource, isNew)
@@ -224,6 +225,7 @@ export class DynamicGateway implements LiveConfig {
         if (resource.facts.kind === 'runtime') this.#deliverLayer(resource)
         if (resource.facts.kind === 'cluster') this.#demands.clusterPublished(resource.key)
       },
+      log: this.#options.log,
       schedule: () => this.#schedule(),
     })
   }
@@ -238,11 +240,10 @@ export class DynamicGateway implements LiveConfig {
   #onFeed(feed: Feed): void {
     const { clock, log } = this.#options
     const { kind } = feed.facts
-    if (kind === 'listener' || kind === 'cluster') {
+    if (isTakenAway(kind)) {
       feed.empty = new EmptyAnswer({
         clock,
-        held: () =>
-          [...this.#graph.all(kind).values()].filter((r) => r.source?.key === feed.source.key).map((r) => r.key),
+        held: () => (feed.topLevel ? this.#graph.keysFrom(kind, feed.source.key) : feed.delivered()),
         whole: feed.wholeAnswers,
         expired: (names) => {
           this.#intake.remove(feed, names)

@@ -1,5 +1,6 @@
 import type { ResourceFailure } from '../../lib/config/status.ts'
 import type { Clock } from '../../lib/core/clock.ts'
+import type { Log } from '../../lib/core/metrics.ts'
 import type { ConfigSourceConfig } from '../config.ts'
 import type { Reference } from '../envoy/references.ts'
 import { CLUSTER_WAIT_MS, ClusterNames } from './cluster-names.ts'
@@ -11,12 +12,13 @@ import { type Absence, Resource, type Version } from './resource.ts'
 /** What the graph asks of whoever has it. */
 export interface GraphOptions {
   readonly clock: Clock
+  readonly log: Log
   readonly publication: Publication
   /** Clusters can come from somewhere: otherwise nobody waits for one. */
   readonly clustersCanCome: () => boolean
   /** Somebody needs it now, for the first time. */
   wanted(resource: Resource): void
-  /** Nobody needs it any more, or it was taken away: it has left the graph. */
+  /** Nobody needs it any more, or it was taken away: it has left the graph, with the version that it had. */
   dropped(resource: Resource): void
   /** It has a newer version, the first one where `isNew`. */
   accepted(resource: Resource, isNew: boolean): void
@@ -67,6 +69,11 @@ export class Graph {
     return this.#map(kind)
   }
 
+  /** Keys of those of a kind that come from that source. */
+  *keysFrom(kind: Kind, source: string): Generator<string> {
+    for (const resource of this.all(kind).values()) if (resource.source?.key === source) yield resource.key
+  }
+
   /** Puts one in that was not there. */
   add(kind: NodeKind, name: string, key: string, source: ConfigSourceConfig | undefined): Resource {
     const resource = new Resource(factsOf(kind), name, key, source)
@@ -108,7 +115,8 @@ export class Graph {
 
   /** Its source has the version that is accepted: what came after it and could not be used is forgotten. */
   confirm(resource: Resource): void {
-    this.#setFailure(resource, undefined)
+    // What workers cannot use they still cannot.
+    if (!resource.refused) this.#setFailure(resource, undefined)
     resource.absent = undefined
     this.setStale(resource, false)
     this.keep(resource)
@@ -180,11 +188,22 @@ export class Graph {
       this.#queues[level] = []
       for (const resource of batch) {
         resource.queued = false
-        if (!resource.gone) this.#evaluate(resource)
+        if (!resource.gone) this.#try(resource)
       }
       return true
     }
     return false
+  }
+
+  /** A bug of ours in one resource must not keep all others from coming into force, or end the process. */
+  #try(resource: Resource): void {
+    try {
+      this.#evaluate(resource)
+    } catch (error) {
+      const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
+      const { facts, name } = resource
+      this.#options.log.error('a resource could not be put into force', { type: facts.typeName, name, reason })
+    }
   }
 
   #evaluate(resource: Resource): void {
@@ -263,6 +282,8 @@ export class Graph {
     resource.latest = undefined
     resource.active = undefined
     resource.absent = 'does-not-exist'
+    this.#setFailure(resource, undefined)
+    this.setStale(resource, false)
     this.#setNeeds(resource)
     this.#wake(resource, true)
     this.#options.promoted(resource, false)
@@ -276,11 +297,11 @@ export class Graph {
     this.setStale(resource, false)
     this.#map(resource.facts.kind).delete(resource.key)
     this.#publisher.withdraw(resource)
+    this.#options.dropped(resource)
     resource.latest = undefined
     resource.active = undefined
     this.#setNeeds(resource)
     for (const member of resource.members?.values() ?? []) this.#drop(member)
-    this.#options.dropped(resource)
     this.#options.schedule()
   }
 

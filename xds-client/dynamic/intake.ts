@@ -26,8 +26,6 @@ export interface IntakeOptions {
   absent(feed: Feed, name: string): void
 }
 
-/** Mistakes of a resource, and resources, that a line of the log names. */
-const CUT = 5
 const SHARED_LISTS = 1_000
 
 /** Judges what sources deliver, resource by resource, and hands what is good to the graph. */
@@ -59,7 +57,6 @@ export class Intake {
     feed.heard = true
     if (feed.collection !== undefined) graph.answered(feed.collection)
     this.confirm(feed)
-    if (rejections.length > 0) this.#warn(feed, update, rejections)
     return rejections
   }
 
@@ -91,9 +88,18 @@ export class Intake {
     }
   }
 
-  /** It can be translated. */
-  usable(feed: Feed, { bytes }: ReceivedResource): boolean {
-    return this.#options.translate(memberFacts(feed), bytes, feed.source).errors.length === 0
+  /** It could be taken, by itself. */
+  usable(feed: Feed, { name, bytes }: ReceivedResource): boolean {
+    const { translate, verdicts } = this.#options
+    const facts = memberFacts(feed)
+    try {
+      const translated = translate(facts, bytes, feed.source)
+      const place = { known: this.#find(feed, name), collection: feed.collection }
+      return translated.errors.length === 0 && verdicts.check(facts, translated, place).length === 0
+    } catch (error) {
+      this.#broken(facts, name, error)
+      return false
+    }
   }
 
   /** From the state directory: as if its source had sent it. */
@@ -108,13 +114,17 @@ export class Intake {
     const { latest, source, facts } = resource
     if (latest === undefined || source === undefined) return NONE
     const { graph, verdicts } = this.#options
-    const translated = this.#options.translate(facts, latest.bytes, source)
-    if (translated.errors.length > 0) return translated.errors
-    const errors = verdicts.check(facts, translated, { known: resource, collection: undefined })
-    if (errors.length > 0) return errors
-    const version = new Version(latest.version, latest.bytes, latest.updatedMs, translated)
-    if (!same(version, latest)) graph.accept(resource, version)
-    return NONE
+    try {
+      const translated = this.#options.translate(facts, latest.bytes, source)
+      if (translated.errors.length > 0) return translated.errors
+      const errors = verdicts.check(facts, translated, { known: resource, collection: undefined })
+      if (errors.length > 0) return errors
+      const version = new Version(latest.version, latest.bytes, latest.updatedMs, translated)
+      if (!same(version, latest)) graph.accept(resource, version)
+      return NONE
+    } catch (error) {
+      return this.#broken(facts, resource.name, error)
+    }
   }
 
   /** What a delta source says nothing of is as it was when it was last heard. */
@@ -161,7 +171,8 @@ export class Intake {
       this.#options.come(feed, received.name)
       for (const alias of received.aliases) this.#options.come(feed, alias)
     }
-    if (known?.latest !== undefined && sameBytes(known.latest.bytes, received.bytes)) {
+    // What was taken away has lost its place, and is judged anew.
+    if (known?.latest !== undefined && !known.removed && sameBytes(known.latest.bytes, received.bytes)) {
       known.latest.version = received.version
       this.#options.graph.confirm(known)
       return NONE
@@ -169,15 +180,15 @@ export class Intake {
     try {
       return this.#judge(feed, received, known)
     } catch (error) {
-      // A bug of ours in one resource must not end the stream for all others.
-      const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
-      this.#options.log.error('a resource could not be judged', {
-        type: feed.facts.typeName,
-        name: received.name,
-        reason,
-      })
-      return [new ConfigError('', 'cannot be judged: an error of this proxy, see its log')]
+      return this.#broken(feed.facts, received.name, error)
     }
+  }
+
+  /** A bug of ours in one resource must not end the stream for all others, or the process. */
+  #broken({ typeName }: KindFacts, name: string, error: unknown): readonly ConfigError[] {
+    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    this.#options.log.error('a resource could not be judged', { type: typeName, name, reason })
+    return [new ConfigError('', 'cannot be judged: an error of this proxy, see its log')]
   }
 
   #judge(feed: Feed, received: ReceivedResource, known: Resource | undefined): readonly ConfigError[] {
@@ -246,20 +257,6 @@ export class Intake {
     resource.rooted = true
     return resource
   }
-
-  #warn(feed: Feed, update: DiscoveryUpdate, rejections: readonly Rejection[]): void {
-    const reasons = rejections
-      .slice(0, CUT)
-      .flatMap(({ name, errors }) => errors.slice(0, CUT).map((e) => ({ name, e })))
-    this.#options.log.warn('a configuration update is refused in part', {
-      type: feed.facts.typeName,
-      source: feed.source.key === '' ? 'ads' : feed.source.key,
-      version: update.version,
-      refused: rejections.length,
-      accepted: update.resources.length - rejections.length,
-      reasons: reasons.map(({ name, e: { path, message } }) => ({ name, path, reason: message })),
-    })
-  }
 }
 
 const NONE: readonly ConfigError[] = Object.freeze([])
@@ -283,6 +280,9 @@ function same(a: Version, b: Version): boolean {
   return (
     isDeepStrictEqual(a.config, b.config) &&
     isDeepStrictEqual(a.references, b.references) &&
-    isDeepStrictEqual(a.clusters, b.clusters)
+    isDeepStrictEqual(a.clusters, b.clusters) &&
+    // Not what is in them alone: they are watched.
+    isDeepStrictEqual(a.files, b.files) &&
+    isDeepStrictEqual(a.directories, b.directories)
   )
 }

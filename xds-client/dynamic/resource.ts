@@ -109,6 +109,10 @@ export class Resource {
   missingOf: Version | undefined = undefined
   /** Ends the wait for clusters, or (of clusters) for those that still name it. */
   timer: Cancel | undefined = undefined
+  /** It stands for a `google_grpc` target of a delivered resource: no bootstrap has it, and none takes it away. */
+  channel = false
+  /** Of scopes: those that came first have been waited for. */
+  #warm = false
 
   constructor(facts: KindFacts, name: string, key: string, source: ConfigSourceConfig | undefined) {
     this.facts = facts
@@ -119,7 +123,7 @@ export class Resource {
 
   /** Somebody who waits for it need not wait any longer. */
   get settled(): boolean {
-    if (this.facts.members !== undefined) return this.answered
+    if (this.facts.members !== undefined) return this.answered && this.#membersSettled()
     if (this.active !== undefined) return true
     return this.latest === undefined && (this.absent !== undefined || this.failure !== undefined || this.removed)
   }
@@ -127,6 +131,14 @@ export class Resource {
   /** It is accepted, and not in force yet. */
   get warming(): boolean {
     return this.latest !== undefined && this.latest !== this.active
+  }
+
+  /** Whoever goes over to scopes must find their route tables there. Those that come later hold nobody up. */
+  #membersSettled(): boolean {
+    if (this.facts.kind !== 'scopes' || this.#warm) return true
+    for (const member of this.members?.values() ?? []) if (!member.settled) return false
+    this.#warm = true
+    return true
   }
 
   stopTimer(): void {

@@ -46,6 +46,8 @@ interface Group {
   dirty: boolean
   timer: Cancel | undefined
   writing: boolean
+  /** What brought its last change. */
+  feed: Feed | undefined
 }
 
 /** How far a source has come. */
@@ -76,12 +78,14 @@ export class StateKeeper {
 
   /** Something is wanted by the feed from now on: `name`, or `*`. */
   wanted(feed: Feed, name: string): void {
-    if (this.#directory === undefined) return
+    if (!this.#keeps(feed)) return
     const source = this.#sourceOf(feed.source.key)
     if (source.connected) return
     const records = this.#records(feed, name)
-    if (source.absent) this.#restore(feed, records)
-    else if (!feed.wholeAnswers && !feed.open) this.#stage(feed, records)
+    const telling = !feed.wholeAnswers && !feed.open
+    const usable = telling ? this.#hold(feed, records) : records
+    if (source.absent) this.#restore(feed, usable)
+    else if (telling) this.#stage(feed, usable)
   }
 
   /** An answer has come by the feed, and is not taken over yet. */
@@ -90,8 +94,18 @@ export class StateKeeper {
   }
 
   changed(feed: Feed): void {
-    if (this.#directory === undefined) return
+    if (!this.#keeps(feed)) return
     const group = this.#group(feed)
+    group.feed = feed
+    group.dirty = true
+    this.#plan(group, SETTLE_MS)
+  }
+
+  /** It is there no more: a key that nobody needs must not stay on disk. */
+  dropped({ facts, source, latest }: Resource): void {
+    if (latest === undefined || source === undefined) return
+    const group = this.#groups.get(groupId(facts.typeName, source.key))
+    if (group === undefined) return
     group.dirty = true
     this.#plan(group, SETTLE_MS)
   }
@@ -124,7 +138,9 @@ export class StateKeeper {
     for (const { timer } of this.#sources.values()) timer?.()
     for (const group of this.#groups.values()) {
       group.timer?.()
-      if (this.#ready && group.dirty) this.#directory?.writeNow(group.identity, this.#current(group))
+      if (!this.#ready || isDoubtful(group)) continue
+      // One that is on its way may not arrive.
+      if (group.dirty || group.writing) this.#directory?.writeNow(group.identity, this.#current(group))
     }
   }
 
@@ -147,7 +163,7 @@ export class StateKeeper {
     source.absent = true
     let count = 0
     for (const feed of [...this.#options.feeds()]) {
-      if (feed.source.key !== key) continue
+      if (feed.source.key !== key || !this.#keeps(feed)) continue
       this.#staged.delete(feed)
       for (const name of feed.resources.keys()) count += this.#restore(feed, this.#records(feed, name))
     }
@@ -173,8 +189,15 @@ export class StateKeeper {
   #stage(feed: Feed, records: readonly ReceivedResource[]): void {
     let staged = this.#staged.get(feed)
     if (staged === undefined) this.#staged.set(feed, (staged = new Map()))
-    for (const record of records) if (this.#options.usable(feed, record)) staged.set(record.name, record)
-    feed.held = new Map([...staged.values()].map(({ name, version }) => [name, version]))
+    for (const record of records) staged.set(record.name, record)
+  }
+
+  /** The server is told that these are held. Answers those that can be used: of no others that is said. */
+  #hold(feed: Feed, records: readonly ReceivedResource[]): ReceivedResource[] {
+    const usable = records.filter((record) => this.#options.usable(feed, record))
+    if (usable.length > 0) feed.held ??= new Map()
+    for (const { name, version } of usable) feed.held?.set(name, version)
+    return usable
   }
 
   #commit(feed: Feed): void {
@@ -208,17 +231,22 @@ export class StateKeeper {
     return [...found.values()].filter((record) => record.collection === collection).map(take)
   }
 
+  /** What comes from files is on disk as it is. */
+  #keeps(feed: Feed): boolean {
+    return this.#directory !== undefined && feed.source.source.kind !== 'file'
+  }
+
   // --- files --------------------------------------------------------------------------------------------------------
 
   #group(feed: Feed): Group {
     const { typeName } = feed.facts
-    const id = `${typeName} ${feed.source.key}`
+    const id = groupId(typeName, feed.source.key)
     const known = this.#groups.get(id)
     if (known !== undefined) return known
     const identity = { node: this.#options.node, typeName, source: feed.source.key }
     const records = this.#ready ? undefined : this.#directory?.read(identity)
     const found = new Map((records ?? []).map((record) => [`${record.collection} ${record.name}`, record]))
-    const group: Group = { identity, found, dirty: false, timer: undefined, writing: false }
+    const group: Group = { identity, found, dirty: false, timer: undefined, writing: false, feed: undefined }
     this.#groups.set(id, group)
     return group
   }
@@ -227,7 +255,8 @@ export class StateKeeper {
     if (!this.#ready || group.writing) return
     group.timer ??= this.#options.clock.schedule(delayMs, () => {
       group.timer = undefined
-      this.#write(group)
+      if (isDoubtful(group)) this.#plan(group, SETTLE_MS)
+      else this.#write(group)
     })
   }
 
@@ -254,6 +283,15 @@ export class StateKeeper {
     }
     return records
   }
+}
+
+function groupId(typeName: string, source: string): string {
+  return `${typeName} ${source}`
+}
+
+/** Its last answer may be that of a server that knows nothing yet. */
+function isDoubtful({ feed }: Group): boolean {
+  return feed?.empty?.doubtful === true
 }
 
 function collectionOf(resource: Resource): string {

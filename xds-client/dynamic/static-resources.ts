@@ -31,7 +31,7 @@ export function placeStatic(loaded: LoadedBootstrap, { graph, verdicts, nowMs }:
     const list = kind === 'cluster' ? config.clusters : config.listeners
     const names = new Set(list.map(({ name }) => name))
     for (const resource of graph.all(kind).values()) {
-      if (resource.source !== undefined || names.has(resource.key)) continue
+      if (resource.source !== undefined || resource.channel || names.has(resource.key)) continue
       verdicts.forget(resource)
       graph.remove(resource)
     }
@@ -52,8 +52,13 @@ export function placeStatic(loaded: LoadedBootstrap, { graph, verdicts, nowMs }:
 export function placeChannelClusters(clusters: LoadedBootstrap['channelClusters'], options: StaticOptions): void {
   const { graph, verdicts, nowMs } = options
   for (const cluster of clusters) {
-    if (graph.get('cluster', cluster.name) !== undefined) continue
+    const known = graph.get('cluster', cluster.name)
+    if (known !== undefined) {
+      if (known.source === undefined) known.channel = true
+      continue
+    }
     const node = addStatic(graph, 'cluster', cluster.name)
+    node.channel = true
     const translation = translationOf(cluster, NONE)
     verdicts.remember(node, translation)
     graph.accept(node, new Version('', NO_BYTES, nowMs, translation))

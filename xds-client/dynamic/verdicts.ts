@@ -2,7 +2,8 @@ import type { ListenerConfig } from '../../lib/config/listener.ts'
 import { formatAddress } from '../../lib/core/address.ts'
 import { ConfigError } from '../../lib/core/errors.ts'
 import { extensionProblem } from '../envoy/binding.ts'
-import type { ExtensionConfig, ScopeConfig, TranslatedResource } from '../envoy/translated.ts'
+import { SECRET_FIELDS } from '../envoy/tls/secret-reference.ts'
+import type { ExtensionConfig, ScopeConfig, SecretValue, TranslatedResource } from '../envoy/translated.ts'
 import type { Kind, KindFacts } from './kinds.ts'
 import type { Resource } from './resource.ts'
 
@@ -22,6 +23,8 @@ export class Verdicts {
   readonly #check: ResourceCheck
   /** Listeners by address. */
   readonly #owners = new Map<string, string>()
+  /** Of each collection of scopes, by key. */
+  readonly #scopes = new WeakMap<Resource, Map<string, Resource>>()
 
   constructor(check: ResourceCheck) {
     this.#check = check
@@ -41,7 +44,9 @@ export class Verdicts {
       case 'extension':
         return checkExtension(translated.config as ExtensionConfig, place.known)
       case 'scope':
-        return checkScope(translated.config as ScopeConfig, place)
+        return this.#checkScope(translated.config as ScopeConfig, place)
+      case 'secret':
+        return checkSecret(translated.config as SecretValue, place.known)
       default:
         return []
     }
@@ -49,19 +54,47 @@ export class Verdicts {
 
   /** It is accepted: what it takes is taken. */
   remember(resource: Resource, translated: Pick<TranslatedResource, 'config'>): void {
-    if (resource.facts.kind === 'cluster') this.clusters.add(resource.key)
-    if (resource.facts.kind !== 'listener') return
+    const { kind } = resource.facts
+    if (kind === 'cluster') this.clusters.add(resource.key)
+    if (kind !== 'listener' && kind !== 'scope') return
     this.forget(resource)
+    if (kind === 'scope') {
+      this.#scopesBeside(resource)?.set(scopeKey(translated.config as ScopeConfig), resource)
+      return
+    }
     for (const address of addressesOf(translated.config as ListenerConfig)) this.#owners.set(address, resource.key)
   }
 
   /** It goes: what it has taken is free. */
   forget(resource: Resource): void {
     if (resource.facts.kind === 'cluster') this.clusters.delete(resource.key)
-    if (resource.facts.kind !== 'listener' || resource.latest === undefined) return
+    if (resource.latest === undefined) return
+    if (resource.facts.kind === 'scope') {
+      const scopes = this.#scopesBeside(resource)
+      const key = scopeKey(resource.latest.config as ScopeConfig)
+      if (scopes?.get(key) === resource) scopes.delete(key)
+    }
+    if (resource.facts.kind !== 'listener') return
     for (const address of addressesOf(resource.latest.config as ListenerConfig)) {
       if (this.#owners.get(address) === resource.key) this.#owners.delete(address)
     }
+  }
+
+  /** No two scopes of one key. */
+  #checkScope(config: ScopeConfig, { known, collection }: VerdictPlace): readonly ConfigError[] {
+    const owner = collection && this.#scopes.get(collection)?.get(scopeKey(config))
+    if (owner === undefined || owner === known) return []
+    return [new ConfigError('key', `scope "${owner.name}" has that key already`)]
+  }
+
+  #scopesBeside(scope: Resource): Map<string, Resource> | undefined {
+    for (const collection of scope.dependents) {
+      if (collection.members === undefined) continue
+      let scopes = this.#scopes.get(collection)
+      if (scopes === undefined) this.#scopes.set(collection, (scopes = new Map()))
+      return scopes
+    }
+    return undefined
   }
 
   #checkAddresses(config: ListenerConfig): readonly ConfigError[] {
@@ -73,6 +106,20 @@ export class Verdicts {
     }
     return []
   }
+}
+
+/** Whoever asks for it says what it must hold; one that some of them can use is taken. */
+function checkSecret(config: SecretValue, known: Resource | undefined): readonly ConfigError[] {
+  let wanted: SecretValue['kind'] | undefined
+  for (const { latest } of known?.dependents ?? []) {
+    for (const { kind, key, secret } of latest?.references ?? []) {
+      if (kind !== 'secret' || key !== known?.key || secret === undefined) continue
+      if (secret === config.kind) return []
+      wanted ??= secret
+    }
+  }
+  if (wanted === undefined) return []
+  return [new ConfigError('type', `is a ${SECRET_FIELDS[config.kind]}, wanted is a ${SECRET_FIELDS[wanted]}`)]
 }
 
 /** Port 0 is a different port each time. */
@@ -92,13 +139,6 @@ function checkExtension(config: ExtensionConfig, known: Resource | undefined): r
   return []
 }
 
-/** No two scopes of one key. */
-function checkScope(config: ScopeConfig, { known, collection }: VerdictPlace): readonly ConfigError[] {
-  const key = JSON.stringify(config.key)
-  for (const other of collection?.members?.values() ?? []) {
-    if (other === known || other.removed || other.latest === undefined) continue
-    if (JSON.stringify((other.latest.config as ScopeConfig).key) !== key) continue
-    return [new ConfigError('key', `scope "${other.name}" has that key already`)]
-  }
-  return []
+function scopeKey({ key }: ScopeConfig): string {
+  return JSON.stringify(key)
 }

@@ -170,9 +170,15 @@ function translateAdmin(reader: FieldReader | undefined): AdminConfig | undefine
 /** Settings of the bootstrap that clusters fall back to. */
 function translateClusterDefaults(reader: FieldReader): ClusterDefaults {
   const manager = reader.message('cluster_manager')
-  manager?.ignore('local_cluster_name', 'outlier_detection', 'enable_deferred_cluster_creation')
+  manager?.ignore('enable_deferred_cluster_creation')
+  const local = manager?.string('local_cluster_name') ?? ''
+  const locality = translateNodeLocality(reader.message('node')?.message('locality'))
+  const outlier = manager?.message('outlier_detection')
+  outlier?.ignore('event_service')
+  const outlierEventLogPath = outlier?.string('event_log_path') || undefined
   const bind = translateBindConfig(manager?.message('upstream_bind_config'))
-  return { bind, resolvers: translateResolvers(reader) ?? [] }
+  const localCluster = local === '' || locality === undefined ? undefined : { name: local, locality }
+  return { bind, resolvers: translateResolvers(reader) ?? [], outlierEventLogPath, localCluster }
 }
 
 interface StaticResources {

@@ -1,5 +1,5 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import type { ThresholdsConfig } from '../../lib/upstream/config.ts'
+import type { RetryBudgetConfig, ThresholdsConfig } from '../../lib/upstream/config.ts'
 
 /** Envoy's defaults for each priority. */
 const DEFAULTS: ThresholdsConfig = Object.freeze({
@@ -8,6 +8,10 @@ const DEFAULTS: ThresholdsConfig = Object.freeze({
   maxRequests: 1024,
   maxRetries: 3,
 })
+
+/** Envoy's defaults of a retry budget. */
+const BUDGET_PERCENT = 20
+const BUDGET_MIN = 3
 
 export interface CircuitBreakers {
   readonly thresholds: { readonly default: ThresholdsConfig; readonly high: ThresholdsConfig }
@@ -38,11 +42,24 @@ export function translateCircuitBreakers(reader: FieldReader | undefined): Circu
 }
 
 function translateThresholds(reader: FieldReader): ThresholdsConfig {
-  reader.ignore('retry_budget', 'track_remaining', 'max_connection_pools')
+  reader.ignore('track_remaining', 'max_connection_pools')
+  const retryBudget = translateBudget(reader.message('retry_budget'))
   return {
     maxConnections: reader.number('max_connections') ?? DEFAULTS.maxConnections,
     maxPendingRequests: reader.number('max_pending_requests') ?? DEFAULTS.maxPendingRequests,
     maxRequests: reader.number('max_requests') ?? DEFAULTS.maxRequests,
     maxRetries: reader.number('max_retries') ?? DEFAULTS.maxRetries,
+    ...(retryBudget && { retryBudget }),
+  }
+}
+
+/** `RetryBudget`; what is under way counts, not what was within an interval. */
+function translateBudget(reader: FieldReader | undefined): RetryBudgetConfig | undefined {
+  if (reader === undefined) return undefined
+  reader.ignore('budget_interval')
+  const percent = reader.message('budget_percent')
+  return {
+    percent: percent === undefined ? BUDGET_PERCENT : (percent.number('value') ?? 0),
+    minConcurrency: reader.number('min_retry_concurrency') ?? BUDGET_MIN,
   }
 }

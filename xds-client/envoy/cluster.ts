@@ -15,10 +15,12 @@ import { translateBindConfig, translateConnectionOptions } from './connection-op
 import type { EnvoyContext } from './context.ts'
 import { clusterResolvers, translateDns, typedResolvers } from './dns.ts'
 import { durationMs } from './durations.ts'
-import { translateEndpoints } from './endpoints.ts'
+import { translateAssignmentPolicy, translateEndpoints } from './endpoints.ts'
 import { FORWARD_PROXY, translateForwardProxy } from './forward-proxy.ts'
-import { translateBalancer } from './load-balancing.ts'
+import { translateHealthCheck } from './health-check.ts'
+import { translateBalancing } from './load-balancing.ts'
 import { translateMetadata } from './metadata.ts'
+import { translateOutlier } from './outlier.ts'
 import { referenceKey } from './references.ts'
 import { consume, refuseTrue } from './refusals.ts'
 import { hasAuthorities } from './tls/validation.ts'
@@ -33,13 +35,8 @@ const CONNECT_TIMEOUT_MS = 5000
 const REPORTED = [
   'stats_matcher',
   'per_connection_buffer_high_watermark_timeout',
-  'health_checks',
   'wait_for_warm_on_init',
-  'outlier_detection',
   'cleanup_interval',
-  'common_lb_config',
-  'close_connections_on_host_health_failure',
-  'ignore_health_on_host_removal',
   'lrs_server',
   'lrs_report_endpoint_metrics',
   'track_timeout_budgets',
@@ -54,6 +51,8 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
   refuseUnavailable(reader)
   const name = reader.string('name')
   const discovery = translateDiscovery(reader, context)
+  const localCluster = context.clusterDefaults?.localCluster
+  const assignmentPolicy = translateAssignmentPolicy(reader.message('load_assignment')?.message('policy'))
   const bindConfig = reader.message('upstream_bind_config')
   const bind = bindConfig === undefined ? context.clusterDefaults?.bind : translateBindConfig(bindConfig)
   const options = translateConnectionOptions(reader.message('upstream_connection_options'))
@@ -69,10 +68,16 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     name,
     statName: reader.string('alt_stat_name') || name,
     ...discovery,
-    balancer: discovery.type === 'dynamic-forward-proxy' ? UNUSED_BALANCER : translateBalancer(reader),
+    ...(assignmentPolicy && { assignmentPolicy }),
+    ...(localCluster && { localCluster }),
+    ...(discovery.type === 'dynamic-forward-proxy' ? unusedBalancer(reader) : translateBalancing(reader)),
     connectTimeoutMs: durationMs(reader, 'connect_timeout') ?? CONNECT_TIMEOUT_MS,
     bufferLimitBytes: translateBufferLimit(reader),
     ...translateCircuitBreakers(reader.message('circuit_breakers')),
+    ...translateOutlier(reader.message('outlier_detection'), context),
+    ...translateHealthCheck(reader),
+    ...(reader.bool('ignore_health_on_host_removal') && { ignoreHealthOnRemoval: true }),
+    ...(reader.bool('close_connections_on_host_health_failure') && { closeOnHealthFailure: true }),
     ...http,
     ...complete(own),
     ...(transportMatches.length > 0 && { transportMatches }),
@@ -129,7 +134,10 @@ interface Discovery {
 }
 
 /** Of clusters that choose by name. */
-const UNUSED_BALANCER: BalancerConfig = Object.freeze({ kind: 'round-robin' })
+function unusedBalancer(reader: FieldReader): { readonly balancer: BalancerConfig } {
+  reader.ignore('common_lb_config')
+  return { balancer: { kind: 'round-robin' } }
+}
 
 function translateDiscovery(reader: FieldReader, context: EnvoyContext): Discovery {
   const type = reader.enumName('type')

@@ -90,6 +90,10 @@ export interface ClusterDefaults {
   readonly bind?: BindAddresses
   /** `host:port` of name servers; empty: those of the machine. */
   readonly resolvers: readonly string[]
+  /** `cluster_manager.outlier_detection.event_log_path` */
+  readonly outlierEventLogPath?: string
+  /** `cluster_manager.local_cluster_name`, where the node says its locality. */
+  readonly localCluster?: ClusterConfig['localCluster']
 }
 
 /** Readers of formats that another room owns; each throws an Error that says what is wrong. */

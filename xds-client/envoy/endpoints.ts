@@ -2,6 +2,8 @@ import type { Address } from '../../lib/core/address.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type {
   AssignmentConfig,
+  AssignmentPolicyConfig,
+  EndpointCheckConfig,
   EndpointConfig,
   LocalityConfig,
   LocalityEndpointsConfig,
@@ -9,6 +11,7 @@ import type {
 import { type HostKind, translateAddress, translateEndpointAddress } from './address.ts'
 import { translateConfigSource } from './config-source.ts'
 import type { EnvoyContext } from './context.ts'
+import { translateFraction } from './fraction.ts'
 import { translateHostMetadata } from './host-metadata.ts'
 import { referenceKey } from './references.ts'
 
@@ -32,7 +35,29 @@ interface Endpoints {
 /** `config.endpoint.v3.ClusterLoadAssignment` as a discovery service delivers it. */
 export function translateAssignment(reader: FieldReader, context: EnvoyContext): AssignmentConfig {
   reader.unread('refuse')
-  return { name: reader.string('cluster_name'), localities: translateLocalities(reader, { hosts: 'ip', context }) }
+  const policy = translateAssignmentPolicy(reader.message('policy'))
+  const localities = translateLocalities(reader, { hosts: 'ip', context })
+  return { name: reader.string('cluster_name'), localities, ...(policy && { policy }) }
+}
+
+/** `ClusterLoadAssignment.Policy`; undefined where nothing of it has an effect. */
+export function translateAssignmentPolicy(reader: FieldReader | undefined): AssignmentPolicyConfig | undefined {
+  if (reader === undefined) return undefined
+  reader.ignore('endpoint_stale_after')
+  const overprovisioningFactor = reader.number('overprovisioning_factor')
+  const weighted = reader.bool('weighted_priority_health')
+  const drops = reader.messages('drop_overloads').map((drop) => {
+    drop.string('category')
+    const { numerator, denominator } = translateFraction(drop.message('drop_percentage'))
+    return Math.min(1, numerator / denominator)
+  })
+  if (drops.length > 1) reader.error('drop_overloads', `there may be one category, these are ${drops.length}`)
+  const policy = {
+    ...(overprovisioningFactor !== undefined && { overprovisioningFactor }),
+    ...(weighted && { weightedPriorityHealth: true as const }),
+    ...(drops.length > 0 && drops[0] > 0 && { dropOverload: drops[0] }),
+  }
+  return Object.keys(policy).length === 0 ? undefined : policy
 }
 
 /** `config.endpoint.v3.LbEndpoint` as a discovery service delivers it, for a locality. */
@@ -49,9 +74,6 @@ export function translateEndpoints(reader: FieldReader, hosts: HostKind): Locali
 
 function translateLocalities(reader: FieldReader, how: Endpoints): LocalityEndpointsConfig[] {
   reader.refuse('named_endpoints', 'named endpoints are not available')
-  const policy = reader.message('policy')
-  policy?.refuse('drop_overloads', 'dropping a share of requests is not available yet')
-  policy?.ignore('overprovisioning_factor', 'endpoint_stale_after', 'weighted_priority_health')
   const seen = new Set<string>()
   return reader.messages('endpoints').map((locality) => {
     const translated = translateLocality(locality, how)
@@ -99,6 +121,9 @@ function translateLocality(reader: FieldReader, { hosts, context }: Endpoints): 
   const locality = translateNodeLocality(reader.message('locality'))
   const priority = reader.number('priority') ?? 0
   const weight = reader.number('load_balancing_weight')
+  if (delivered !== undefined && reader.has('lb_endpoints')) {
+    reader.error('lb_endpoints', 'excludes leds_cluster_locality_config: endpoints are listed or delivered')
+  }
   const list = [
     ...reader.messages('lb_endpoints'),
     ...(reader.message('load_balancer_endpoints')?.messages('lb_endpoints') ?? []),
@@ -127,7 +152,8 @@ function translateLbEndpoint(reader: FieldReader, hosts: HostKind): EndpointConf
   const told = translateHostMetadata(reader, 'endpoint')
   const endpoint = reader.message('endpoint')
   if (endpoint === undefined) return undefined
-  endpoint.ignore('health_check_config', 'observability_name')
+  endpoint.ignore('observability_name')
+  const check = translateCheckConfig(endpoint.message('health_check_config'))
   const hostname = endpoint.string('hostname')
   const at = endpoint.message('address')
   if (at === undefined) {
@@ -147,7 +173,23 @@ function translateLbEndpoint(reader: FieldReader, hosts: HostKind): EndpointConf
     weight,
     health,
     ...told,
+    ...(check && { check }),
     ...(additionalAddresses.length > 0 && { additionalAddresses }),
+  }
+}
+
+/** Where and how an endpoint is checked, where that differs from how it is used. */
+function translateCheckConfig(reader: FieldReader | undefined): EndpointCheckConfig | undefined {
+  if (reader === undefined) return undefined
+  const at = reader.message('address')
+  const address = at === undefined ? undefined : translateEndpointAddress(at, 'ip')
+  const port = reader.number('port_value') ?? 0
+  if (port > 65_535) reader.error('port_value', `${port} is not a port`)
+  return {
+    ...(address && { address }),
+    port,
+    hostname: reader.string('hostname'),
+    disabled: reader.bool('disable_active_health_check'),
   }
 }
 

@@ -16,8 +16,11 @@ export class ErrorList {
     if (errors.length === 0) return
     const paths = (this.#paths ??= new Set())
     const fresh = errors.filter((error) => !paths.has(snakeCase(error.path)))
-    for (const error of fresh) paths.add(snakeCase(error.path))
-    this.all.push(...fresh)
+    // One by one: there can be more than a call takes arguments.
+    for (const error of fresh) {
+      paths.add(snakeCase(error.path))
+      this.all.push(error)
+    }
   }
 }
 

@@ -75,16 +75,20 @@ export function translateExtensionConfig(reader: FieldReader, context: EnvoyCont
   for (const place of ['http', 'network', 'listener'] as const) {
     const filter = parseFilter(extension, context, place)
     if (filter === undefined) continue
-    const { typeUrl, config, terminal, clusters } = filter
-    for (const cluster of clusters) {
-      if (cluster !== '') context.references?.add({ kind: 'cluster', name: cluster, key: cluster, source: undefined })
-    }
+    const { typeUrl, config, terminal } = filter
+    referToClusters(filter, context)
     return { name, place, sentType: extension.typeUrl, typeUrl, config, terminal }
   }
   consume(extension)
   const why = extension.typeUrl === HTTP_MANAGER ? 'cannot be delivered by itself' : 'is not available'
   reader.error('typed_config', `filter "${extension.typeUrl}" ${why}`)
   return undefined
+}
+
+function referToClusters({ clusters }: Parsed, { references }: EnvoyContext): void {
+  for (const name of clusters) {
+    if (name !== '') references?.add({ kind: 'cluster', name, key: name, source: undefined })
+  }
 }
 
 function translateFallback(
@@ -101,6 +105,7 @@ function translateFallback(
     reader.error('default_config', `${place} filter "${extension.typeUrl}" is not available`)
     return undefined
   }
+  referToClusters(filter, context)
   if (!typeUrls.includes(extension.typeUrl)) {
     reader.error('default_config', `has the type "${extension.typeUrl}", which is not among type_urls`)
   }

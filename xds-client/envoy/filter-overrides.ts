@@ -69,6 +69,11 @@ function mayHave(
       extension.fields.error(undefined, `"${name}" switches on a filter that is not available`)
     return false
   }
+  const { config } = override
+  if (config !== undefined && !takesOfRoutes(entry.parser, config.typeUrl)) {
+    extension.fields.error(undefined, `settings of type "${config.typeUrl}" are not for filter "${name}"`)
+    return false
+  }
   if (override.disabled === true && entry.parser.terminal === true) {
     extension.fields.error(undefined, `"${name}" ends the filter chain and cannot be disabled`)
     return false
@@ -122,7 +127,11 @@ function noTaker(name: string, type: string): string {
 /** The filter that takes per-route settings of this type. */
 export function findRouteParser(filters: ReadonlyMap<string, FilterParser>, typeUrl: string): FilterParser | undefined {
   for (const parser of filters.values()) {
-    if ((parser.routeTypeUrls ?? parser.typeUrls).includes(typeUrl)) return parser
+    if (takesOfRoutes(parser, typeUrl)) return parser
   }
   return undefined
+}
+
+function takesOfRoutes({ routeTypeUrls, typeUrls }: FilterParser, typeUrl: string): boolean {
+  return (routeTypeUrls ?? typeUrls).includes(typeUrl)
 }

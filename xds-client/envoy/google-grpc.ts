@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { ENVOY_HTTP2 } from '../../lib/config/defaults.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
@@ -37,6 +38,12 @@ export function translateGoogleGrpc(
   if (typeof target === 'string') return undefined
   if (metadata.bearer && tls === undefined && !isLocal(target)) {
     reader.error('call_credentials', 'need ssl_credentials: over plain TCP everybody on the way could read them')
+  }
+  if (reader.message('channel_credentials')?.has('local_credentials') && !isLocal(target)) {
+    reader.error(
+      'channel_credentials.local_credentials',
+      'are for targets on this machine: local addresses and sockets',
+    )
   }
   const cluster = assemble({ statPrefix, target, args, tls }, context)
   if (cluster === undefined || context.addCluster === undefined) {
@@ -104,5 +111,8 @@ const DNS = Object.freeze({
 } as const)
 
 function isLocal({ addresses }: GoogleTarget): boolean {
-  return addresses.every((address) => address.kind === 'pipe' || /^(?:127\.|::1$|localhost$)/.test(address.host))
+  return addresses.every((address) => {
+    if (address.kind === 'pipe' || address.host === 'localhost' || address.host === '::1') return true
+    return isIP(address.host) === 4 && address.host.startsWith('127.')
+  })
 }

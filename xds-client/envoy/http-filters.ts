@@ -133,5 +133,8 @@ function lacking(
   } else {
     reader.error('typed_config', `HTTP filter "${type}" is not available`)
   }
-  return { parser: undefined, dispensable }
+  if (dispensable || !entry.disabled) return { parser: undefined, dispensable }
+  // Route tables that are delivered do not know the chain: where they switch it on, requests must not pass without it.
+  const config = { name: entry.name, typeUrl: '', config: null, disabled: true, missing: true } as const
+  return { parser: undefined, dispensable, config }
 }

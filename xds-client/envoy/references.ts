@@ -1,4 +1,5 @@
 import type { ConfigSourceConfig } from '../config.ts'
+import type { SecretValue } from './translated.ts'
 
 export type ReferenceKind =
   /** A ClusterLoadAssignment. */
@@ -30,6 +31,8 @@ export interface Reference {
   /** Undefined: of the static resources (and bound already), or (clusters) of whatever source. */
   readonly source: ConfigSourceConfig | undefined
   readonly extension?: ExtensionReference
+  /** Of `secret`: what it must hold. */
+  readonly secret?: SecretValue['kind']
   /** Of `scopes`: where the route tables that they name come from. */
   readonly routesSource?: ConfigSourceConfig
 }
@@ -62,9 +65,9 @@ export class ReferenceList implements References {
   readonly #list = new Map<string, Reference>()
 
   add(reference: Reference): void {
-    const { kind, key, extension } = reference
+    const { kind, key, extension, secret = '' } = reference
     // A filter may be referred to from several places, each with its own demands.
-    const id = extension === undefined ? `${kind} ${key}` : `${kind} ${key} ${this.#list.size}`
+    const id = extension === undefined ? `${kind} ${secret} ${key}` : `${kind} ${key} ${this.#list.size}`
     if (!this.#list.has(id)) this.#list.set(id, reference)
   }
 

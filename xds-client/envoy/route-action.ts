@@ -1,9 +1,11 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { ClusterChoiceConfig, PathMatchConfig, RouteActionConfig } from '../../lib/router/config.ts'
 import { durationMs } from './durations.ts'
+import { translateHashPolicies } from './hash-policies.ts'
 import { translateMetadataMatch } from './metadata.ts'
 import { translateMirrors } from './mirrors.ts'
 import { translateHostRewrite, translatePathRewrite } from './path-rewrite.ts'
+import { translateHedgePolicy, translateRetryPolicy } from './retry-policy.ts'
 import { checkCluster, type RouteScope } from './route-scope.ts'
 import { translateUpgrades } from './upgrades.ts'
 import { translateWeightedClusters } from './weighted-clusters.ts'
@@ -20,15 +22,11 @@ const NOT_FOUND_STATUS: Readonly<Record<string, number>> = {
 const REPORTED = [
   'flush_timeout',
   'early_data_policy',
-  'retry_policy',
-  'retry_policy_typed_config',
   'rate_limits',
   'include_vh_rate_limits',
-  'hash_policy',
   'internal_redirect_policy',
   'internal_redirect_action',
   'max_internal_redirects',
-  'hedge_policy',
 ] as const
 
 /** What the route around an action is: its name and the path it matches. */
@@ -39,6 +37,9 @@ export function translateRouteAction(reader: FieldReader, scope: ActionScope): R
   reader.unread('refuse')
   reader.ignore(...REPORTED)
   reader.refuse('cors', 'use typed_per_filter_config with envoy.filters.http.cors')
+  reader.refuse('retry_policy_typed_config', 'retry policies by extension are not available; use retry_policy')
+  const retry = translateRetryPolicy(reader)
+  const hedge = translateHedgePolicy(reader)
   const timeoutMs = durationMs(reader, 'timeout')
   const idleTimeoutMs = durationMs(reader, 'idle_timeout')
   const pathRewrite = translatePathRewrite(reader, scope.context, scope.path)
@@ -61,7 +62,10 @@ export function translateRouteAction(reader: FieldReader, scope: ActionScope): R
     priority: reader.enumName('priority') === 'HIGH' ? 'high' : 'default',
     ...(upgrades.length > 0 && { upgrades }),
     ...(metadataMatch && { metadataMatch }),
+    ...translateHashPolicies(reader),
     ...(scope.bodyBufferLimitBytes !== undefined && { bodyBufferLimitBytes: scope.bodyBufferLimitBytes }),
+    ...(retry && { retry }),
+    ...(hedge && { hedge }),
   }
 }
 

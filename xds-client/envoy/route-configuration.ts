@@ -9,6 +9,7 @@ import { translateMetadata } from './metadata.ts'
 import { translateMirrors } from './mirrors.ts'
 import { referenceKey } from './references.ts'
 import { consume, refuseTrue } from './refusals.ts'
+import { translateHedgePolicy, translateRetryPolicy } from './retry-policy.ts'
 import { bodyBufferLimit, translateRoute } from './route.ts'
 import type { ChainEntry, RouteScope } from './route-scope.ts'
 
@@ -25,6 +26,8 @@ const REQUIRE_TLS: Readonly<Record<string, VirtualHostConfig['requireTls']>> = {
 export interface RouteTablePlace {
   /** Filters of the connection manager by instance name; undefined: alone. */
   readonly chain?: ReadonlyMap<string, ChainEntry>
+  /** It is part of another resource. */
+  readonly inline?: true
 }
 
 /** `config.route.v3.RouteConfiguration`; inside a connection manager its clusters are validated unless told otherwise. */
@@ -34,7 +37,7 @@ export function translateRouteConfiguration(
   place: RouteTablePlace = {},
 ): RouteTableConfig {
   reader.unread('refuse')
-  const onDemand = translateVhds(reader, context)
+  const onDemand = translateVhds(reader, context, place)
   reader.refuse('cluster_specifier_plugins', 'cluster specifier plugins are not available')
   reader.refuse('route_specifiers', 'route specifier extensions are not available')
   refuseTrue(reader, 'ignore_path_parameters_in_path_matching', 'is not available')
@@ -73,8 +76,13 @@ export function translateRouteConfiguration(
 }
 
 /** `vhds`: virtual hosts that the table lacks are asked for when requests need them. */
-function translateVhds(reader: FieldReader, context: EnvoyContext): true | undefined {
-  const vhds = reader.message('vhds')
+function translateVhds(
+  reader: FieldReader,
+  context: EnvoyContext,
+  { chain, inline }: RouteTablePlace,
+): true | undefined {
+  if (chain !== undefined || inline) reader.refuse('vhds', 'belongs to route tables that are delivered by themselves')
+  const vhds = chain !== undefined || inline ? undefined : reader.message('vhds')
   if (vhds === undefined) return undefined
   vhds.unread('refuse')
   const name = reader.string('name')
@@ -120,12 +128,14 @@ function translateVirtualHosts(reader: FieldReader, scope: RouteScope): VirtualH
 /** `config.route.v3.VirtualHost` */
 function translateVirtualHost(reader: FieldReader, table: RouteScope): VirtualHostConfig {
   reader.unread('refuse')
-  reader.ignore('virtual_clusters', 'rate_limits', 'retry_policy', 'retry_policy_typed_config', 'hedge_policy')
-  reader.ignore('include_is_timeout_retry_header')
+  reader.ignore('virtual_clusters', 'rate_limits')
+  reader.refuse('retry_policy_typed_config', 'retry policies by extension are not available; use retry_policy')
   reader.refuse('cors', 'use typed_per_filter_config with envoy.filters.http.cors')
   reader.refuse('route_specifiers', 'route specifier extensions are not available')
   const name = reader.string('name')
   const scope: RouteScope = { ...table, virtualHost: name, bodyBufferLimitBytes: bodyBufferLimit(reader) }
+  const retry = translateRetryPolicy(reader)
+  const hedge = translateHedgePolicy(reader)
   const tree = reader.message('matcher')
   if (tree !== undefined && reader.has('routes')) reader.error('matcher', 'excludes routes')
   const matcher = tree && parseMatcherTree(tree, (action, at) => translateMatchedRoute(action, at, scope))
@@ -145,6 +155,9 @@ function translateVirtualHost(reader: FieldReader, table: RouteScope): VirtualHo
     ...(responseHeaders && { responseHeaders }),
     ...(filterConfigs && { filterConfigs }),
     ...(mirrors && { mirrors }),
+    ...(retry && { retry }),
+    ...(hedge && { hedge }),
+    ...(reader.bool('include_is_timeout_retry_header') && { includeTimeoutRetry: true }),
     ...(reader.bool('include_request_attempt_count') && { includeAttemptCount: true }),
     ...(reader.bool('include_attempt_count_in_response') && { includeAttemptCountInResponse: true }),
     ...(metadata && { metadata }),

@@ -46,7 +46,7 @@ export function translateScope(
     return undefined
   }
   if (table === undefined) return { name, key, routeTable, onDemand }
-  const routes = translateRouteConfiguration(table, context, chain === undefined ? {} : { chain })
+  const routes = translateRouteConfiguration(table, context, chain === undefined ? { inline: true } : { chain })
   return { name, key, routes, onDemand: false }
 }
 

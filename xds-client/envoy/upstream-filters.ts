@@ -24,7 +24,10 @@ export function translateUpstreamFilters(options: FieldReader, context: EnvoyCon
     const disabled = filter.bool('disabled')
     filter.refuse('config_discovery', 'upstream filters that are delivered by name are not available')
     const extension = filter.any('typed_config')
-    if (extension === undefined) return
+    if (extension === undefined) {
+      if (!optional && !disabled && !filter.has('config_discovery')) requireConfig(filter)
+      return
+    }
     const last = i === entries.length - 1
     if (extension.typeUrl === UPSTREAM_CODEC) readCodec(filter, extension, { disabled, last })
     else if (disabled) disregard(filter, extension)
@@ -39,6 +42,12 @@ export function translateUpstreamFilters(options: FieldReader, context: EnvoyCon
     options.error('http_filters', 'the last upstream filter must be the codec (envoy.filters.http.upstream_codec)')
   }
   return credential
+}
+
+/** An Any that could not be decoded has been reported already. */
+function requireConfig(filter: FieldReader): void {
+  if (filter.has('typed_config')) return
+  filter.error('typed_config', `is required: nothing else says what the upstream filter "${filter.string('name')}" is`)
 }
 
 /** Nothing upstream can switch a filter on again. */
@@ -84,7 +93,11 @@ function translateInjector(fields: FieldReader, context: EnvoyContext): Credenti
   return { ...common, value: credentialValue(prefix, secret.secret.value) }
 }
 
-/** What a header says whose value is a secret, base64; white space around it, as files end with, aside. */
+/**
+ * What a header says whose value is a secret, base64; white space around it, as files end with, aside. '', which is none,
+ * where that is empty or would end the header.
+ */
 export function credentialValue(prefix: string, secret: string): string {
-  return `${prefix}${Buffer.from(secret, 'base64').toString('latin1').trim()}`
+  const text = Buffer.from(secret, 'base64').toString('latin1').trim()
+  return text === '' || /[\0\r\n]/.test(text) ? '' : `${prefix}${text}`
 }

@@ -5,6 +5,7 @@ import { durationMs } from './durations.ts'
 import { translateHeaderCase } from './header-case.ts'
 import { translateHttp2 } from './http2-options.ts'
 import { consume, refuseTrue, WHY } from './refusals.ts'
+import { translateRetryPolicy } from './retry-policy.ts'
 import { translateUpstreamFilters } from './upstream-filters.ts'
 
 const OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
@@ -36,6 +37,7 @@ export type UpstreamHttp = Pick<
   | 'protocol'
   | 'http1'
   | 'http2'
+  | 'retryPolicy'
 >
 
 /** How a cluster speaks HTTP, and what that adds to its TLS. */
@@ -79,7 +81,9 @@ export function translateUpstreamProtocol(cluster: FieldReader, tls: boolean, co
     autoSni: tls && (names?.bool('auto_sni') ?? false),
     autoSanValidation: tls && names?.bool('auto_san_validation') ? names : undefined,
   }
-  return { http: assemble(options, legacyMax), serverName, credential }
+  const retryPolicy = fields && translateRetryPolicy(fields)
+  const http = { ...assemble(options, legacyMax), ...(retryPolicy && { retryPolicy }) }
+  return { http, serverName, credential }
 }
 
 function findOptions(cluster: FieldReader): FieldReader | undefined {
@@ -112,7 +116,7 @@ function legacyOptions(cluster: FieldReader): Options {
 
 function typedOptions(options: FieldReader, tls: boolean): Options {
   options.unread('refuse')
-  options.ignore('outlier_detection', 'hash_policy', 'retry_policy')
+  options.ignore('outlier_detection', 'hash_policy')
   options.refuse('header_validation_config', 'header validation extensions are not available')
   options.refuse('request_mirror_policies', 'mirroring per cluster is not available; mirror in routes')
   const common = options.message('common_http_protocol_options')

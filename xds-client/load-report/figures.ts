@@ -39,6 +39,11 @@ export class ClusterFigures {
     }
   }
 
+  /** Forgets what was under way: the next figures tell it anew. */
+  nothingUnderWay(): void {
+    for (const figures of this.#hosts.values()) figures.active = 0
+  }
+
   /** Takes what is there, by locality and priority; `active` begins anew with the next figures. */
   take(nowMs: number): { readonly localities: HostFigures[][]; readonly dropped: number; readonly elapsedMs: number } {
     const groups = new Map<string, HostFigures[]>()

@@ -75,6 +75,8 @@ export class LoadReporter implements Disposable {
   #wish: Wish | undefined = undefined
   /** By which clusters are tracked: the last wish of any stream. */
   #tracking: Wish | undefined = undefined
+  /** When the list of clusters was looked at last. */
+  #lookedMs = 0
   /** The server does not read what it asked for: its reports wait, and grow. */
   #blocked = false
   #cancelTimer: Cancel | undefined = undefined
@@ -163,7 +165,7 @@ export class LoadReporter implements Disposable {
   /** Runs `then` when all figures until now have come. */
   #take(then: () => void): void {
     this.#taking = this.#taking.then(async () => {
-      let loads: readonly ClusterLoad[] = []
+      let loads: readonly ClusterLoad[] | undefined
       try {
         loads = await this.#options.figures()
       } catch (error) {
@@ -172,7 +174,9 @@ export class LoadReporter implements Disposable {
         })
       }
       if (this.#closed) return
-      for (const load of loads) this.#figuresOf(load.name)?.add(load)
+      // All that is under way is told every time; of what is not told there is none any more.
+      if (loads !== undefined) for (const figures of this.#tracked.values()) figures.nothingUnderWay()
+      for (const load of loads ?? []) this.#figuresOf(load.name)?.add(load)
       then()
     })
   }
@@ -181,8 +185,8 @@ export class LoadReporter implements Disposable {
   #figuresOf(name: string): ClusterFigures | undefined {
     const known = this.#tracked.get(name)
     if (known !== undefined || this.#tracking?.all !== true) return known
-    // One that is new since.
-    const figures = new ClusterFigures(name, this.#options.clock.now())
+    // One that is new since the last report: that long at most.
+    const figures = new ClusterFigures(name, this.#lookedMs)
     this.#tracked.set(name, figures)
     return figures
   }
@@ -194,6 +198,7 @@ export class LoadReporter implements Disposable {
     for (const name of this.#tracked.keys()) if (!names.has(name)) this.#tracked.delete(name)
     for (const name of names) if (!this.#tracked.has(name)) this.#tracked.set(name, new ClusterFigures(name, now))
     this.#tracking = wish
+    this.#lookedMs = now
   }
 
   #scheduleReport(wish: Wish): void {
@@ -209,7 +214,9 @@ export class LoadReporter implements Disposable {
   #report({ byEndpoint, all }: Wish): void {
     const nowMs = this.#options.clock.now()
     const stats: Message[] = []
+    const present = new Set<string>()
     for (const cluster of this.#options.clusters()) {
+      present.add(cluster.name)
       let figures = this.#tracked.get(cluster.name)
       if (figures === undefined && all) {
         figures = new ClusterFigures(cluster.name, nowMs)
@@ -217,6 +224,9 @@ export class LoadReporter implements Disposable {
       }
       if (figures !== undefined) stats.push(this.#writer.cluster(cluster, figures, { nowMs, byEndpoint }))
     }
+    // A cluster of that name that comes later counts anew.
+    if (all) for (const name of this.#tracked.keys()) if (!present.has(name)) this.#tracked.delete(name)
+    this.#lookedMs = nowMs
     this.#blocked = this.#call?.write(this.#writer.report(stats)) === false
     this.#stats.responses.v++
   }

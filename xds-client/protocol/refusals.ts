@@ -9,6 +9,8 @@ interface Refusal {
   readonly version: string
   readonly reason: string
   waitMs: number
+  /** When its verdict left, or will. */
+  saidMs: number
   timer: Cancel | undefined
 }
 
@@ -27,12 +29,14 @@ export class Refusals<K> {
   /** Something was refused. Answers how long the verdict has to wait, ms; 0: this is news. */
   refused(type: K, version: string, reason: string): number {
     const last = this.#last.get(type)
-    if (last?.version !== version || last.reason !== reason) {
+    const nowMs = this.#clock.now()
+    if (last?.version !== version || last.reason !== reason || nowMs - last.saidMs > MOST_WAIT_MS) {
       last?.timer?.()
-      this.#last.set(type, { version, reason, waitMs: FIRST_WAIT_MS, timer: undefined })
+      this.#last.set(type, { version, reason, waitMs: FIRST_WAIT_MS, saidMs: nowMs, timer: undefined })
       return 0
     }
     const { waitMs } = last
+    last.saidMs = nowMs + waitMs
     last.waitMs = Math.min(MOST_WAIT_MS, 2 * waitMs)
     return waitMs
   }

@@ -13,6 +13,8 @@ const SERVICE = '/envoy.service.status.v3.ClientStatusDiscoveryService/'
 /** Of requests, whose matchers are short. */
 const MAX_REQUEST_BYTES = 1024 * 1024
 const PREFIX_BYTES = 5
+/** Of a status: peers bound header blocks. */
+const MAX_MESSAGE_CHARS = 512
 
 const CODES = Object.freeze({
   ok: 0,
@@ -58,11 +60,16 @@ export async function serveGrpc(req: Http2ServerRequest, res: Http2ServerRespons
   if (res.stream.destroyed) return
   res.addTrailers({
     'grpc-status': String(status.code),
-    ...(status.message !== '' && { 'grpc-message': encodeURIComponent(status.message) }),
+    ...(status.message !== '' && { 'grpc-message': messageText(status.message) }),
   })
   // A client that goes on sending is not listened to.
   if (status.code !== CODES.ok) req.resume()
   res.end()
+}
+
+/** As HTTP/2 takes it, whatever was quoted from the request: half of a surrogate pair cannot be encoded. */
+function messageText(message: string): string {
+  return encodeURIComponent(message.slice(0, MAX_MESSAGE_CHARS).toWellFormed())
 }
 
 function statusOf(error: unknown): { code: number; message: string } {
@@ -111,7 +118,9 @@ async function answer(bytes: Buffer, res: Http2ServerResponse, parts: CsdsParts)
     throw new CallError(CODES.internal, 'the message cannot be decoded')
   }
   const found = clientStatus(parts.backend, schema, request)
-  const response = found === undefined ? [] : await encodeClient(schema, found.node, found.configs)
+  const gone = (): boolean => res.stream.destroyed
+  const response = found === undefined ? [] : await encodeClient(schema, found, gone)
+  if (gone()) return
   const length = response.reduce((sum, part) => sum + part.length, 0)
   const prefix = Buffer.alloc(PREFIX_BYTES)
   prefix.writeUInt32BE(length, 1)
@@ -123,11 +132,14 @@ async function answer(bytes: Buffer, res: Http2ServerResponse, parts: CsdsParts)
 
 type Answer = NonNullable<ReturnType<typeof clientStatus>>
 
-/** A `ClientStatusResponse` in pieces: resources are encoded one by one, and the event loop turns in between. */
+/**
+ * A `ClientStatusResponse` in pieces: resources are encoded one by one, and the event loop turns in between. None where the
+ * client has `gone`.
+ */
 async function encodeClient(
   { registry }: SecretSchema,
-  node: Answer['node'],
-  configs: Answer['configs'],
+  { node, configs }: Answer,
+  gone: () => boolean,
 ): Promise<Uint8Array[]> {
   const client = registry.expect('envoy.service.status.v3.ClientConfig')
   const desc = registry.expect('envoy.service.status.v3.ClientConfig.GenericXdsConfig')
@@ -138,6 +150,7 @@ async function encodeClient(
     parts.push(delimited(number('generic_xds_configs'), toBinary(desc, config)))
     const turn = pace.pause()
     if (turn !== undefined) await turn
+    if (gone()) return []
   }
   const length = parts.reduce((sum, part) => sum + part.length, 0)
   const response = registry.expect('envoy.service.status.v3.ClientStatusResponse')

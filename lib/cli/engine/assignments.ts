@@ -14,6 +14,8 @@ export class AssignmentFeed {
   /** Its own: what comes is in force at once, whatever else this turn of the loop has done. */
   readonly #slices: Slices
   readonly #waiting = new Map<string, AssignmentConfig>()
+  /** When each of those that are there has come, in the order of arrival. */
+  readonly #arrived = new Map<string, number>()
   #feeding: Promise<void> | undefined = undefined
 
   constructor(table: AssignmentTable, state: ConfigState, clock: Clock) {
@@ -22,13 +24,15 @@ export class AssignmentFeed {
     this.#slices = new Slices(clock)
   }
 
-  /** Undefined: all of them are in force. */
-  set(assignments: readonly AssignmentConfig[]): Promise<void> | undefined {
-    if (assignments.length === 1) {
-      this.#put(assignments[0])
+  /** Undefined: all of them are in force. `at`: when they came; what has come since stays. */
+  set(assignments: readonly AssignmentConfig[], at: number): Promise<void> | undefined {
+    const newer = assignments.filter(({ name }) => (this.#arrived.get(name) ?? 0) <= at)
+    for (const { name } of newer) this.#arrived.set(name, at)
+    if (newer.length === 1) {
+      this.#put(newer[0])
       return undefined
     }
-    for (const assignment of assignments) this.#waiting.set(assignment.name, assignment)
+    for (const assignment of newer) this.#waiting.set(assignment.name, assignment)
     if (this.#feeding !== undefined) return this.#feeding
     const feeding = this.#feed()
     if (this.#waiting.size === 0) return undefined
@@ -36,14 +40,10 @@ export class AssignmentFeed {
     return feeding
   }
 
-  /** What there is of that name, in force or about to be. */
-  get(name: string): AssignmentConfig | undefined {
-    return this.#waiting.get(name) ?? this.#state.assignments.get(name)
-  }
-
-  /** Unless there is another one by now. */
-  remove(name: string, assignment: AssignmentConfig): void {
-    if (this.get(name) !== assignment) return
+  /** Unless another one has come since: `at` is when its removal came. */
+  remove(name: string, at: number): void {
+    if ((this.#arrived.get(name) ?? 0) > at) return
+    this.#arrived.delete(name)
     this.#waiting.delete(name)
     this.#state.assignments.delete(name)
     this.#table.remove(name)
@@ -55,12 +55,15 @@ export class AssignmentFeed {
   }
 
   *#steps(): Generator<undefined, void> {
-    // Those that are added meanwhile come last.
-    for (const assignment of this.#waiting.values()) {
-      this.#put(assignment)
-      yield
+    try {
+      // Those that are added meanwhile come last.
+      for (const assignment of this.#waiting.values()) {
+        this.#put(assignment)
+        yield
+      }
+    } finally {
+      this.#feeding = undefined
     }
-    this.#feeding = undefined
   }
 
   #put(assignment: AssignmentConfig): void {

@@ -26,6 +26,10 @@ export interface Workshop {
   readonly slices: Slices
   readonly log: Log
   schedule(delayMs: number, run: () => void): Cancel
+  /** Resolves when the engine closes: nothing is waited for any longer. */
+  readonly ending: Promise<void>
+  /** @throws ConfigRefused once it closes */
+  assertOpen(): void
   /** What listeners are compiled with, but for what depends on the change. */
   readonly compileDeps: Omit<ListenerCompileDeps, 'findTable' | 'node'>
   limitConnections(limit: number | undefined): void
@@ -34,8 +38,10 @@ export interface Workshop {
 /** A change that has been taken in: its endpoints are in force. */
 export interface TakenChange {
   readonly change: ConfigChange
-  /** Assignments that go with it, as they were when it came. */
-  readonly leaving: ReadonlyMap<string, ReturnType<AssignmentFeed['get']>>
+  /** Names of assignments that go with it. */
+  readonly leaving: readonly string[]
+  /** When it came, in the order of arrival. */
+  readonly at: number
   readonly afresh: boolean
   readonly node: ListenerCompileDeps['node']
 }
@@ -55,6 +61,7 @@ export async function applyChange(taken: TakenChange, shop: Workshop): Promise<v
   const update = new Update(taken, shop)
   try {
     await update.prepare()
+    shop.assertOpen()
     await update.open()
   } catch (error) {
     update.abandon()
@@ -98,8 +105,9 @@ class Update {
         resolve()
       })
     })
-    await Promise.race([step.warm(), late])
+    await Promise.race([step.warm(), late, this.#shop.ending])
     cancel()
+    this.#shop.assertOpen()
   }
 
   /** For each connection manager that uses one of them; those that the change brings are compiled with them. */
@@ -144,13 +152,13 @@ class Update {
 
   /** In one turn of the loop. */
   commit(): void {
-    const { change, leaving } = this.#taken
+    const { change, leaving, at } = this.#taken
     const { state, runtime, assignments } = this.#shop
     this.#clusters?.commit()
     if (change.runtime !== undefined) runtime.replace(change.runtime)
     for (const table of this.#tables) table.commit()
     this.#listeners?.commit()
-    for (const [name, assignment] of leaving) if (assignment !== undefined) assignments.remove(name, assignment)
+    for (const name of leaving) assignments.remove(name, at)
     const { assignments: _, ...rest } = change
     state.apply(rest)
     this.#shop.limitConnections(state.base.maxConnections)

@@ -1,4 +1,5 @@
 import type { GrpcTargetConfig } from '../../../xds-client/config.ts'
+import { withLiveness } from '../../../xds-client/transport/liveness.ts'
 import type { ConfigChange } from '../../config/change.ts'
 import type { Cluster } from '../../core/attempt.ts'
 import type { Clock } from '../../core/clock.ts'
@@ -20,8 +21,8 @@ export interface ChannelsOptions {
 
 /**
  * The clusters by which one process speaks to management servers: of all that are published those that somebody has asked
- * for, with connections, names and statistics of their own. They follow what is published, so that certificates are renewed
- * here as they are in workers.
+ * for, with connections, names and statistics of their own, and with what finds a server that has gone silent. They follow
+ * what is published, so that certificates are renewed here as they are in workers.
  */
 export class Channels implements Disposable {
   readonly metrics = new MetricsStore()
@@ -58,7 +59,7 @@ export class Channels implements Disposable {
     for (const config of clusters.set) this.#known.set(config.name, config)
     const used = clusters.set.filter(({ name }) => this.#used.has(name))
     const gone = clusters.remove.filter((name) => this.#used.has(name))
-    if (used.length > 0 || gone.length > 0) this.#table.change(used, gone)
+    if (used.length > 0 || gone.length > 0) this.#table.change(used.map(withLiveness), gone)
   }
 
   /** The cluster of that name as it is now; undefined where none has been published. */
@@ -66,7 +67,7 @@ export class Channels implements Disposable {
     if (!this.#used.has(name)) {
       this.#used.add(name)
       const config = this.#known.get(name)
-      if (config !== undefined) this.#table.change([config], [])
+      if (config !== undefined) this.#table.change([withLiveness(config)], [])
     }
     return this.#table.get(name)
   }

@@ -11,6 +11,7 @@ import type {
   TransportConfig,
   TransportLayerConfig,
 } from '../../upstream/config.ts'
+import { checkBalancer } from './balancers.ts'
 import type { Spot } from './spot.ts'
 import { checkTls } from './tls.ts'
 
@@ -61,6 +62,7 @@ export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
     if (bindAddress === undefined) at.error('needs bindAddress')
   })
   checkTransports(cluster, spot)
+  checkBalancer(cluster.balancer, spot.field('balancer', cluster.balancer))
   if (dns === undefined) {
     if (type !== 'static' && type !== 'eds')
       spot.field('dns').error('is required by clusters whose endpoints have names')

@@ -3,6 +3,7 @@ import { didYouMean } from '../../proto/suggest.ts'
 import type {
   ClusterChoiceConfig,
   FilterConfigs,
+  HashPolicyConfig,
   MirrorConfig,
   PathMatchConfig,
   PathRewriteConfig,
@@ -87,6 +88,12 @@ function checkRoute(route: RouteConfig, spot: Spot, host: Surroundings): void {
   }
 }
 
+function checkHashPolicy(policy: HashPolicyConfig, spot: Spot): void {
+  if (policy.kind !== 'header') return
+  if (!policy.name.startsWith(':')) checkHeaderName(policy.name, spot.field('name'))
+  if (policy.rewrite !== undefined) checkRegexRewrite(policy.rewrite, spot.field('rewrite', policy.rewrite))
+}
+
 function checkForward(
   action: RouteActionConfig,
   spot: Spot,
@@ -99,6 +106,7 @@ function checkForward(
   spot.each('targets', tunnel?.targets, ({ cluster }, at) => {
     if (cluster !== undefined) checkCluster(cluster, at.field('cluster'), around)
   })
+  spot.each('hashPolicies', action.hashPolicies, checkHashPolicy)
   const { pathRewrite, hostRewrite } = action
   if (pathRewrite !== undefined) checkPathRewrite(pathRewrite, spot.field('pathRewrite', pathRewrite), around.path)
   if (hostRewrite === undefined) return

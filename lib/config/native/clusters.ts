@@ -1,13 +1,10 @@
 import type { Address, InternalAddress } from '../../core/address.ts'
-import type {
-  AddressOrderConfig,
-  BalancerConfig,
-  EndpointConfig,
-  LocalityConfig,
-  ThresholdsConfig,
-} from '../../upstream/config.ts'
+import type { AddressOrderConfig, EndpointConfig, LocalityConfig, ThresholdsConfig } from '../../upstream/config.ts'
+import type { NativeBalancer } from './balancers.ts'
+import type { NativeHealthCheck, NativeOutlier } from './health.ts'
 import type { NativeHttp2 } from './http2.ts'
 import type { NativeMetadata } from './matches.ts'
+import type { NativeRetry } from './retries.ts'
 import type { NativeKeepalive, NativeTransport } from './transports.ts'
 
 /**
@@ -37,7 +34,20 @@ export type NativeEndpoint =
       /** Default: `healthy`. */
       readonly health?: EndpointConfig['health']
       readonly metadata?: NativeMetadata
+      /** Where and how it is checked, where that differs. Default: as it is used. */
+      readonly check?: NativeEndpointCheck
     }
+
+/** Checks of one endpoint. */
+export interface NativeEndpointCheck {
+  readonly address?: NativeAddress
+  /** Default: that of the address. */
+  readonly port?: number
+  /** The Host of its checks. Default: what the check says. */
+  readonly hostname?: string
+  /** It is not checked, and counts as healthy. Default: false. */
+  readonly disabled?: boolean
+}
 
 /** An internal listener of this gateway. `endpointId` tells endpoints of one listener apart. */
 export type NativeInternalAddress = Omit<InternalAddress, 'kind'>
@@ -86,14 +96,28 @@ export interface NativeCluster extends NativeTransport {
   readonly endpoints?: readonly NativeEndpoint[]
   readonly localities?: readonly NativeLocality[]
   readonly dns?: NativeDns
-  /** Default: `least-request`, the better of two chosen by chance. */
-  readonly balancer?: BalancerConfig['kind'] | NativeLeastRequest
+  /** Default: `peak-ewma`, the better of two by latency, requests under way and failures. */
+  readonly balancer?: NativeBalancer
+  /** Percent of usable endpoints below which a priority is used whole; 0: never. Default: 50. */
+  readonly panicThreshold?: number
+  /** Default: on; see there. */
+  readonly outlier?: NativeOutlier | false
+  /** Default: none; endpoints count as healthy. */
+  readonly healthCheck?: NativeHealthCheck
+  /** Endpoints that are gone go at once, and not only when they fail a check. Default: false. */
+  readonly ignoreHealthOnRemoval?: boolean
+  /** Raw connections to an endpoint that becomes unhealthy end. Default: false. */
+  readonly closeOnHealthFailure?: boolean
+  /** New endpoints count as if they were not there until they have been checked. Default: false. */
+  readonly ignoreUnchecked?: boolean
   /** Default: 5,000. */
   readonly connectTimeoutMs?: number
   /** How much of a response waits for a slow client. Default: 32 KiB. */
   readonly bufferLimitBytes?: number
   /** Circuit breakers. Default of each: 1,024 connections, 1,024 pending requests, 1,024 requests, 3 retries. */
   readonly thresholds?: { readonly default?: Partial<ThresholdsConfig>; readonly high?: Partial<ThresholdsConfig> }
+  /** Goes before what routes say of retries. Default: they say. */
+  readonly retryPolicy?: NativeRetry
   /** Connections per endpoint. Default: no limit. */
   readonly maxConnectionsPerHost?: number
   /** A connection closes after so many requests. Default: no limit. */
@@ -133,13 +157,4 @@ export interface NativeCluster extends NativeTransport {
   /** Of endpoints with several addresses. Default: families in turns, beginning with that of the first address. */
   readonly addressOrder?: Partial<AddressOrderConfig>
   readonly metadata?: NativeMetadata
-}
-
-/** Least request with its numbers. */
-export interface NativeLeastRequest {
-  readonly kind: 'least-request'
-  /** How many endpoints are compared. Default: 2. */
-  readonly choiceCount?: number
-  /** How much active requests take off an endpoint's weight. Default: 1. */
-  readonly activeRequestBias?: number
 }

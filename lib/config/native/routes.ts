@@ -2,6 +2,7 @@ import type { JsonObject } from '../../core/errors.ts'
 import type { MatcherTreeConfig } from '../../match/config.ts'
 import type {
   ClusterChoiceConfig,
+  HashPolicyConfig,
   HeaderValueConfig,
   HostRewriteConfig,
   PathRewriteConfig,
@@ -11,6 +12,7 @@ import type {
 } from '../../router/config.ts'
 import type { NativeFormat } from './logs.ts'
 import type { NativeFraction, NativeMetadata, NativeRouteMatch } from './matches.ts'
+import type { NativeRetry } from './retries.ts'
 
 /** Changes to headers: removals first. Values are `%...%` formats, so a literal percent sign is written twice. */
 export interface NativeHeaderEdits {
@@ -146,8 +148,14 @@ export interface NativeForward {
   /** Switches upgrades that the connection manager lists on or off for this route. */
   readonly upgrades?: readonly NativeUpgrade[]
   readonly metadataMatch?: JsonObject
-  /** How much of a request body is kept for mirrors. Default: the listener's `bufferLimitBytes`. */
+  /** What requests stick to an endpoint by, where the cluster's balancer hashes. Default: nothing. */
+  readonly hashPolicies?: readonly HashPolicyConfig[]
+  /** How much of a request body is kept for mirrors and retries. Default: the listener's `bufferLimitBytes`. */
   readonly bodyBufferLimitBytes?: number
+  /** Default: the virtual host's, or else none. */
+  readonly retry?: NativeRetry
+  /** A try beyond its `perTryTimeoutMs` goes on beside the next one, and the first good answer wins. Default: false. */
+  readonly hedge?: boolean
 }
 
 /** Answers with a redirect. What is not set stays as the client asked. */
@@ -211,6 +219,12 @@ export interface NativeVirtualHost {
   readonly responseHeaders?: NativeHeaderEdits
   readonly filterConfigs?: NativeFilterOverrides
   readonly mirrors?: readonly NativeMirror[]
+  /** Of routes that have none of their own. Default: none. */
+  readonly retry?: NativeRetry
+  /** Of routes that do not say. Default: false. */
+  readonly hedge?: boolean
+  /** Sends `x-envoy-is-timeout-retry` upstream with retries. Default: false. */
+  readonly includeTimeoutRetry?: boolean
   /** Sends `x-envoy-attempt-count` upstream. Default: false. */
   readonly includeAttemptCount?: boolean
   /** Sends `x-envoy-attempt-count` downstream. Default: false. */

@@ -1,17 +1,15 @@
-import { type Counter, noRuntime, type Runtime } from '../../core/metrics.ts'
-import { runtimeNumber } from '../../core/runtime-value.ts'
+import type { PickContext, UpstreamHost } from '../../core/attempt.ts'
+import { hashModulo } from '../../core/hash64.ts'
+import type { Counter } from '../../core/metrics.ts'
 import type { BalancerConfig } from '../config.ts'
 import type { Host } from '../host.ts'
-import type { HostSet } from '../host-set.ts'
-import { leastRequest } from './least-request.ts'
+import { choicesWithout, type HostView } from '../host-view.ts'
+import type { HostChoice } from '../priority-load.ts'
+import { hashFor } from './hash-picker.ts'
 import type { HostPicker } from './picker.ts'
-import { randomPicker } from './random.ts'
-import { roundRobin } from './round-robin.ts'
+import { type BalancerOptions, createPolicy, type Policy } from './policy.ts'
 
-export interface PickContext {
-  /** Hosts that earlier attempts used: avoided as long as the chosen list has another. */
-  readonly excluded?: readonly Host[]
-}
+export type { BalancerOptions } from './policy.ts'
 
 /** Chooses hosts of one cluster. */
 export interface Balancer extends Disposable {
@@ -19,102 +17,146 @@ export interface Balancer extends Disposable {
   pick(context: PickContext): Host | undefined
 }
 
-export interface BalancerOptions {
-  /** In [0, 1). */
-  readonly random: () => number
-  /** Counts picks made in disregard of health (Envoy's `lb_healthy_panic`). */
-  readonly panicPicks?: Counter
-  /** Default: without any values. */
-  readonly runtime?: Runtime
-}
+/** Picks more that an excluded host is worth, so that the policy's shares hold for the others. */
+const EXCLUDED_PICKS = 3
+/** Sets of priorities that retries have used, of which each gets lanes of its own. */
+const MAX_ALTERNATIVES = 16
 
 /** One list of hosts with its picker; `upTo` is the cumulated load in percent. */
 interface Lane {
   readonly upTo: number
-  readonly hosts: readonly Host[]
+  readonly choice: HostChoice
   readonly picker: HostPicker
-  readonly panic: boolean
+  /** As they were when the picker was made. */
+  readonly weights: Float64Array
 }
 
 /** Follows `hosts` from now on, until disposed. */
-export function createBalancer(config: BalancerConfig, hosts: HostSet, options: BalancerOptions): Balancer {
-  return new HostBalancer(hosts, options, pickerFactory(config, options))
-}
-
-function pickerFactory(config: BalancerConfig, options: BalancerOptions): (hosts: readonly Host[]) => HostPicker {
-  const { random, runtime = noRuntime } = options
-  switch (config.kind) {
-    case 'round-robin':
-      return (hosts) => roundRobin(hosts, random)
-    case 'random':
-      return (hosts) => randomPicker(hosts, random)
-    case 'least-request': {
-      const { choiceCount, activeRequestBias, activeRequestBiasKey: key } = config
-      if (key === undefined) return (hosts) => leastRequest(hosts, { choiceCount, activeRequestBias, random })
-      const liveBias = (): number => {
-        const bias = runtimeNumber(runtime, key) ?? activeRequestBias
-        // As Envoy: one that makes no sense is as if there were none.
-        return bias < 0 ? activeRequestBias : bias
-      }
-      return (hosts) => leastRequest(hosts, { choiceCount, activeRequestBias: liveBias, random })
-    }
-  }
+export function createBalancer(config: BalancerConfig, hosts: HostView, options: BalancerOptions): Balancer {
+  return new HostBalancer(hosts, createPolicy(config, options), options)
 }
 
 /** Chooses the level (and healthy or degraded) by its share, then a host by the cluster's policy: Envoy's order. */
-class HostBalancer implements Balancer {
+export class HostBalancer implements Balancer {
+  readonly #view: HostView
+  readonly #policy: Policy
   readonly #random: () => number
   readonly #panicPicks: Counter | undefined
-  readonly #stop: () => void
+  readonly #stop: readonly (() => void)[]
   #lanes: readonly Lane[] = []
+  /** Lanes without priorities that were used before, made when they are needed. */
+  readonly #alternatives = new Map<string, readonly Lane[]>()
 
-  constructor(hosts: HostSet, options: BalancerOptions, pickerOf: (hosts: readonly Host[]) => HostPicker) {
+  constructor(view: HostView, policy: Policy, options: BalancerOptions) {
+    this.#view = view
+    this.#policy = policy
     this.#random = options.random
     this.#panicPicks = options.panicPicks
     const compile = (): void => {
-      let upTo = 0
-      this.#lanes = hosts.choices.map(({ hosts, load, panic }) => {
-        upTo += load
-        return { upTo, hosts, picker: pickerOf(hosts), panic }
-      })
+      this.#lanes = this.#lanesOf(view.choices, this.#lanes)
+      this.#alternatives.clear()
+      policy.keep?.(view.all)
     }
     compile()
-    this.#stop = hosts.onChange(compile)
+    const stop = policy.onChange?.(compile)
+    this.#stop = stop === undefined ? [view.onChange(compile)] : [view.onChange(compile), stop]
   }
 
   pick(context: PickContext): Host | undefined {
-    const lanes = this.#lanes
+    const spent = context.spentPriorities
+    const lanes = spent === undefined || spent.length === 0 ? this.#lanes : this.#lanesWithout(spent)
     if (lanes.length === 0) return undefined
-    const lane = lanes.length === 1 ? lanes[0] : this.#choose(lanes)
-    if (lane.panic && this.#panicPicks !== undefined) this.#panicPicks.v++
-    const host = lane.picker.next()
-    const excluded = context.excluded
-    return excluded === undefined || !excluded.includes(host) ? host : this.#avoid(lane, excluded, host)
+    const lane = lanes.length === 1 ? lanes[0] : this.#choose(lanes, context)
+    if (lane.choice.panic) {
+      if (this.#panicPicks !== undefined) this.#panicPicks.v++
+      if (this.#policy.failsOnPanic) return undefined
+    }
+    const host = lane.picker.next(context, 0)
+    if (host === undefined || isWanted(host, context)) return host
+    return this.#another(lane, context, host)
   }
 
   [Symbol.dispose](): void {
-    this.#stop()
+    for (const stop of this.#stop) stop()
+    this.#policy[Symbol.dispose]()
     this.#lanes = []
+    this.#alternatives.clear()
   }
 
-  #choose(lanes: readonly Lane[]): Lane {
-    const draw = this.#random() * 100
+  /** Pickers of lists that are as they were go on, so that an update elsewhere does not disturb them. */
+  #lanesOf(choices: readonly HostChoice[], before: readonly Lane[]): readonly Lane[] {
+    // Healthy hosts of all priorities first, then degraded ones: Envoy's order, which matters where a hash decides.
+    const ordered = [...choices.filter((c) => !c.degraded), ...choices.filter((c) => c.degraded)]
+    let upTo = 0
+    return ordered.map((choice) => {
+      upTo += choice.load
+      const known = before.find((lane) => isSamePlace(lane.choice, choice))
+      if (known !== undefined && this.#policy.keeps !== false && isSameList(known, choice)) {
+        return { ...known, upTo, choice }
+      }
+      const weights = Float64Array.from(choice.hosts, (host) => host.weight)
+      return { upTo, choice, picker: this.#policy.picker(choice, this.#view, known?.picker), weights }
+    })
+  }
+
+  #lanesWithout(spent: readonly number[]): readonly Lane[] {
+    const key = spent.join()
+    let lanes = this.#alternatives.get(key)
+    if (lanes === undefined) {
+      lanes = this.#lanesOf(choicesWithout(this.#view, spent), this.#lanes)
+      if (this.#alternatives.size === MAX_ALTERNATIVES) this.#alternatives.clear()
+      this.#alternatives.set(key, lanes)
+    }
+    return lanes
+  }
+
+  /** Of a balancer that hashes the hash decides, so that a request stays where it is while loads do. */
+  #choose(lanes: readonly Lane[], context: PickContext): Lane {
+    const draw = this.#policy.hashes ? hashModulo(hashFor(context, this.#random), 100) : this.#random() * 100
     for (const lane of lanes) if (draw < lane.upTo) return lane
     return lanes[lanes.length - 1]
   }
 
-  /** A few more picks keep the policy's shares; if they are unlucky, any other host of the list will do. */
-  #avoid(lane: Lane, excluded: readonly Host[], first: Host): Host {
-    for (let i = 0; i < 3; i++) {
-      const host = lane.picker.next()
-      if (!excluded.includes(host)) return host
+  /**
+   * Further picks keep the policy's shares: as many as the retry policy permits, and some for hosts of earlier attempts. If
+   * they are unlucky, any other host of the list will do for those; what a predicate rejects goes through in the end.
+   */
+  #another({ picker, choice }: Lane, context: PickContext, first: Host): Host {
+    const { excluded, selectionAttempts = 0 } = context
+    const attempts = Math.max(selectionAttempts, excluded === undefined ? 0 : EXCLUDED_PICKS)
+    let last = first
+    for (let i = 1; i <= attempts; i++) {
+      const host = picker.next(context, i)
+      if (host === undefined) break
+      if (isWanted(host, context)) return host
+      last = host
     }
-    const { hosts } = lane
+    return excluded === undefined ? last : this.#anyOther(choice.hosts, excluded, last)
+  }
+
+  #anyOther(hosts: readonly Host[], excluded: readonly UpstreamHost[], last: Host): Host {
     let at = Math.floor(this.#random() * hosts.length)
     for (let i = 0; i < hosts.length; i++) {
       if (!excluded.includes(hosts[at])) return hosts[at]
       at = at + 1 === hosts.length ? 0 : at + 1
     }
-    return first
+    return last
   }
+}
+
+function isWanted(host: Host, context: PickContext): boolean {
+  if (context.excluded?.includes(host)) return false
+  return context.rejects === undefined || context.rejects(host) === false
+}
+
+function isSamePlace(a: HostChoice, b: HostChoice): boolean {
+  return a.priority === b.priority && a.degraded === b.degraded && a.panic === b.panic
+}
+
+function isSameList({ choice, weights }: Lane, { hosts }: HostChoice): boolean {
+  if (choice.hosts.length !== hosts.length) return false
+  for (let i = 0; i < hosts.length; i++) {
+    if (choice.hosts[i] !== hosts[i] || weights[i] !== hosts[i].weight) return false
+  }
+  return true
 }

@@ -1,8 +1,7 @@
 import type { Host } from '../host.ts'
-import type { HostPicker } from './picker.ts'
 
-/** The weight a host has at this moment; above 0. */
-export type HostWeight = (host: Host) => number
+/** The weight that something has at this moment; above 0. */
+export type WeightOf<T> = (item: T) => number
 
 /** Virtual time is moved back by this much when it reaches it, so that deadlines keep their precision for ever. */
 const REBASE_AT = 1024
@@ -16,39 +15,39 @@ const REBASE_AT = 1024
  * heap of host indices, ordered by (deadline, entry)      next() = the top; its deadline grows, it sifts down
  * ```
  */
-export class EdfScheduler implements HostPicker {
-  readonly #hosts: readonly Host[]
-  readonly #weightOf: HostWeight
+export class EdfScheduler<T = Host> {
+  readonly #items: readonly T[]
+  readonly #weightOf: WeightOf<T>
   readonly #heap: Int32Array
   readonly #deadlines: Float64Array
   readonly #entries: Float64Array
   #entry = 0
 
   /** `skip`: number of picks to throw away, so that many proxies do not all begin with the heaviest host. */
-  constructor(hosts: readonly Host[], weightOf: HostWeight, skip: number) {
-    this.#hosts = hosts
+  constructor(items: readonly T[], weightOf: WeightOf<T>, skip: number) {
+    this.#items = items
     this.#weightOf = weightOf
-    this.#heap = new Int32Array(hosts.length)
-    this.#deadlines = new Float64Array(hosts.length)
-    this.#entries = new Float64Array(hosts.length)
-    for (let i = 0; i < hosts.length; i++) {
+    this.#heap = new Int32Array(items.length)
+    this.#deadlines = new Float64Array(items.length)
+    this.#entries = new Float64Array(items.length)
+    for (let i = 0; i < items.length; i++) {
       this.#heap[i] = i
-      this.#deadlines[i] = 1 / weightOf(hosts[i])
+      this.#deadlines[i] = 1 / weightOf(items[i])
       this.#entries[i] = this.#entry++
     }
-    for (let i = (hosts.length >> 1) - 1; i >= 0; i--) this.#siftDown(i)
+    for (let i = (items.length >> 1) - 1; i >= 0; i--) this.#siftDown(i)
     for (let i = 0; i < skip; i++) this.next()
   }
 
-  next(): Host {
+  next(): T {
     const top = this.#heap[0]
-    const host = this.#hosts[top]
+    const item = this.#items[top]
     const now = this.#deadlines[top]
     if (now >= REBASE_AT) this.#rebase(now)
-    this.#deadlines[top] += 1 / this.#weightOf(host)
+    this.#deadlines[top] += 1 / this.#weightOf(item)
     this.#entries[top] = this.#entry++
     this.#siftDown(0)
-    return host
+    return item
   }
 
   #rebase(by: number): void {

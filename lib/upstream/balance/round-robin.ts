@@ -2,6 +2,7 @@ import type { Host } from '../host.ts'
 import { EdfScheduler } from './edf.ts'
 import type { HostPicker } from './picker.ts'
 import { weightsAreEqual } from './picker.ts'
+import { type SlowStart, UntilWarm } from './slow-start.ts'
 
 class Rotation implements HostPicker {
   readonly #hosts: readonly Host[]
@@ -19,9 +20,12 @@ class Rotation implements HostPicker {
   }
 }
 
-/** Envoy's ROUND_ROBIN: a rotation from a random start, or EDF where weights differ. */
-export function roundRobin(hosts: readonly Host[], random: () => number): HostPicker {
+/** Envoy's ROUND_ROBIN: a rotation from a random start, or EDF where weights differ or some hosts are new. */
+export function roundRobin(hosts: readonly Host[], random: () => number, slowStart?: SlowStart): HostPicker {
   const start = Math.floor(random() * hosts.length)
-  if (weightsAreEqual(hosts)) return new Rotation(hosts, start)
-  return new EdfScheduler(hosts, (host) => host.weight, start)
+  const steady = (): HostPicker =>
+    weightsAreEqual(hosts) ? new Rotation(hosts, start) : new EdfScheduler(hosts, (host) => host.weight, start)
+  if (slowStart === undefined || slowStart.now() >= slowStart.endMs(hosts)) return steady()
+  const warming = new EdfScheduler(hosts, (host) => host.weight * slowStart.factor(host), start)
+  return new UntilWarm(slowStart, hosts, { warming, steady: steady() })
 }

@@ -1,14 +1,14 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Failure } from '../../core/failure.ts'
 import type { Log } from '../../core/metrics.ts'
-import type { DnsConfig } from '../config.ts'
+import type { AssignmentPolicyConfig, DnsConfig } from '../config.ts'
 import type { ResolvedLocality } from '../host.ts'
 import type { ClusterStats } from '../stats.ts'
 import type { AssignmentTable } from './assignments.ts'
 import type { DnsResolvers } from './dns/resolver.ts'
 
-/** All that is known of a cluster's membership; replaces what was known before. */
-export type OnMembership = (localities: readonly ResolvedLocality[]) => void
+/** All that is known of a cluster's membership; replaces what was known before. `policy` where it came along. */
+export type OnMembership = (localities: readonly ResolvedLocality[], policy?: AssignmentPolicyConfig) => void
 
 /** What came of asking for a host: its key (`ResolvedEndpoint.key`), or why there is none. */
 export type Demand = string | Failure

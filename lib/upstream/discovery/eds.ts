@@ -22,7 +22,7 @@ export class EdsDiscovery implements Discovery {
         stats.updateSuccess.v++
         if (assignment.localities.length === 0) stats.updateEmpty.v++
       }
-      onUpdate(assignment?.localities ?? [])
+      onUpdate(assignment?.localities ?? [], assignment?.policy)
     })
     return Promise.resolve()
   }

@@ -224,6 +224,7 @@ export const EDGES: Readonly<Record<string, string>> = {
   ['envoy.extensions.filters.http.compressor.v3.Compressor.compressor_library']: 'compressor libraries',
   ['envoy.extensions.filters.http.stateful_session.v3.StatefulSession.session_state']: 'stateful sessions',
   ['envoy.config.rbac.v3.RBAC.AuditLoggingOptions.AuditLoggerConfig.audit_logger']: 'RBAC audit loggers',
+  ['envoy.config.cluster.v3.OutlierDetection.monitors']: NONE,
   [`${CORE}.HealthCheck.event_logger`]: 'health check event sinks',
   [`${CORE}.ApiConfigSource.config_validators`]: NONE,
   [`${CORE}.GrpcService.GoogleGrpc.channel_credentials_plugin`]: NONE,

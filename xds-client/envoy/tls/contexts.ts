@@ -16,7 +16,7 @@ import { reportProblems, type TlsPlaces } from './places.ts'
 import { translateKeyLog, translateResumption } from './resumption.ts'
 import { translateSecretReference } from './secret-reference.ts'
 import { translateTrust } from './trust.ts'
-import { hasAuthorities } from './validation.ts'
+import { asWhole, hasAuthorities } from './validation.ts'
 
 /** Envoy remembers one session per upstream. */
 const SESSION_KEYS = 1
@@ -197,8 +197,8 @@ function withSecrets(secrets: TlsSecretsConfig): { readonly secrets?: TlsSecrets
  * merged with what comes may need authorities of that.
  */
 function checkPresent(config: DownstreamTlsConfig | UpstreamTlsConfig, common: Common, context: EnvoyContext): void {
-  const waits = common.secrets.validation !== undefined
-  const whole = !waits || hasAuthorities(config.validation)
-  const { validation: _, ...rest } = config
-  reportProblems(context.checks.tls(whole ? config : (rest as DownstreamTlsConfig)), common.places)
+  const { validation } = config
+  const waits = common.secrets.validation !== undefined && validation !== undefined
+  const present = waits ? { ...config, validation: asWhole(validation) } : config
+  reportProblems(context.checks.tls(present), common.places)
 }

@@ -59,9 +59,14 @@ function mergeSans(
   return legacy.defaultSans ? delivered.sans : own.sans
 }
 
-/** Whether it demands what it cannot check: names, or lists, without authorities that it could trust. */
+/**
+ * Whether it demands what cannot be checked: names, or lists, without authorities that it could trust; lists for the whole
+ * chain where it does not matter whether certificates have expired.
+ */
 export function isUnfounded(validation: CertificateValidationConfig | undefined): boolean {
-  if (validation === undefined || hasAuthorities(validation)) return false
-  const { sans, crl, allowExpired } = validation
+  if (validation === undefined) return false
+  const { sans, crl, allowExpired, leafCrlOnly } = validation
+  if (allowExpired === true && crl !== undefined && leafCrlOnly !== true) return true
+  if (hasAuthorities(validation)) return false
   return sans.length > 0 || crl !== undefined || allowExpired === true
 }

@@ -9,12 +9,13 @@ export type SecretReference<K extends SecretValue['kind']> =
   | { readonly kind: 'delivered'; readonly key: string }
   | { readonly kind: 'static'; readonly secret: Extract<SecretValue, { kind: K }> }
 
-const KINDS: Readonly<Record<SecretValue['kind'], string>> = {
+/** The fields of `Secret`. */
+export const SECRET_FIELDS: Readonly<Record<SecretValue['kind'], string>> = Object.freeze({
   certificate: 'tls_certificate',
   validation: 'validation_context',
   'ticket-keys': 'session_ticket_keys',
   generic: 'generic_secret',
-}
+})
 
 /**
  * `SdsSecretConfig`: without a source it names a secret of the bootstrap. Undefined where it cannot be had, with the
@@ -37,7 +38,7 @@ export function translateSecretReference<K extends SecretValue['kind']>(
     return undefined
   }
   const key = referenceKey(name, source)
-  context.references.add({ kind: 'secret', name, key, source })
+  context.references.add({ kind: 'secret', name, key, source, secret: kind })
   return { kind: 'delivered', key }
 }
 
@@ -57,7 +58,10 @@ function findStatic<K extends SecretValue['kind']>(
     return undefined
   }
   if (secret.kind !== kind) {
-    reader.error('name', `static secret "${name}" is a ${KINDS[secret.kind]}, here it must be a ${KINDS[kind]}`)
+    reader.error(
+      'name',
+      `static secret "${name}" is a ${SECRET_FIELDS[secret.kind]}, here it must be a ${SECRET_FIELDS[kind]}`,
+    )
     return undefined
   }
   context.references?.add({ kind: 'secret', name, key: name, source: undefined })

@@ -6,7 +6,7 @@ import type { SecretValue } from '../translated.ts'
 import { translateCertificate } from './certificates.ts'
 import { translateParameters } from './parameters.ts'
 import { reportProblems, type TlsPlaces } from './places.ts'
-import { translateValidation } from './validation.ts'
+import { asWhole, translateValidation } from './validation.ts'
 
 /**
  * `Secret`: its files are read, and what it holds is checked by itself as far as it can be (a key belongs to its certificate,
@@ -51,11 +51,9 @@ function translateValidationSecret(reader: FieldReader, name: string, context: E
   const at = reader.message('validation_context')
   if (at === undefined) return undefined
   const validation = translateValidation(at, context, 'part')
-  // Names need authorities; those may be in the configuration that the secret goes into.
-  const alone = validation && { ...validation, sans: [] }
-  const whole =
-    alone !== undefined && (alone.trustedCa !== undefined || alone.systemRoots || alone.trustDomains !== undefined)
-  if (whole) check({ validation: alone }, context, { ...NOWHERE, around: reader, validation: at })
+  if (validation !== undefined) {
+    check({ validation: asWhole(validation) }, context, { ...NOWHERE, around: reader, validation: at })
+  }
   const legacySans = at.has('match_subject_alt_names') && !at.has('match_typed_subject_alt_names')
   return { kind: 'validation', name, validation, ...(legacySans && ({ legacySans: true } as const)) }
 }

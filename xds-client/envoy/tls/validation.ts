@@ -101,6 +101,13 @@ export function hasAuthorities(validation: CertificateValidationConfig | undefin
   return validation.trustedCa !== undefined || validation.systemRoots || validation.trustDomains !== undefined
 }
 
+/** A part as far as it can be judged by itself: the rest of the whole may have the authorities that it needs. */
+export function asWhole(part: CertificateValidationConfig): CertificateValidationConfig {
+  if (hasAuthorities(part)) return part
+  const { leafCrlOnly: _, allowExpired: __, ...rest } = part
+  return { ...rest, systemRoots: true }
+}
+
 function readPem(reader: FieldReader, field: string, context: EnvoyContext): string | undefined {
   const bytes = readDataSource(reader.message(field), context)
   if (bytes === undefined || bytes.length > 0) return bytes?.toString('utf8')

@@ -3,9 +3,9 @@ import type { EndpointAddress } from '../../../core/address.ts'
 import { indexPath } from '../../../proto/path.ts'
 import type {
   AddressOrderConfig,
-  BalancerConfig,
   ClusterConfig,
   DnsConfig,
+  EndpointCheckConfig,
   EndpointConfig,
   LocalityConfig,
   LocalityEndpointsConfig,
@@ -16,12 +16,16 @@ import type {
   NativeCluster,
   NativeDns,
   NativeEndpoint,
+  NativeEndpointCheck,
   NativeInternalAddress,
   NativeLocality,
 } from '../clusters.ts'
 import { readAddress } from './addresses.ts'
+import { readBalancer } from './balancers.ts'
+import { readHealthCheck, readOutlier } from './health.ts'
 import { readHttp2 } from './http2.ts'
 import { defined, type Reading } from './reading.ts'
+import { readRetry } from './retries.ts'
 import { checkTransportNames, labelled, readTransport, readTransports } from './transports.ts'
 
 const CONNECT_MS = 5_000
@@ -49,13 +53,18 @@ export function readCluster(cluster: NativeCluster, path: string, reading: Readi
     type,
     localities,
     ...(type !== 'static' || cluster.dns !== undefined ? { dns: readDns(cluster.dns ?? {}) } : {}),
-    balancer: readBalancer(cluster.balancer ?? 'least-request'),
+    balancer: readBalancer(cluster.balancer ?? 'peak-ewma'),
     connectTimeoutMs: cluster.connectTimeoutMs ?? CONNECT_MS,
     bufferLimitBytes: cluster.bufferLimitBytes ?? BUFFER_BYTES,
     thresholds: {
       default: { ...THRESHOLDS, ...defined(cluster.thresholds?.default ?? {}) },
       high: { ...THRESHOLDS, ...defined(cluster.thresholds?.high ?? {}) },
     },
+    ...readOutlier(cluster.outlier ?? {}, `${path}.outlier`, reading),
+    ...(cluster.healthCheck && { healthCheck: readHealthCheck(cluster.healthCheck, `${path}.healthCheck`, reading) }),
+    ...(cluster.ignoreHealthOnRemoval && { ignoreHealthOnRemoval: true }),
+    ...(cluster.closeOnHealthFailure && { closeOnHealthFailure: true }),
+    ...(cluster.ignoreUnchecked && { ignoreUnchecked: true }),
     idleTimeoutMs: cluster.idleTimeoutMs ?? IDLE_MS,
     maxResponseHeaderBytes: cluster.maxResponseHeaderBytes ?? RESPONSE_HEADER_BYTES,
     maxResponseHeaders: cluster.maxResponseHeaders ?? RESPONSE_HEADERS,
@@ -69,11 +78,13 @@ export function readCluster(cluster: NativeCluster, path: string, reading: Readi
     ...(cluster.transports && { transportMatches: readTransports(cluster.transports, `${path}.transports`, reading) }),
     preconnectRatio: cluster.preconnectRatio ?? 1,
     ...defined({
+      panicThreshold: cluster.panicThreshold,
       maxConnectionsPerHost: cluster.maxConnectionsPerHost,
       maxRequestsPerConnection: cluster.maxRequestsPerConnection,
       maxConnectionDurationMs: cluster.maxConnectionDurationMs,
       maxStreamDurationMs: cluster.maxStreamDurationMs,
     }),
+    ...(cluster.retryPolicy && { retryPolicy: readRetry(cluster.retryPolicy, `${path}.retryPolicy`, reading) }),
     ...(keepalive && { keepalive: defined(keepalive) }),
     ...(bindAddress !== undefined && { bindAddress }),
     ...(extraBindAddresses && { extraBindAddresses: [...extraBindAddresses] }),
@@ -127,8 +138,15 @@ function readEndpoint(value: NativeEndpoint, path: string, reading: Reading): En
     weight: value.weight ?? 1,
     health: value.health ?? 'healthy',
     ...(told && { metadata: told }),
+    ...(value.check && { check: readCheck(value.check, `${path}.check`, reading) }),
     ...(more && { additionalAddresses: more.filter((entry) => entry !== undefined) }),
   })
+}
+
+function readCheck(check: NativeEndpointCheck, path: string, reading: Reading): EndpointCheckConfig {
+  const { port = 0, hostname = '', disabled = false } = check
+  const address = check.address && readAddress(check.address, `${path}.address`, reading)
+  return reading.origins.at(path, { ...(address && { address }), port, hostname, disabled })
 }
 
 function readEndpointAddress(
@@ -156,11 +174,4 @@ function readDns(dns: NativeDns): DnsConfig {
     family: dns.family ?? 'auto',
     resolvers: dns.resolvers ?? [],
   }
-}
-
-function readBalancer(value: NonNullable<NativeCluster['balancer']>): BalancerConfig {
-  const kind = typeof value === 'string' ? value : value.kind
-  if (kind !== 'least-request') return { kind }
-  const { choiceCount = 2, activeRequestBias = 1 } = typeof value === 'string' ? {} : value
-  return { kind, choiceCount, activeRequestBias }
 }

@@ -4,6 +4,7 @@ import type {
   AppendAction,
   ClusterChoiceConfig,
   ConnectConfig,
+  HashPolicyConfig,
   HeaderEditsConfig,
   HeaderValueConfig,
   HostRewriteConfig,
@@ -35,6 +36,7 @@ import { type ChainFilter, readOverrides } from './filters.ts'
 import { readFormat } from './logs.ts'
 import { mapTree, readFraction, readRouteMatch } from './matches.ts'
 import { defined, type Reading } from './reading.ts'
+import { readRetry } from './retries.ts'
 
 const TIMEOUT_MS = 15_000
 const MAX_DIRECT_BODY_BYTES = 4096
@@ -74,6 +76,8 @@ function readVirtualHost(host: NativeVirtualHost, path: string, reading: RouteRe
     ...(matcher && { matcher: mapTree(matcher, `${path}.matcher`, (route, at) => readRoute(route, at, reading)) }),
     requireTls: host.requireTls ?? 'none',
     ...readLevel(host, path, reading),
+    ...readRetries(host, path, reading),
+    ...(host.includeTimeoutRetry === true && { includeTimeoutRetry: true }),
     ...(host.includeAttemptCount === true && { includeAttemptCount: true }),
     ...(host.includeAttemptCountInResponse === true && { includeAttemptCountInResponse: true }),
   })
@@ -189,7 +193,7 @@ function readAction(action: NativeAction, path: string, reading: RouteReading): 
 }
 
 function readForward(action: NativeForward, path: string, reading: RouteReading): RouteActionConfig {
-  const { pathRewrite, hostRewrite, mirrors, upgrades, metadataMatch } = action
+  const { pathRewrite, hostRewrite, mirrors, upgrades, metadataMatch, hashPolicies } = action
   return reading.origins.at(path, {
     kind: 'route',
     cluster: readChoice(action.cluster, `${path}.cluster`, reading),
@@ -211,7 +215,26 @@ function readForward(action: NativeForward, path: string, reading: RouteReading)
     priority: action.priority ?? 'default',
     ...(upgrades && { upgrades: readUpgrades(upgrades, `${path}.upgrades`, reading) }),
     ...(metadataMatch && { metadataMatch: structuredClone(metadataMatch) }),
+    ...(hashPolicies && { hashPolicies: hashPolicies.map(readHashPolicy) }),
+    ...readRetries(action, path, reading),
   })
+}
+
+/** Names of headers are compared in lower case. */
+function readHashPolicy(policy: HashPolicyConfig): HashPolicyConfig {
+  const own = structuredClone(policy)
+  return own.kind === 'header' ? { ...own, name: own.name.toLowerCase() } : own
+}
+
+function readRetries(
+  { retry, hedge }: Pick<NativeForward, 'retry' | 'hedge'>,
+  path: string,
+  reading: Reading,
+): Pick<RouteActionConfig, 'retry' | 'hedge'> {
+  return {
+    ...(retry && { retry: readRetry(retry, `${path}.retry`, reading) }),
+    ...(hedge !== undefined && { hedge: { onPerTryTimeout: hedge } }),
+  }
 }
 
 function readChoice(value: NativeClusterChoice, path: string, reading: RouteReading): ClusterChoiceConfig {

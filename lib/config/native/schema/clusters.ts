@@ -1,19 +1,22 @@
 import { z } from 'zod'
 import { isObject } from '../../../proto/describe.ts'
-import type { LocalityConfig, ThresholdsConfig } from '../../../upstream/config.ts'
+import type { LocalityConfig, RetryBudgetConfig, ThresholdsConfig } from '../../../upstream/config.ts'
 import type {
   NativeAddress,
   NativeCluster,
   NativeDns,
   NativeEndpoint,
+  NativeEndpointCheck,
   NativeInternalAddress,
-  NativeLeastRequest,
   NativeLocality,
 } from '../clusters.ts'
 import type { NativeTransport } from '../transports.ts'
+import { balancer } from './balancers.ts'
+import { healthCheck, outlier } from './health.ts'
 import { http2 } from './http2.ts'
 import { metadata } from './matches.ts'
 import { byKind, choose, count, dictionary, ms, name, object, oneOf, port } from './pieces.ts'
+import { retry } from './retries.ts'
 import { keepalive, transportFields } from './transports.ts'
 
 export function address(): z.ZodType<NativeAddress> {
@@ -50,6 +53,12 @@ function endpoint(): z.ZodType<NativeEndpoint> {
     weight: count(1).optional(),
     health: z.enum(['healthy', 'unhealthy', 'degraded', 'draining', 'timeout']).optional(),
     metadata: metadata().optional(),
+    check: object<NativeEndpointCheck>({
+      address: address().optional(),
+      port: port().optional(),
+      hostname: name().optional(),
+      disabled: z.boolean().optional(),
+    }).optional(),
   })
   const short = z.string()
   return choose('an endpoint: an address, or an object with address', (value) =>
@@ -90,19 +99,13 @@ function thresholds(): z.ZodType<Partial<ThresholdsConfig>> {
     maxPendingRequests: limit,
     maxRequests: limit,
     maxRetries: limit,
+    retryBudget: object<RetryBudgetConfig>({ percent: z.number().min(0).max(100), minConcurrency: count() }).optional(),
   })
 }
 
-function balancer(): z.ZodType<NonNullable<NativeCluster['balancer']>> {
-  const leastRequest = object<NativeLeastRequest>({
-    kind: z.literal('least-request'),
-    choiceCount: count(2).optional(),
-    activeRequestBias: z.number().min(0).optional(),
-  })
-  return choose('round-robin, random, least-request or an object with kind least-request', (value) => {
-    if (isObject(value)) return leastRequest
-    return typeof value === 'string' ? z.enum(['round-robin', 'random', 'least-request']) : undefined
-  })
+function outlierOrOff(): z.ZodType<NonNullable<NativeCluster['outlier']>> {
+  const [off, on] = [z.literal(false), outlier()]
+  return choose('outlier detection, or false', (value) => (isObject(value) ? on : off))
 }
 
 export function cluster(): z.ZodType<NativeCluster> {
@@ -114,12 +117,19 @@ export function cluster(): z.ZodType<NativeCluster> {
     localities: z.array(localityEndpoints()).optional(),
     dns: dns().optional(),
     balancer: balancer().optional(),
+    panicThreshold: z.number().min(0).max(100).optional(),
+    outlier: outlierOrOff().optional(),
+    healthCheck: healthCheck().optional(),
+    ignoreHealthOnRemoval: z.boolean().optional(),
+    closeOnHealthFailure: z.boolean().optional(),
+    ignoreUnchecked: z.boolean().optional(),
     connectTimeoutMs: ms().optional(),
     bufferLimitBytes: count(1).optional(),
     thresholds: object<NonNullable<NativeCluster['thresholds']>>({
       default: thresholds().optional(),
       high: thresholds().optional(),
     }).optional(),
+    retryPolicy: retry().optional(),
     maxConnectionsPerHost: count(1).optional(),
     maxRequestsPerConnection: count(1).optional(),
     idleTimeoutMs: ms().optional(),

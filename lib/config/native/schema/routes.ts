@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isObject } from '../../../proto/describe.ts'
-import type { HeaderValueConfig, RegexRewriteConfig } from '../../../router/config.ts'
+import type { HashPolicyConfig, HeaderValueConfig, RegexRewriteConfig } from '../../../router/config.ts'
 import type {
   NativeAction,
   NativeClusterChoice,
@@ -23,6 +23,7 @@ import type {
 import { format } from './logs.ts'
 import { fraction, matcherTree, metadata, routeMatch } from './matches.ts'
 import { byKind, choose, count, dictionary, jsonObject, ms, name, object, oneOf, port, text } from './pieces.ts'
+import { retry } from './retries.ts'
 
 const STATUS_MIN = 200
 const STATUS_MAX = 599
@@ -173,6 +174,25 @@ export function upgrade(): z.ZodType<NativeUpgrade> {
   )
 }
 
+function hashPolicy(): z.ZodType<HashPolicyConfig> {
+  const terminal = z.literal(true).optional()
+  return byKind<HashPolicyConfig>({
+    header: () => object({ kind: z.literal('header'), name: name(), rewrite: regexRewrite().optional(), terminal }),
+    cookie: () =>
+      object({
+        kind: z.literal('cookie'),
+        name: name(),
+        ttlS: count().optional(),
+        path: text().optional(),
+        attributes: z.array(object<{ name: string; value: string }>({ name: name(), value: text() })).optional(),
+        terminal,
+      }),
+    'source-ip': () => object({ kind: z.literal('source-ip'), terminal }),
+    'query-parameter': () => object({ kind: z.literal('query-parameter'), name: name(), terminal }),
+    'filter-state': () => object({ kind: z.literal('filter-state'), key: name(), terminal }),
+  })
+}
+
 function forward(): z.ZodType<NativeForward> {
   return object<NativeForward>({
     kind: z.literal('route'),
@@ -190,7 +210,10 @@ function forward(): z.ZodType<NativeForward> {
     priority: z.enum(['default', 'high']).optional(),
     upgrades: z.array(upgrade()).optional(),
     metadataMatch: jsonObject().optional(),
+    hashPolicies: z.array(hashPolicy()).optional(),
     bodyBufferLimitBytes: count().optional(),
+    retry: retry().optional(),
+    hedge: z.boolean().optional(),
   })
 }
 
@@ -249,6 +272,9 @@ export function virtualHost(): z.ZodType<NativeVirtualHost> {
     responseHeaders: headerEdits().optional(),
     filterConfigs: filterOverrides().optional(),
     mirrors: z.array(mirror()).optional(),
+    retry: retry().optional(),
+    hedge: z.boolean().optional(),
+    includeTimeoutRetry: z.boolean().optional(),
     includeAttemptCount: z.boolean().optional(),
     includeAttemptCountInResponse: z.boolean().optional(),
     metadata: metadata().optional(),

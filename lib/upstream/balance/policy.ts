@@ -1,0 +1,70 @@
+import type { Counter, Gauge, Metrics, Runtime } from '../../core/metrics.ts'
+import { noRuntime } from '../../core/metrics.ts'
+import type { BalancerConfig, LocalityConfig } from '../config.ts'
+import type { Host } from '../host.ts'
+import type { HostView } from '../host-view.ts'
+import type { HostChoice } from '../priority-load.ts'
+import { hashPolicy } from './hash-policy.ts'
+import { LocalityPolicy } from './locality-policy.ts'
+import type { HostPicker } from './picker.ts'
+import { pickerFactory } from './picker-factory.ts'
+import { ZonePolicy } from './zone-policy.ts'
+
+/** The cluster that this gateway is one of (Envoy's `local_cluster_name`), and where the gateway is. */
+export interface LocalCluster {
+  /** Undefined while there is no such cluster. */
+  hosts(): HostView | undefined
+  readonly locality: LocalityConfig | undefined
+}
+
+export interface BalancerOptions {
+  /** In [0, 1). */
+  readonly random: () => number
+  /** Counts picks made in disregard of health (Envoy's `lb_healthy_panic`). */
+  readonly panicPicks?: Counter
+  /** Default: without any values. */
+  readonly runtime?: Runtime
+  /** Monotonic milliseconds of this turn. Default: time stands still. */
+  readonly now?: () => number
+  /** The active requests of the cluster; default: none are known, so that bounds on loads are those of an idle cluster. */
+  readonly active?: Gauge
+  /** Statistics of the policy itself, under names that begin with `prefix`. */
+  readonly stats?: { readonly metrics: Metrics; readonly prefix: string }
+  /** Runs work of a later turn. Default: `setImmediate`. */
+  readonly later?: (run: () => void) => void
+  /** Undefined: there is none, and no routing by zone. */
+  readonly local?: LocalCluster
+}
+
+/** How hosts are chosen within one list of a level. */
+export interface Policy extends Disposable {
+  /** The hash of a request decides also between levels. */
+  readonly hashes: boolean
+  /** A list that is used in disregard of health is not used at all. */
+  readonly failsOnPanic: boolean
+  /** False: pickers depend on more than their list, and are made anew with each change. */
+  readonly keeps?: boolean
+  /** `before` is the one for the list that this one replaces. */
+  picker(choice: HostChoice, view: HostView, before: HostPicker | undefined): HostPicker
+  /** Lets go of what it knows of other hosts than these. */
+  keep?(hosts: readonly Host[]): void
+  /** Calls `listener` when pickers are to be made anew for another reason than their hosts. */
+  onChange?(listener: () => void): () => void
+}
+
+export function createPolicy(config: BalancerConfig, options: BalancerOptions): Policy {
+  if (config.kind === 'ring-hash' || config.kind === 'maglev') return hashPolicy(config, options)
+  const { runtime = noRuntime, local } = options
+  const factory = pickerFactory(config, options)
+  const { localities } = config
+  if (localities?.kind === 'weighted') return new LocalityPolicy(factory, options.random)
+  if (local !== undefined) return new ZonePolicy(factory, localities, { ...options, runtime, local })
+  const failsOnPanic = localities?.failOnPanic === true
+  return {
+    hashes: false,
+    failsOnPanic,
+    picker: ({ hosts }) => factory.picker(hosts),
+    keep: (hosts) => factory.keep?.(hosts),
+    [Symbol.dispose]: () => factory[Symbol.dispose](),
+  }
+}

@@ -1,0 +1,93 @@
+/** Outlier detection of one cluster (Envoy's `config.cluster.v3.OutlierDetection`), every default filled in. */
+export interface OutlierConfig {
+  /** How often rates are judged and ejections looked at. */
+  readonly intervalMs: number
+  /** Times the number of ejections in a row, at most `maxEjectionTimeMs`. */
+  readonly baseEjectionTimeMs: number
+  readonly maxEjectionTimeMs: number
+  /** Up to this is added to each ejection by chance. */
+  readonly maxEjectionTimeJitterMs: number
+  /** Of the cluster's hosts, those ejected. */
+  readonly maxEjectionPercent: number
+  /** One host may be ejected however small the cluster is. */
+  readonly alwaysEjectOneHost: boolean
+  /** In a row; of `consecutiveLocalOriginFailure` only where local failures are told apart. */
+  readonly consecutive5xx: number
+  readonly consecutiveGatewayFailure: number
+  readonly consecutiveLocalOriginFailure: number
+  /** Failures to connect and timeouts are counted by themselves, and not as 503 and 504. */
+  readonly splitExternalLocalOriginErrors: boolean
+  readonly successRateMinimumHosts: number
+  readonly successRateRequestVolume: number
+  /** In thousandths: 1,900 is 1.9 standard deviations below the mean. */
+  readonly successRateStdevFactor: number
+  readonly failurePercentageThreshold: number
+  readonly failurePercentageMinimumHosts: number
+  readonly failurePercentageRequestVolume: number
+  /** By what was detected: the percentage of detections that eject. */
+  readonly enforcing: Readonly<Record<OutlierKind, number>>
+  /** A host that passes an active check is not ejected any longer. */
+  readonly uneject: boolean
+  /** A line of JSON for each ejection and its end; undefined: none. */
+  readonly eventLogPath?: string
+}
+
+/** What ejects a host. */
+export type OutlierKind =
+  | 'consecutive5xx'
+  | 'consecutiveGatewayFailure'
+  | 'consecutiveLocalOriginFailure'
+  | 'successRate'
+  | 'successRateLocalOrigin'
+  | 'failurePercentage'
+  | 'failurePercentageLocalOrigin'
+
+export const OUTLIER_KINDS: readonly OutlierKind[] = Object.freeze([
+  'consecutive5xx',
+  'consecutiveGatewayFailure',
+  'consecutiveLocalOriginFailure',
+  'successRate',
+  'successRateLocalOrigin',
+  'failurePercentage',
+  'failurePercentageLocalOrigin',
+])
+
+/** Envoy's defaults, for a cluster that has outlier detection and says no more. */
+export const ENVOY_OUTLIER: OutlierConfig = Object.freeze({
+  intervalMs: 10_000,
+  baseEjectionTimeMs: 30_000,
+  maxEjectionTimeMs: 300_000,
+  maxEjectionTimeJitterMs: 0,
+  maxEjectionPercent: 10,
+  alwaysEjectOneHost: false,
+  consecutive5xx: 5,
+  consecutiveGatewayFailure: 5,
+  consecutiveLocalOriginFailure: 5,
+  splitExternalLocalOriginErrors: false,
+  successRateMinimumHosts: 5,
+  successRateRequestVolume: 100,
+  successRateStdevFactor: 1_900,
+  failurePercentageThreshold: 85,
+  failurePercentageMinimumHosts: 5,
+  failurePercentageRequestVolume: 50,
+  enforcing: Object.freeze({
+    consecutive5xx: 100,
+    consecutiveGatewayFailure: 0,
+    consecutiveLocalOriginFailure: 100,
+    successRate: 100,
+    successRateLocalOrigin: 100,
+    failurePercentage: 0,
+    failurePercentageLocalOrigin: 0,
+  }),
+  uneject: true,
+})
+
+/** Of the native configuration: five failures in a row, of either origin, and back soon; no rates. */
+export const EDGE_OUTLIER: OutlierConfig = Object.freeze({
+  ...ENVOY_OUTLIER,
+  intervalMs: 500,
+  baseEjectionTimeMs: 1_000,
+  maxEjectionTimeMs: 30_000,
+  maxEjectionPercent: 50,
+  enforcing: Object.freeze({ ...ENVOY_OUTLIER.enforcing, successRate: 0, successRateLocalOrigin: 0 }),
+})

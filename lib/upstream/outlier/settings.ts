@@ -1,0 +1,71 @@
+import type { Runtime } from '../../core/metrics.ts'
+import { runtimeInteger } from '../../core/runtime-value.ts'
+import { OUTLIER_KINDS, type OutlierConfig, type OutlierKind } from './config.ts'
+
+/** The numbers of a configuration that runtime values may stand in for, and under which key (after `outlier_detection.`). */
+const KEYS = Object.freeze({
+  intervalMs: 'interval_ms',
+  baseEjectionTimeMs: 'base_ejection_time_ms',
+  maxEjectionTimeMs: 'max_ejection_time_ms',
+  maxEjectionTimeJitterMs: 'max_ejection_time_jitter_ms',
+  maxEjectionPercent: 'max_ejection_percent',
+  consecutive5xx: 'consecutive_5xx',
+  consecutiveGatewayFailure: 'consecutive_gateway_failure',
+  consecutiveLocalOriginFailure: 'consecutive_local_origin_failure',
+  successRateMinimumHosts: 'success_rate_minimum_hosts',
+  successRateRequestVolume: 'success_rate_request_volume',
+  successRateStdevFactor: 'success_rate_stdev_factor',
+  failurePercentageThreshold: 'failure_percentage_threshold',
+  failurePercentageMinimumHosts: 'failure_percentage_minimum_hosts',
+  failurePercentageRequestVolume: 'failure_percentage_request_volume',
+})
+
+const ENFORCING: Readonly<Record<OutlierKind, string>> = Object.freeze({
+  consecutive5xx: 'enforcing_consecutive_5xx',
+  consecutiveGatewayFailure: 'enforcing_consecutive_gateway_failure',
+  consecutiveLocalOriginFailure: 'enforcing_consecutive_local_origin_failure',
+  successRate: 'enforcing_success_rate',
+  successRateLocalOrigin: 'enforcing_local_origin_success_rate',
+  failurePercentage: 'enforcing_failure_percentage',
+  failurePercentageLocalOrigin: 'enforcing_failure_percentage_local_origin',
+})
+
+type Key = keyof typeof KEYS
+
+/**
+ * The numbers in force: the configured ones, or those of the runtime (`outlier_detection.consecutive_5xx`). Looked up once
+ * an interval, so that a response costs no look-up.
+ */
+export class OutlierSettings {
+  readonly config: OutlierConfig
+  readonly #runtime: Runtime
+  #numbers: Record<Key, number>
+  #enforcing: Record<OutlierKind, number>
+
+  constructor(config: OutlierConfig, runtime: Runtime) {
+    this.config = config
+    this.#runtime = runtime
+    this.#numbers = { ...config }
+    this.#enforcing = { ...config.enforcing }
+    this.refresh()
+  }
+
+  /** Takes over what the runtime says now. */
+  refresh(): void {
+    for (const key of Object.keys(KEYS) as Key[]) this.#numbers[key] = this.#value(KEYS[key], this.config[key])
+    for (const kind of OUTLIER_KINDS) this.#enforcing[kind] = this.#value(ENFORCING[kind], this.config.enforcing[kind])
+  }
+
+  #value(key: string, configured: number): number {
+    return runtimeInteger(this.#runtime, `outlier_detection.${key}`) ?? configured
+  }
+
+  of(key: Key): number {
+    return this.#numbers[key]
+  }
+
+  /** In percent. */
+  enforcing(kind: OutlierKind): number {
+    return this.#enforcing[kind]
+  }
+}

@@ -1,0 +1,80 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import t from 'tap'
+import type { Cancel, Clock } from '../../lib/core/clock.ts'
+import { Timed, TimerWheel } from '../../lib/core/timer-wheel.ts'
+
+/** A clock whose timers come as late as the test says. */
+class LateClock implements Clock {
+  nowMs = 1_000
+  #run: (() => void) | undefined = undefined
+
+  now(): number {
+    return this.nowMs
+  }
+
+  wall(): number {
+    return this.nowMs
+  }
+
+  schedule(_delayMs: number, run: () => void): Cancel {
+    this.#run = run
+    return () => {
+      this.#run = undefined
+    }
+  }
+
+  get waiting(): boolean {
+    return this.#run !== undefined
+  }
+
+  fire(afterMs: number): void {
+    this.nowMs += afterMs
+    const run = this.#run
+    this.#run = undefined
+    run?.()
+  }
+}
+
+class Deadline extends Timed {
+  fired = 0
+
+  override onDue(): void {
+    this.fired++
+  }
+}
+
+t.test('deadlines of a stall wait until what has arrived meanwhile has been read', async (t) => {
+  const clock = new LateClock()
+  const wheel = new TimerWheel(clock)
+  const [met, missed, later] = [new Deadline(), new Deadline(), new Deadline()]
+  wheel.arm(met, 50)
+  wheel.arm(missed, 50)
+  wheel.arm(later, 2_000)
+  clock.fire(500)
+  t.equal(met.fired + missed.fired, 0)
+  // An event of a socket, which the loop reads before the turn ends.
+  wheel.disarm(met)
+  await nextTurn()
+  t.strictSame([met.fired, missed.fired, later.fired], [0, 1, 0])
+  t.ok(clock.waiting, 'it goes on')
+  for (let i = 0; i < 80; i++) clock.fire(20)
+  t.equal(later.fired, 1, 'a tick in time is not put off')
+  t.equal(wheel.armed, 0)
+  clock.fire(20)
+  t.notOk(clock.waiting)
+})
+
+t.test('a wheel that is closed after a stall fires nothing', async (t) => {
+  const clock = new LateClock()
+  const wheel = new TimerWheel(clock)
+  const deadline = new Deadline()
+  wheel.arm(deadline, 50)
+  clock.fire(500)
+  wheel.close()
+  await nextTurn()
+  t.equal(deadline.fired, 0)
+  t.notOk(clock.waiting)
+  wheel.arm(deadline, 50)
+  clock.fire(60)
+  t.equal(deadline.fired, 1)
+})
