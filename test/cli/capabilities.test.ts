@@ -84,7 +84,8 @@ t.test('every filter that the reference binary has is looked at, with its per-ro
 t.test('README and the page of capabilities show the table', async (t) => {
   for (const { file, render } of DOCUMENTS) {
     const page = readFileSync(join(ROOT, file), 'utf8')
-    t.equal(page, between(page, render(readCapabilities())), `${file}: UPDATE_CAPABILITIES=1 writes it`)
+    const wanted = between(page, render(readCapabilities()))
+    t.equal(unpadded(page), unpadded(wanted), `${file}: UPDATE_CAPABILITIES=1 writes it`)
   }
 })
 
@@ -116,3 +117,8 @@ t.test('headgate capabilities is a command', async (t) => {
     messages: { 'xds.type.matcher.v3.IPMatcher': { fields: { range_matchers: '+' } } },
   })
 })
+
+/** The formatter pads the columns of tables. */
+function unpadded(text: string): string {
+  return text.replace(/ *\| */g, '|').replace(/-{3,}/g, '---')
+}
