@@ -1,5 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import t, { type Test } from 'tap'
@@ -7,8 +6,7 @@ import { Origin } from '../support/origin.ts'
 import { type CertificateFolder, certificatesFor } from './certificates.ts'
 import { GoControlPlane } from './control-plane.ts'
 import { type RunningProxy, startEnvoy, startHeadgate } from './envoy/processes.ts'
-import { run } from './process.ts'
-import { findProgram, needing, program } from './programs.ts'
+import { needing, program } from './programs.ts'
 import { folderFor, freePort } from './servers.ts'
 import { Traffic } from './traffic.ts'
 
@@ -164,17 +162,6 @@ async function until(t: Test, what: string, look: () => Promise<boolean>): Promi
   t.pass(what)
 }
 
-/** The program, from `install.sh` or built now. */
-async function controlPlane(t: Test): Promise<string> {
-  const here = findProgram('go-control-plane')
-  if (here !== undefined) return here
-  const file = join(folderFor(t), 'go-control-plane')
-  const source = join(import.meta.dirname, 'go-control-plane')
-  const built = await run(program('go'), ['build', '-C', source, '-o', file, '.'], { timeoutMs: 400_000 })
-  if (built.status !== 0) throw new Error(built.err)
-  return file
-}
-
 type StartProxy = (bootstrap: string, folder: string) => Promise<RunningProxy>
 
 async function scenario(t: Test, file: string, channel: Channel, start: StartProxy): Promise<void> {
@@ -283,26 +270,17 @@ async function scenario(t: Test, file: string, channel: Channel, start: StartPro
   t.same(complaints, [], 'no process has ended or complained')
 }
 
-const here = needing('go')
-let file = ''
-
-t.test('go: the control plane builds', here, async (t) => {
-  file = await controlPlane(t)
-  // The folder of a test goes with it.
-  const kept = join(folderFor(t.parent as Test), 'go-control-plane')
-  writeFileSync(kept, readFileSync(file), { mode: 0o755 })
-  file = kept
-})
-
 for (const api of ['GRPC', 'DELTA_GRPC'] as const) {
   for (const secured of [false, true]) {
     const name = `${api}${secured ? ' with mutual TLS' : ''}`
     const channel = async (t: Test): Promise<Channel> => ({ api, tls: secured ? await certificatesFor(t) : undefined })
-    t.test(`go: go-control-plane drives the gateway, ${name}`, here, async (t) =>
-      scenario(t, file, await channel(t), startHeadgate),
+    t.test(`go-control-plane drives the gateway, ${name}`, needing('go-control-plane'), async (t) =>
+      scenario(t, program('go-control-plane'), await channel(t), startHeadgate),
     )
-    t.test(`go, envoy: go-control-plane drives Envoy, ${name}`, needing('go', 'envoy'), async (t) =>
-      scenario(t, file, await channel(t), (bootstrap, folder) => startEnvoy(program('envoy'), bootstrap, folder)),
+    t.test(`go-control-plane drives envoy, ${name}`, needing('go-control-plane', 'envoy'), async (t) =>
+      scenario(t, program('go-control-plane'), await channel(t), (bootstrap, folder) =>
+        startEnvoy(program('envoy'), bootstrap, folder),
+      ),
     )
   }
 }

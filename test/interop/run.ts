@@ -22,7 +22,7 @@ const SUITES: readonly Suite[] = [
   { file: 'openssl.interop.ts', programs: ['openssl'] },
   { file: 'testssl.interop.ts', programs: ['testssl', 'openssl'] },
   { file: 'go-pq.interop.ts', programs: ['go'] },
-  { file: 'go-control-plane.interop.ts', programs: ['go', 'envoy'] },
+  { file: 'go-control-plane.interop.ts', programs: ['go-control-plane', 'envoy'] },
   { file: 'chromium.interop.ts', programs: ['chromium'] },
 ]
 
