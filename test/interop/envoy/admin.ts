@@ -24,19 +24,21 @@ const UNCOMPARED: readonly RegExp[] = [
 /** Names that only Headgate has. */
 const OWN_PROMETHEUS: readonly RegExp[] = [
   /^envoy_(access_logs_|http_downstream_rq_(filter_error|http1_0_total|local_reply|misdirected|rejected_underscore|slow_body))/,
-  /^envoy_(internal_listener_depth_exceeded|listener_downstream_source_cx_overflow|server_file_reload_(rejected|success))/,
+  /^envoy_(internal_listener_depth_exceeded|listener_downstream_source_cx_overflow|server_(file_reload_(rejected|success)|resources_revoked))/,
+  // Envoy makes it with the first assignment that drops anything.
+  /^envoy_cluster_upstream_rq_drop_overload$/,
   // Guards that Envoy has not, or counts elsewhere.
   /^envoy_(http_downstream_cx_http2_setup_timeout|http2_(inbound_control_frames_flood|premature_resets|protocol_error))/,
 ]
 
 /** Keys that only Headgate's answers have. */
 const OWN_KEYS: { readonly [path: string]: RegExp } = {
-  '/server_info': /^$/,
+  '/server_info': /^command_line_options\.(config|workers)$/,
   // Envoy leaves out what is empty or 0.
   '/clusters?format=json': /host_statuses\[\]\.(hostname|priority|locality\.(region|zone|sub_zone))$/,
   '/listeners?format=json': /^$/,
-  // What was set and is not used.
-  '/config_dump': /^configs\[\]\.value(\.ignored_fields.*)?$/,
+  // What was set and is not used; a list that is written as it is found, and may turn out empty.
+  '/config_dump': /^configs\[\]\.(value(\.ignored_fields.*)?|inline_scoped_route_configs)$/,
   '/stats?format=json': /^$/,
 }
 
