@@ -18,6 +18,7 @@ import { http2Bodies } from './end-to-end/http2-bodies.ts'
 import { http2Idle, idle, tlsIdle } from './end-to-end/idle.ts'
 import { memory } from './end-to-end/memory.ts'
 import { requests } from './end-to-end/requests.ts'
+import { resilience } from './end-to-end/resilience.ts'
 import { routes } from './end-to-end/routes.ts'
 import { start } from './end-to-end/start.ts'
 import { streams } from './end-to-end/streams.ts'
@@ -26,6 +27,7 @@ import { tcp } from './end-to-end/tcp.ts'
 import { tls } from './end-to-end/tls.ts'
 import { PLAIN_HTTP1, type Variant } from './end-to-end/variant.ts'
 import { allVariants } from './end-to-end/variants.ts'
+import { workers } from './end-to-end/workers.ts'
 import { xds } from './end-to-end/xds.ts'
 import { makeCertificate } from './load/certificate.ts'
 import { prepareMachine } from './load/machine.ts'
@@ -36,6 +38,7 @@ import { markdownOf, type Report, type SuiteResult } from './report.ts'
 const SUITES: ReadonlyMap<string, Suite> = new Map(
   Object.entries({
     requests: plainHttp1(requests),
+    resilience: plainHttp1(resilience),
     bodies,
     idle,
     start: plainHttp1(start),
@@ -53,6 +56,7 @@ const SUITES: ReadonlyMap<string, Suite> = new Map(
     tcp,
     hbone,
     chains,
+    workers: plainHttp1(workers),
     xds,
   }),
 )

@@ -1,24 +1,29 @@
 import type { Socket } from 'node:net'
 import type { AcceptedSocket, ConnectionLogger } from '../lib/chain/network.ts'
 import type { ListenerConfig } from '../lib/config/listener.ts'
-import { type Address, canonicalIp, formatAddress } from '../lib/core/address.ts'
+import type { Address } from '../lib/core/address.ts'
 import type { Cancel } from '../lib/core/clock.ts'
-import { type ConnectionInfo, plainConnection } from '../lib/core/connection.ts'
+import type { ConnectionInfo } from '../lib/core/connection.ts'
 import { flagBit, type ResponseFlag } from '../lib/core/failure.ts'
-import { type Counter, type Log, type Metrics, noRuntime, type Runtime } from '../lib/core/metrics.ts'
+import type { Leases } from '../lib/core/lease.ts'
+import type { Counter, Log, Metrics, Runtime } from '../lib/core/metrics.ts'
+import type { OverloadLevers } from '../lib/core/overload.ts'
 import type { PipeEnd } from '../lib/core/pipe.ts'
 import { StreamInfo } from '../lib/core/stream-info.ts'
 import type { TimerWheel } from '../lib/core/timer-wheel.ts'
 import type { Http2Stats } from '../lib/http2/contract.ts'
 import { http2Stats } from '../lib/http2/stats.ts'
+import type { HeavyStream } from '../lib/runtime/overload/heavy-streams.ts'
 import { type TlsStats, tlsStats } from '../lib/tls/stats.ts'
 import { type ChainHost, FilterChain } from './chain.ts'
 import type { CompiledChain, CompiledListener } from './compile.ts'
 import type { AcceptedReads } from './detect/accepted-reads.ts'
+import { Await, Entrance } from './entrance.ts'
+import { factsOf, NO_ORIGINAL, parties } from './facts.ts'
 import type { ServerConnection } from './http1/host.ts'
 import { resetSocket } from './http1/reset.ts'
 import { keepAlive } from './keepalive.ts'
-import { type ConnectionBudget, liveLimit, SourceCounts } from './limits.ts'
+import type { ConnectionBudget } from './limits.ts'
 import { END_DETAILS, Peek, type PeekEnd, type PeekHost } from './peek.ts'
 import { type ReceptionStats, receptionStats } from './stats.ts'
 import { RecentlyUsed } from './tls/recently-used.ts'
@@ -36,8 +41,14 @@ export interface ReceptionDeps {
   readonly reads?: AcceptedReads
   /** False: the gateway fails its health checks, and connections should go elsewhere. */
   readonly serving?: () => boolean
+  /** A number in [0, 1), for drains that are gradual. Default: `Math.random`. */
+  readonly random?: () => number
   /** Default: without any values. */
   readonly runtime?: Runtime
+  /** Limits of the whole gateway. Default: this process is all of it. */
+  readonly leases?: Leases
+  /** Undefined: there is no overload manager. */
+  readonly overload?: OverloadLevers
 }
 
 /** Chains of a listener whose TLS contexts are kept, of about 60 KiB each: of more, those that were used last. Few have more. */
@@ -73,11 +84,12 @@ export class Reception implements ChainHost, PeekHost {
   readonly #retired = new Map<FilterChain, Cancel>()
   readonly #securing = new RecentlyUsed<FilterChain, FilterChain>(SECURING_CHAINS, (chain) => chain.releaseTls())
   readonly #peeks = new Set<Peek>()
-  readonly #sources = new SourceCounts()
-  /** Connections that the gateway's limit counts, of those that are there. */
-  readonly #budgeted = new Set<number>()
-  #size = 0
+  readonly #entrance: Entrance
+  /** Accepted, while it is not known yet whether there is room. */
+  readonly #awaiting = new Set<Await>()
   #draining = false
+  /** A gradual drain goes on: since when, for how long, and what ends it. */
+  #gradual: { readonly sinceMs: number; readonly forMs: number; readonly cancel: Cancel } | undefined = undefined
   #idle: (() => void) | undefined = undefined
 
   constructor(compiled: CompiledListener, deps: ReceptionDeps) {
@@ -93,6 +105,7 @@ export class Reception implements ChainHost, PeekHost {
     this.http2Stats = http2Stats(metrics, '')
     this.handshakeTimeouts = metrics.counter(`${prefix}downstream_cx_transport_socket_connect_timeout`)
     this.#stats = receptionStats(metrics, prefix)
+    this.#entrance = new Entrance(compiled.config.name, { ...deps, stats: this.#stats })
     this.#chains = compiled.chains.map((chain) => new FilterChain(chain, this))
   }
 
@@ -117,8 +130,18 @@ export class Reception implements ChainHost, PeekHost {
     return this.config.bufferLimitBytes
   }
 
+  /** Asked once for each answer: while a drain is gradual, the more often true the longer it has gone on (Envoy's `DrainManager`). */
   get draining(): boolean {
-    return this.#draining || (this.config.drainType === 'default' && this.#deps.serving?.() === false)
+    return (
+      (this.#draining && this.#isTurn()) || (this.config.drainType === 'default' && this.#deps.serving?.() === false)
+    )
+  }
+
+  #isTurn(): boolean {
+    const gradual = this.#gradual
+    if (gradual === undefined) return true
+    const random = this.#deps.random ?? Math.random
+    return random() * gradual.forMs < this.wheel.clock.now() - gradual.sinceMs
   }
 
   /** How long connections of a dropped listener may stay idle; the longest of its chains. */
@@ -144,7 +167,7 @@ export class Reception implements ChainHost, PeekHost {
 
   #newChain(compiled: CompiledChain): FilterChain {
     const chain = new FilterChain(compiled, this)
-    if (this.#draining) chain.drain()
+    if (this.#draining && this.#gradual === undefined) chain.drain()
     return chain
   }
 
@@ -156,6 +179,16 @@ export class Reception implements ChainHost, PeekHost {
     chain.retire()
   }
 
+  /** Undefined: there is no overload manager, or the listener bypasses it. */
+  get overload(): OverloadLevers | undefined {
+    return this.config.bypassOverload === true ? undefined : this.#deps.overload
+  }
+
+  /** Shows all that is under way. */
+  streams(see: (stream: HeavyStream) => void): void {
+    if (this.overload !== undefined) for (const chain of this.#all()) chain.streams(see)
+  }
+
   /** A connection that the listener could not take. */
   overflow(): void {
     this.#stats.overflow.v++
@@ -165,13 +198,27 @@ export class Reception implements ChainHost, PeekHost {
 
   /** Takes a socket that came in on `address`. */
   accept(socket: Socket, address: Address): void {
-    const facts = this.#describe(socket, address)
+    const facts = factsOf(socket, address, { id: this.#deps.nextConnectionId(), listenerName: this.config.name })
     if (facts === undefined) {
       // The client was gone before we looked.
       socket.destroy()
       return
     }
-    if (!this.#admit(facts)) {
+    if (this.overload?.refusesConnection() === true) {
+      this.refuse(socket)
+      return
+    }
+    const asked = this.#entrance.ask(facts, this.config)
+    if (asked === undefined) this.#admit(socket, facts)
+    else {
+      const wait = new Await(socket, () => this.#awaiting.delete(wait))
+      this.#awaiting.add(wait)
+      void asked.then(() => wait.over() && this.#admit(socket, facts))
+    }
+  }
+
+  #admit(socket: Socket, facts: ConnectionInfo): void {
+    if (!this.#entrance.enter(facts, this.config)) {
       resetSocket(socket)
       return
     }
@@ -179,58 +226,25 @@ export class Reception implements ChainHost, PeekHost {
     this.#receive(socket, facts)
   }
 
+  /** Turns a socket away: there is too much to do already. */
+  refuse(socket: Socket): void {
+    this.#stats.overloadReject.v++
+    resetSocket(socket)
+  }
+
   /** Takes a connection from within, about which all is known. False where there is no room. */
   acceptInternal(stream: PipeEnd, facts: ConnectionInfo): boolean {
-    if (!this.#admit(facts)) return false
+    if (!this.#entrance.enter(facts, this.config)) return false
     // It has the methods and events of a socket.
     this.#receive(stream as unknown as Socket, facts)
     return true
-  }
-
-  #admit(facts: ConnectionInfo): boolean {
-    const { maxConnectionsKey, maxConnectionsPerSource, ignoreGlobalLimit } = this.config
-    const source = facts.directRemoteAddress
-    const maxConnections = liveLimit(this.config.maxConnections, maxConnectionsKey, this.#deps.runtime ?? noRuntime)
-    if (maxConnections !== undefined && this.#size >= maxConnections) {
-      this.#stats.overflow.v++
-      return false
-    }
-    const counts = hasSource(facts)
-    if (counts && maxConnectionsPerSource !== undefined && this.#sources.of(source) >= maxConnectionsPerSource) {
-      this.#stats.sourceOverflow.v++
-      return false
-    }
-    if (!fromWithin(facts) && !ignoreGlobalLimit) {
-      if (!this.#deps.budget.enter()) {
-        this.#stats.globalOverflow.v++
-        return false
-      }
-      this.#budgeted.add(facts.id)
-    }
-    this.#size++
-    if (counts) this.#sources.add(source)
-    return true
-  }
-
-  #describe(socket: Socket, address: Address): ConnectionInfo | undefined {
-    const pipe = address.kind === 'pipe'
-    const remote = pipe ? '' : socket.remoteAddress
-    if (remote === undefined) return undefined
-    return plainConnection({
-      id: this.#deps.nextConnectionId(),
-      remoteAddress: canonicalIp(remote),
-      remotePort: socket.remotePort ?? 0,
-      localAddress: pipe ? formatAddress(address) : canonicalIp(socket.localAddress ?? ''),
-      localPort: socket.localPort ?? 0,
-      kind: address.kind,
-      listenerName: this.config.name,
-    })
   }
 
   // ——— First bytes
 
   #receive(socket: Socket, facts: ConnectionInfo): void {
     const compiled = this.#compiled
+    facts.state.overload = this.overload
     if (compiled.listenerFilters.length === 0) {
       this.#choose(socket, facts)
       return
@@ -319,21 +333,22 @@ export class Reception implements ChainHost, PeekHost {
 
   /** One accepted connection is no more. */
   #gone(facts: ConnectionInfo): void {
-    this.#size--
-    if (hasSource(facts)) this.#sources.remove(facts.directRemoteAddress)
-    if (this.#budgeted.delete(facts.id)) this.#deps.budget.leave()
-    if (this.#size === 0) this.#idle?.()
+    this.#entrance.leave(facts)
+    if (this.#entrance.size === 0) this.#idle?.()
   }
 
   // ——— The end
 
   /** Resolves when all connections are gone; `Listener.drain` says how. */
-  drain(): Promise<void> {
-    if (!this.#draining) {
+  drain(gradualMs = 0): Promise<void> {
+    if (gradualMs <= 0) this.#drainAll()
+    else if (!this.#draining) {
+      const { clock } = this.wheel
+      const cancel = clock.schedule(gradualMs, () => this.#drainAll())
       this.#draining = true
-      for (const chain of this.#all()) chain.drain()
+      this.#gradual = { sinceMs: clock.now(), forMs: gradualMs, cancel }
     }
-    if (this.#size === 0) return Promise.resolve()
+    if (this.#entrance.size === 0) return Promise.resolve()
     return new Promise((resolve) => {
       const before = this.#idle
       this.#idle = () => {
@@ -343,10 +358,21 @@ export class Reception implements ChainHost, PeekHost {
     })
   }
 
+  /** Whoever is left is told to go. */
+  #drainAll(): void {
+    this.#gradual?.cancel()
+    this.#gradual = undefined
+    this.#draining = true
+    for (const chain of this.#all()) chain.drain()
+  }
+
   /** Ends everything at once. */
   close(): void {
     this.#draining = true
+    this.#gradual?.cancel()
     for (const cancel of this.#retired.values()) cancel()
+    for (const wait of this.#awaiting) wait.end()
+    this.#entrance[Symbol.dispose]()
     for (const peek of this.#peeks) peek.destroy()
     for (const chain of this.#all()) chain.destroy()
   }
@@ -358,32 +384,6 @@ export class Reception implements ChainHost, PeekHost {
 
   #all(): FilterChain[] {
     return [...this.#chains, ...this.#retired.keys()]
-  }
-}
-
-const NO_ORIGINAL: AcceptedSocket = Object.freeze({
-  originalDestination(): never {
-    throw new Error('this platform does not tell where a connection was redirected from')
-  },
-})
-
-/** What is made on behalf of other connections was counted with those. */
-function fromWithin({ state }: ConnectionInfo): boolean {
-  return state.depth > 0
-}
-
-/** Unix sockets have clients without addresses. */
-function hasSource(facts: ConnectionInfo): boolean {
-  return facts.directRemoteAddress !== '' && !fromWithin(facts)
-}
-
-function parties(facts: ConnectionInfo): Record<string, unknown> {
-  return {
-    listener: facts.listenerName,
-    client: facts.remoteAddress,
-    serverName: facts.serverName,
-    destination: facts.localAddress,
-    destinationPort: facts.localPort,
   }
 }
 

@@ -5,6 +5,7 @@ import type { ConnectionInfo, TlsInfo } from '../lib/core/connection.ts'
 import type { Counter, Log } from '../lib/core/metrics.ts'
 import type { TimerWheel } from '../lib/core/timer-wheel.ts'
 import type { Http2Stats } from '../lib/http2/contract.ts'
+import type { HeavyStream } from '../lib/runtime/overload/heavy-streams.ts'
 import type { DownstreamTlsConfig } from '../lib/tls/config.ts'
 import { NOT_READY_TEXT } from '../lib/tls/failure-text.ts'
 import type { TlsStats } from '../lib/tls/stats.ts'
@@ -266,6 +267,11 @@ export class FilterChain implements OpeningHost, NetworkHost {
 
   closeIdle(): void {
     for (const connection of this.#connections) connection.closeIdle()
+  }
+
+  /** Shows all that is under way on its connections. */
+  streams(see: (stream: HeavyStream) => void): void {
+    for (const connection of this.#connections) connection.streams?.(see)
   }
 
   destroy(): void {

@@ -3,7 +3,7 @@ import { missingNetworkFilter } from '../lib/chain/missing.ts'
 import type { NetworkFilter, NetworkScope } from '../lib/chain/network.ts'
 import type { FilterChainConfig, ListenerConfig, NetworkFilterConfig } from '../lib/config/listener.ts'
 import { sameJson, sameJsonSteps } from '../lib/core/same-json.ts'
-import { type ChainIdentity, identityOf } from './chain-identity.ts'
+import { type ChainIdentity, identityOf, keyOf } from './chain-identity.ts'
 import type { ListenerCompileDeps } from './compile.ts'
 import { managerSteps } from './http/compile.ts'
 import type { ConnectionManager } from './http/connection-manager.ts'
@@ -49,9 +49,10 @@ export interface ChainSurroundings {
  */
 export function* chainSteps(
   config: FilterChainConfig,
-  around: ChainSurroundings,
+  surroundings: ChainSurroundings,
   made: Lifetime[],
 ): Generator<undefined, CompiledChain> {
+  const around = placed(config, surroundings)
   const { before, deps, otherwise } = around
   const identity = before === undefined ? undefined : yield* identitySteps(config, before, otherwise)
   if (before !== undefined && identity === before.identity && (yield* sameParts(config, before))) {
@@ -80,6 +81,18 @@ export function* chainSteps(
     lower: lower.lower,
     upper,
   }
+}
+
+/** Filters are told where they stand. */
+function placed(config: FilterChainConfig, around: ChainSurroundings): ChainSurroundings {
+  const { listener, deps, otherwise } = around
+  let place: string | undefined
+  const scopeFor: ListenerCompileDeps['scopeFor'] = (name, prefix, own) => {
+    // Most chains of an update stay as they were, and compile nothing.
+    place ??= `${listener.name}/${keyOf(config, otherwise)}`
+    return { ...deps.scopeFor(name, prefix, own), place }
+  }
+  return { ...around, deps: { ...deps, scopeFor } }
 }
 
 const NO_HTTP: { readonly manager: ConnectionManager | undefined; readonly upper: Lifetime | undefined } =

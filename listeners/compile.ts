@@ -182,7 +182,7 @@ function frontOf(
 
 function compileListenerFilter(
   entry: ListenerFilterConfig,
-  { statPrefix }: ListenerConfig,
+  { statPrefix, name: place }: ListenerConfig,
   deps: ListenerCompileDeps,
   { own }: Lifetime,
 ): ListenerFilter {
@@ -191,7 +191,7 @@ function compileListenerFilter(
   if (missing === true) return missingListenerFilter(deps.metrics.counter(`${prefix}extension_config_missing`))
   const factory = deps.filters.listener.byType.get(typeUrl)
   if (factory === undefined) throw new Error(`listener filter "${name}": no filter has the type "${typeUrl}"`)
-  return factory.compile(config, deps.scopeFor(name, prefix, own))
+  return factory.compile(config, { ...deps.scopeFor(name, prefix, own), place })
 }
 
 function backOf(config: ListenerConfig, { deps, made, before }: Build): Pick<CompiledListener, 'logger' | 'back'> {

@@ -7,6 +7,7 @@ import type { PipeEnd } from '../lib/core/pipe.ts'
 import { bindRefusal } from '../lib/runtime/bind-refusal.ts'
 import type { Binder, ListenerStatus } from '../lib/runtime/engine.ts'
 import { applySocketMode } from '../lib/runtime/local-binder.ts'
+import type { HeavyStream } from '../lib/runtime/overload/heavy-streams.ts'
 import { Reception, type ReceptionDeps } from './accept.ts'
 import type { FilterChain } from './chain.ts'
 import type { CompiledListener } from './compile.ts'
@@ -18,9 +19,11 @@ export interface ListenerDeps extends ReceptionDeps {
 
 /** A listening socket. An update may hand it to another listener; what it accepts belongs to its owner of the moment. */
 interface ListeningSocket {
-  readonly server: Server
+  server: Server
   readonly address: Address
   owner: Listener
+  /** Its real address while nothing is accepted on it. */
+  held: Address | undefined
 }
 
 /**
@@ -84,8 +87,17 @@ export class Listener {
 
   #serve(target: object, address: Address): Promise<ListeningSocket> {
     const server = createServer({ allowHalfOpen: true, noDelay: true })
-    const listening: ListeningSocket = { server, address, owner: this }
-    server.on('connection', (socket) => listening.owner.#reception.accept(socket, address))
+    const listening: ListeningSocket = { server, address, owner: this, held: undefined }
+    return this.#accept(listening, server, target)
+  }
+
+  #accept(listening: ListeningSocket, server: Server, target: object): Promise<ListeningSocket> {
+    const { address } = listening
+    server.on('connection', (socket) => {
+      const { owner, held } = listening
+      if (held === undefined) owner.#reception.accept(socket, address)
+      else owner.#reception.refuse(socket)
+    })
     return new Promise((resolve, reject) => {
       server.once('error', reject)
       server.listen(target, this.config.backlog, () => {
@@ -94,6 +106,7 @@ export class Listener {
         server.on('error', () => {
           listening.owner.#reception.overflow()
         })
+        listening.server = server
         resolve(listening)
       })
     })
@@ -102,6 +115,50 @@ export class Listener {
   /** Takes a connection from within (internal listeners). False where there is no room. */
   acceptInternal(stream: PipeEnd, facts: ConnectionInfo): boolean {
     return this.#reception.acceptInternal(stream, facts)
+  }
+
+  /**
+   * Takes no connections until `acceptAgain`: they wait in the queues of the sockets, or are reset where a socket cannot be
+   * had again once it is closed here. What is there goes on. Idempotent, and to be repeated for sockets that came later.
+   */
+  stopAccepting(): void {
+    for (const socket of this.#sockets) {
+      if (socket.held !== undefined) continue
+      socket.held = addressOf(socket)
+      if (this.#deps.binder.again !== undefined) socket.server.close()
+    }
+  }
+
+  /** Takes connections again. Rejects where a socket could not be had: that one goes on waiting. */
+  async acceptAgain(): Promise<void> {
+    const failures: unknown[] = []
+    for (const socket of [...this.#sockets]) {
+      if (socket.held === undefined) continue
+      await this.#acceptOn(socket, socket.held).catch((error) => failures.push(error))
+    }
+    if (failures.length > 0) throw failures[0]
+  }
+
+  async #acceptOn(socket: ListeningSocket, held: Address): Promise<void> {
+    const { binder } = this.#deps
+    if (binder.again !== undefined) {
+      const target = await binder.again(socket.address, held, this.config.backlog)
+      const server = createServer({ allowHalfOpen: true, noDelay: true })
+      await this.#accept(socket, server, target as object)
+      // The listener was closed meanwhile.
+      if (!socket.owner.#sockets.includes(socket)) server.close()
+    }
+    socket.held = undefined
+  }
+
+  /** Shows all that is under way on its connections. */
+  streams(see: (stream: HeavyStream) => void): void {
+    this.#reception.streams(see)
+  }
+
+  /** False: it bypasses the overload manager. */
+  get shedsLoad(): boolean {
+    return this.#reception.overload !== undefined
   }
 
   /** Addresses that `adopt` can take over. */
@@ -138,18 +195,21 @@ export class Listener {
   }
 
   /** Answers from now on close their connections, as with `drain`, but it goes on accepting. */
-  announceDrain(): void {
-    void this.#reception.drain()
+  announceDrain(gradualMs = 0): void {
+    void this.#reception.drain(gradualMs)
   }
 
   /**
    * Accepts nothing more; answers from now on close their connections. Resolves when all are gone. Idle HTTP/1
    * connections stay until their next request, so that none is cut in the moment it sends one (DESIGN §8); those of
    * HTTP/2 are told not to open streams (GOAWAY in two steps).
+   *
+   * @param gradualMs over how long connections are told to go, each with its next request and the likelier the later
+   *   (Envoy's `--drain-strategy gradual`); 0: all with their next request, those of HTTP/2 at once
    */
-  drain(): Promise<void> {
+  drain(gradualMs = 0): Promise<void> {
     this.#stopAccepting()
-    return this.#reception.drain()
+    return this.#reception.drain(gradualMs)
   }
 
   /** Ends everything at once. */
@@ -183,11 +243,15 @@ export class Listener {
   status(): ListenerStatus {
     return {
       name: this.config.name,
-      addresses: this.#inOrder().map(({ server, address }) => {
-        const bound = server.address()
-        if (address.kind === 'pipe' || bound === null || typeof bound === 'string') return address
-        return { kind: 'ip', host: bound.address, port: bound.port }
-      }),
+      addresses: this.#inOrder().map(addressOf),
     }
   }
+}
+
+/** Where it listens really. */
+function addressOf({ server, address, held }: ListeningSocket): Address {
+  const bound = server.address()
+  if (held !== undefined) return held
+  if (address.kind === 'pipe' || bound === null || typeof bound === 'string') return address
+  return { kind: 'ip', host: bound.address, port: bound.port }
 }

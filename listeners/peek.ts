@@ -49,6 +49,8 @@ export class Peek extends Timed {
   #index = 0
   /** `onAccept` of the current filter has been called. */
   #accepted = false
+  /** For what `onAccept` has promised. */
+  #waiting = false
   #state: unknown = undefined
   /** Bytes that the current filter has seen. */
   #seen = 0
@@ -76,6 +78,7 @@ export class Peek extends Timed {
   }
 
   #run(): void {
+    if (this.#waiting) return
     const { listenerFilters } = this.#compiled
     try {
       while (this.#index < listenerFilters.length) {
@@ -98,11 +101,11 @@ export class Peek extends Timed {
       if (skips?.(this.facts)) return true
       this.#accepted = true
       const found = filter.onAccept?.(this.facts, this.#host.original)
-      if (found !== undefined && isRefusal(found)) {
-        this.#end('refused', `${config.name}: ${found.refused}`)
+      if (found instanceof Promise) {
+        this.#wait(found, config.name)
         return false
       }
-      if (found !== undefined) this.#learn(found)
+      if (!this.#admits(found, config.name)) return false
     }
     if (filter.inspect === undefined || filter.maxBytes === 0) return true
     const view = this.#buffer.view(filter.maxBytes)
@@ -112,6 +115,24 @@ export class Peek extends Timed {
     }
     const verdict = filter.inspect(view, this.#seen, this.#state, this.facts)
     return this.#judge(verdict, view.length, config.name)
+  }
+
+  #admits(found: FoundFacts | ListenerRefusal | undefined, name: string): boolean {
+    if (found === undefined) return true
+    if (isRefusal(found)) {
+      this.#end('refused', `${name}: ${found.refused}`)
+      return false
+    }
+    this.#learn(found)
+    return true
+  }
+
+  #wait(found: Promise<FoundFacts | ListenerRefusal | undefined>, name: string): void {
+    this.#waiting = true
+    void found.then((result) => {
+      this.#waiting = false
+      if (!this.#over && this.#admits(result, name)) this.#run()
+    })
   }
 
   #judge(verdict: Inspection<unknown>, seen: number, name: string): boolean {

@@ -10,6 +10,8 @@ export interface ReceptionStats {
   readonly overflow: Counter
   readonly sourceOverflow: Counter
   readonly globalOverflow: Counter
+  /** Turned away by the overload manager. */
+  readonly overloadReject: Counter
   readonly noChain: Counter
   /** Connections that listener filters look at. */
   readonly peeking: Gauge
@@ -26,6 +28,7 @@ export function receptionStats(metrics: Metrics, prefix: string): ReceptionStats
     overflow: metrics.counter(`${prefix}downstream_cx_overflow`),
     sourceOverflow: metrics.counter(`${prefix}downstream_source_cx_overflow`),
     globalOverflow: metrics.counter(`${prefix}downstream_global_cx_overflow`),
+    overloadReject: metrics.counter(`${prefix}downstream_cx_overload_reject`),
     noChain: metrics.counter(`${prefix}no_filter_chain_match`),
     peeking: metrics.gauge(`${prefix}downstream_pre_cx_active`),
     peekTimeouts: metrics.counter(`${prefix}downstream_pre_cx_timeout`),

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { freePort } from '../benchmarks/load/free-port.ts'
 import { loadEnvoyConfig } from '../lib/cli/library.ts'
 import type { JsonObject } from '../lib/core/errors.ts'
+import { readKubernetesExample } from './kubernetes-example.ts'
 import { Authority } from './support/certificates.ts'
 import { ControlPlane } from './support/control-plane.ts'
 import { EXAMPLES, listening, type Running, runProgram, withPorts } from './support/examples.ts'
@@ -17,11 +18,15 @@ import { type Wire, WireClient } from './support/wire.ts'
 /** Each example with a test below; the first test sees to it that none is missing. */
 const TESTED: readonly string[] = [
   'ambient-hbone',
+  'canary',
   'custom-filter',
+  'failover',
   'grpc',
+  'kubernetes',
   'library',
   'post-quantum',
   'proxy-protocol',
+  'rolling-restart',
   'tcp-sni',
   'tls-sni-mtls',
   'websocket',
@@ -317,6 +322,88 @@ t.test('post-quantum: preferred on one port, demanded on the other', async (t) =
   t.equal(await gateway.end(), 0)
 })
 
+/** An origin that says its name, and fails where it is told to. */
+async function named(t: Test, name: string): Promise<Origin & { sick?: boolean }> {
+  const origin: Origin & { sick?: boolean } = await Origin.start(async (request, reply) => {
+    await request.body
+    await reply.send({ status: origin.sick === true ? 503 : 200, body: name })
+  })
+  t.teardown(() => origin.close())
+  return origin
+}
+
+/** Asks so many times and counts who answered; what is no 200 counts by its status. */
+async function tally(port: number, count: number, ...lines: string[]): Promise<Record<string, number>> {
+  const client = new WireClient()
+  const wire = await client.connect(port)
+  const seen: Record<string, number> = {}
+  for (let i = 0; i < count; i++) {
+    const response = await wire.exchange(get('/', ...lines))
+    const who = response.status === 200 ? response.text() : String(response.status)
+    seen[who] = (seen[who] ?? 0) + 1
+  }
+  await client.closeAll()
+  return seen
+}
+
+t.test('canary: by header, by shares that change while it runs, and by copies', async (t) => {
+  const [stable, canary] = [await named(t, 'v1'), await named(t, 'v2')]
+  const [web, admin] = [await freePort(), await freePort()]
+  const file = withPorts(t, 'canary', { 10000: web, 15000: admin, 3001: stable.port, 3002: canary.port })
+  const program = runProgram(t, 'lib/cli/main.ts', { args: ['run', '-l', 'error', '-c', file] })
+  await untilAnswered(web, '/', 'v1')
+  const modify = async (query: string): Promise<void> => {
+    const answer = await fetch(`http://127.0.0.1:${admin}/runtime_modify?${query}`, { method: 'POST' })
+    t.equal(answer.status, 200)
+  }
+  const few = await tally(web, 200)
+  t.ok(few.v1 > 150, `${JSON.stringify(few)}: most get the old one`)
+  t.same(await tally(web, 20, 'x-canary: always'), { v2: 20 })
+  await modify('routing.app.stable=0&routing.app.canary=100')
+  await untilAnswered(web, '/', 'v2')
+  t.same(await tally(web, 50), { v2: 50 })
+  await modify('routing.app.stable=100&routing.app.canary=0&routing.app.shadowed=100')
+  await untilAnswered(web, '/', 'v1')
+  await untilAnswered(web, '/shadowed', 'v1')
+  await canary.until(() => canary.requests.some(({ target }) => target === '/shadowed'), 'copy')
+  t.equal(await program.end(), 0)
+})
+
+t.test('failover: an endpoint fails, a zone fails, and nobody notices', async (t) => {
+  const [one, two, three] = [await named(t, 'one'), await named(t, 'two'), await named(t, 'three')]
+  const program = runProgram(t, 'examples/failover/gateway.ts', {
+    env: {
+      LISTEN: '127.0.0.1:0',
+      HERE: `127.0.0.1:${one.port},127.0.0.1:${two.port}`,
+      THERE: `127.0.0.1:${three.port}`,
+    },
+  })
+  const port = Number(/:(\d+)$/.exec(await program.line())?.[1])
+  /** Until it is so; nothing but 200 in between. */
+  const until = async (done: (seen: Record<string, number>) => boolean, what: string): Promise<void> => {
+    const endMs = performance.now() + 15_000
+    for (;;) {
+      const seen = await tally(port, 20)
+      t.same(
+        Object.keys(seen).filter((who) => /^\d/.test(who)),
+        [],
+        'no request fails',
+      )
+      if (done(seen)) return
+      if (performance.now() > endMs) throw new Error(`no ${what}: ${JSON.stringify(seen)}`)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  await until(({ one, two, three }) => one > 0 && two > 0 && three === undefined, 'traffic to both')
+  one.sick = true
+  await until(({ one, two }) => one === undefined && two > 0, 'traffic to the other')
+  two.sick = true
+  await until(({ three }) => three === 20, 'traffic to the other zone')
+  one.sick = two.sick = false
+  await until(({ one, two, three }) => one > 0 && two > 0 && three === undefined, 'traffic back')
+  t.equal(await program.end(), 0)
+})
+
 const XDS_ENVOY = join(EXAMPLES, 'xds-envoy')
 
 /** A file of the example with other ports. */
@@ -392,3 +479,79 @@ t.test('xds-envoy: everything comes from a control plane, and a route is changed
   await untilAnswered(web, '/hello', 'good morning\n')
   t.equal(await program.end(), 0)
 })
+
+t.test('rolling-restart: workers are replaced, and nobody notices', { timeout: 60_000 }, async (t) => {
+  const port = await freePort()
+  const file = withPorts(t, 'rolling-restart', { 10000: 0, 15000: 0, 20000: port })
+  const program = runProgram(t, 'examples/rolling-restart/rehearse.ts', { args: [file, String(port)] })
+  const readme = readFileSync(join(EXAMPLES, 'rolling-restart', 'README.md'), 'utf8')
+  for (const line of [
+    'all workers replaced by a signal: served, 0 failed',
+    'all workers replaced by admin: served, 0 failed',
+    'told to end: served, 0 failed',
+    'ended with status 0',
+  ]) {
+    t.equal(await program.line(), line)
+    t.ok(readme.includes(line))
+  }
+})
+
+t.test('kubernetes: what the manifests say is what the gateway understands', async (t) => {
+  const { config, options, pod, container, entrypoint, program, user } = await readKubernetesExample(t)
+  const folder = mkdtempSync(join(tmpdir(), 'headgate-example-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+
+  // The image starts what the package brings.
+  t.same(entrypoint, ['node', '--disable-sigusr1', '/usr/local/bin/headgate', 'run'])
+  const { bin } = JSON.parse(readFileSync(join(EXAMPLES, '../package.json'), 'utf8')) as { bin: { headgate: string } }
+  t.equal(program, `dist/${bin.headgate.replace(/\.ts$/, '.js')}`)
+  t.equal(user, '10101:10101')
+  t.match(pod.securityContext, { runAsNonRoot: true, runAsUser: 10101 })
+  t.match(container.securityContext, { readOnlyRootFilesystem: true, allowPrivilegeEscalation: false })
+
+  // Times fit into each other.
+  const { drainTimeS, drainMinTimeS, configPath } = options
+  const { seconds: preStop } = container.lifecycle.preStop.sleep
+  t.ok(drainMinTimeS > 0 && drainMinTimeS < drainTimeS)
+  t.ok(pod.terminationGracePeriodSeconds > preStop + drainTimeS + 2)
+
+  // The file is where it is mounted, as a directory whose changes are seen.
+  const [mount] = container.volumeMounts
+  t.equal(configPath, join(mount.mountPath, 'config.yaml'))
+  t.equal(mount.subPath, undefined)
+
+  // Every port has its listener, and probes are answered.
+  const file = join(folder, 'config.yaml')
+  writeFileSync(file, config.replaceAll(/port_value: \d+/g, 'port_value: 0').replaceAll('0.0.0.0', '127.0.0.1'))
+  const named = container.ports.map(({ name, containerPort }) => [name, containerPort])
+  const listeners = [...config.matchAll(/- name: (\w+)\n +address: .* address: 0\.0\.0\.0, port_value: (\d+)/g)]
+  t.same(
+    listeners.map(([, name, port]) => [name, Number(port)]),
+    named,
+  )
+  const admin = await freePort()
+  const flags = ['run', '-l', 'error', '-c', file, '--admin-address', `127.0.0.1:${admin}`, '--drain-min-time-s', '2']
+  const gateway = runProgram(t, 'lib/cli/main.ts', { args: flags })
+  const ports = await portsOf(admin)
+  const probe = async ({ httpGet: { path, port } }: typeof container.readinessProbe): Promise<number> =>
+    (await fetch(`http://127.0.0.1:${ports[port]}${path}`, { headers: { connection: 'close' } })).status
+  const { startupProbe, readinessProbe, livenessProbe } = container
+  for (const each of [startupProbe, readinessProbe, livenessProbe]) t.equal(await probe(each), 200)
+  const ended = gateway.end()
+  while ((await probe(readinessProbe)) !== 503);
+  t.equal(await probe(livenessProbe), 200, 'it lives, and takes connections')
+  t.equal(await ended, 0)
+})
+
+/** Ports of all listeners, once the gateway serves. */
+async function portsOf(admin: number): Promise<Record<string, number>> {
+  for (;;) {
+    const ready = await fetch(`http://127.0.0.1:${admin}/ready`).catch(() => undefined)
+    if (ready?.status === 200) break
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  const text = await (await fetch(`http://127.0.0.1:${admin}/listeners`)).text()
+  return Object.fromEntries(
+    [...text.matchAll(/^(\w+)::127\.0\.0\.1:(\d+)$/gm)].map(([, name, port]) => [name, Number(port)]),
+  )
+}

@@ -16,9 +16,13 @@ export interface HeadgateOptions {
   readonly root?: string
   /** Without the two filters before the router. */
   readonly routerAlone?: boolean
+  /** Default: 1. */
+  readonly workers?: number
+  /** With retries, outlier detection and circuit breakers, none of which has anything to do. */
+  readonly resilient?: boolean
 }
 
-/** The reference binary with one worker, started the way its user starts it. */
+/** The reference binary, started the way its user starts it. */
 export function headgate(name: string, options: HeadgateOptions = {}): Variant {
   const main = join(options.root ?? REPOSITORY, 'lib', 'cli', 'main.ts')
   return {
@@ -31,7 +35,8 @@ export function headgate(name: string, options: HeadgateOptions = {}): Variant {
       const file = join(task.folder, 'envoy.json')
       writeFileSync(file, JSON.stringify(bootstrapOf(task, options), undefined, 2))
       const env = { ...process.env, NODE_ENV: 'production' }
-      return { command: [process.execPath, '--disable-sigusr1', main, 'run', '--config', file, '--workers', '1'], env }
+      const flags = ['--config', file, '--workers', String(options.workers ?? 1)]
+      return { command: [process.execPath, '--disable-sigusr1', main, 'run', ...flags], env }
     },
   }
 }
@@ -57,8 +62,38 @@ function httpResources(task: ProxyTask, options: HeadgateOptions): object {
       : chainsOf(task, task.chains)
   return {
     listeners: [{ name: 'clients', address: socketAddress(task.listenPort), ...chains }],
-    clusters: [{ ...staticCluster('origin', task.originPort), ...clusterOptions(task) }],
+    clusters: [
+      {
+        ...staticCluster('origin', task.originPort),
+        ...clusterOptions(task),
+        ...(options.resilient === true ? RESILIENT_CLUSTER : {}),
+      },
+    ],
   }
+}
+
+const RETRY_POLICY = {
+  retry_on: '5xx,reset,connect-failure,refused-stream,retriable-status-codes',
+  num_retries: 3,
+  per_try_timeout: '2s',
+  retriable_status_codes: [429],
+  host_selection_retry_max_attempts: 3,
+}
+
+const RESILIENT_CLUSTER = {
+  outlier_detection: { consecutive_5xx: 5, consecutive_gateway_failure: 5, interval: '1s', max_ejection_percent: 50 },
+  circuit_breakers: {
+    thresholds: [
+      {
+        max_connections: 1_000,
+        max_pending_requests: 1_000,
+        max_requests: 1_000,
+        retry_budget: { budget_percent: { value: 20 }, min_retry_concurrency: 3 },
+        track_remaining: true,
+      },
+    ],
+    per_host_thresholds: [{ max_connections: 1_000 }],
+  },
 }
 
 /** The windows of every proxy of the comparison: the safe ones for the edge, not Envoy's defaults. */
@@ -98,7 +133,14 @@ function connectionManager(task: ProxyTask, options: HeadgateOptions): object {
     ],
     route_config: {
       name: 'routes',
-      virtual_hosts: [{ name: 'all', domains: ['*'], routes: routesOf(task) }],
+      virtual_hosts: [
+        {
+          name: 'all',
+          domains: ['*'],
+          routes: routesOf(task),
+          ...(options.resilient === true ? { retry_policy: RETRY_POLICY } : {}),
+        },
+      ],
     },
   }
 }

@@ -1,6 +1,6 @@
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
-import { type CpuUse, cpuBetween, readTree, rssOf } from '../load/accounting.ts'
+import { type CpuUse, cpuBetween, processTree, readTree, rssOf } from '../load/accounting.ts'
 import type { Certificate } from '../load/certificate.ts'
 import { Child } from '../load/child.ts'
 import { type Answer, fetchOnce } from '../load/client.ts'
@@ -56,6 +56,11 @@ export class RunningProxy {
     this.port = task.listenPort
     this.traffic = task.traffic
     this.startMs = startMs
+  }
+
+  /** Of all its processes. */
+  get pids(): readonly number[] {
+    return processTree(this.#child.pid)
   }
 
   get rssBytes(): number {

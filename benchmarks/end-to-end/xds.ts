@@ -23,7 +23,7 @@ const MIB = 1024 ** 2
 const METHOD = `headgate with one worker, all its processes on one core, and a management server (delta ADS) on the other: ${SIZE.clusters} EDS
 clusters with ${SIZE.endpointsPerCluster} endpoints each and as many routes in ${SIZE.virtualHosts} virtual hosts. Load: from starting the program to the
 first answer by the last route. A change: from the wish to move all endpoints of one cluster until a client on a kept connection,
-asking again and again, is answered by the new one; ${CHANGES} of them. Churn: ${CHURN} changed assignments a second, and ${RATE}
+asking again and again, is answered by the new one; ${CHANGES} of them. The management server yields to the clients on its core. Churn: ${CHURN} changed assignments a second, and ${RATE}
 requests a second of which each is due at its time. Loop: most CPU time between two turns of a worker's loop.`
 
 const COLUMNS = [
@@ -188,6 +188,7 @@ async function measureTraffic(parts: Parts, context: SuiteContext): Promise<Reco
   const paced = (): PacedClient => new PacedClient(listenPort, () => '/c/0')
   await paced().run(RATE, 2)
   const quiet = await paced().run(RATE, seconds)
+  await plane.ask({ kind: 'encode', changes: 2 * CHURN })
   const before = await plane.ask({ kind: 'tally' })
   const churning = plane.ask({ kind: 'churn', perSecond: CHURN, seconds })
   const churn = await paced().run(RATE, seconds)

@@ -1,5 +1,5 @@
 // Preloaded into the gateway's processes: writes the longest stretch of CPU time between two turns of the loop, in
-// milliseconds, to a file of the process every 200 ms. Time spent waiting for a core does not count, nor does what comes before
+// milliseconds, to a file of the process when it has grown. Time spent waiting for a core does not count, nor does what comes before
 // the process has its title: until then it loads its modules.
 import { writeFileSync } from 'node:fs'
 
@@ -16,7 +16,10 @@ if (folder !== undefined && typeof process.threadCpuUsage === 'function') {
   const kind = () => /worker|control/.exec(process.title)?.[0]
   // Timers are looked at once a turn.
   setInterval(turn, 1).unref()
+  let written = -1
   setInterval(() => {
-    if (before !== undefined) writeFileSync(`${folder}/loop-${kind()}`, String(longest))
+    if (before === undefined || longest === written) return
+    written = longest
+    writeFileSync(`${folder}/loop-${kind()}`, String(longest))
   }, 200).unref()
 }

@@ -2,6 +2,7 @@
  * The management server of the xds suite, started by xds-plane.ts: a delta ADS server with resources that are encoded before
  * anybody asks for them.
  */
+import { setPriority } from 'node:os'
 import { ControlPlane } from '../../test/support/control-plane.ts'
 import {
   assignment,
@@ -21,7 +22,9 @@ export type PlaneWish =
   | { readonly kind: 'serve'; readonly size: XdsSize; readonly listenPort: number; readonly originPort: number }
   /** All endpoints of a cluster become `port`. */
   | { readonly kind: 'move'; readonly index: number; readonly port: number }
-  /** So many changes a second, of one endpoint of a cluster that nobody asks for. */
+  /** Changes for a `churn` are encoded. */
+  | { readonly kind: 'encode'; readonly changes: number }
+  /** So many changes a second, of one endpoint of a cluster that nobody asks for; of those that are encoded, again and again. */
   | { readonly kind: 'churn'; readonly perSecond: number; readonly seconds: number }
   | { readonly kind: 'routes'; readonly generation: number }
   | { readonly kind: 'tally' }
@@ -33,7 +36,10 @@ export interface PlaneAnswer {
   readonly sent: number
 }
 
+// A management server runs elsewhere: clients on its core need not wait for it.
+setPriority(10)
 const plane = await ControlPlane.start()
+let ready: readonly { readonly name: string; readonly bytes: Uint8Array }[] = []
 let size: XdsSize = { clusters: 0, endpointsPerCluster: 0, virtualHosts: 1 }
 let origin = 0
 let sent = 0
@@ -51,6 +57,7 @@ async function obey(wish: PlaneWish): Promise<void> {
   if (wish.kind === 'serve') serve(wish)
   else if (wish.kind === 'move') send(ENDPOINTS, clusterName(wish.index), membership(wish.index, wish.port, 0))
   else if (wish.kind === 'routes') send(ROUTES, 'web', plane.encode(ROUTES, routes(size, wish.generation) as never))
+  else if (wish.kind === 'encode') encode(wish.changes)
   else if (wish.kind === 'churn') await churn(wish.perSecond, wish.seconds)
 }
 
@@ -74,13 +81,16 @@ function send(typeName: string, name: string, bytes: Uint8Array): void {
   plane.stream.send({ typeName, version: text, resources: [{ name, version: text, bytes }] })
 }
 
-/** Encoded ahead, so that this process has time to send. */
-async function churn(perSecond: number, seconds: number): Promise<void> {
-  const total = perSecond * seconds
-  const ready = Array.from({ length: Math.min(total, 2000) }, (_, i) => {
+/** Ahead, so that this process has time to send. */
+function encode(changes: number): void {
+  ready = Array.from({ length: changes }, (_, i) => {
     const index = 1 + ((i * 7919) % (size.clusters - 2))
     return { name: clusterName(index), bytes: membership(index, origin, 1 + i) }
   })
+}
+
+async function churn(perSecond: number, seconds: number): Promise<void> {
+  const total = perSecond * seconds
   const begin = performance.now()
   let done = 0
   while (done < total) {

@@ -21,9 +21,26 @@ const PICKS = 200_000
 /** Requests under way at a time. */
 const ACTIVE = 256
 const HASHES = 4096
+/** That a request asks for. */
+const LABELS = { version: 7 }
 
 const LEAST = { kind: 'least-request', choiceCount: 2, activeRequestBias: 1 } as const
 const RING = { kind: 'ring-hash', minSize: 100_000, maxSize: 8_388_608, hash: 'xx', byHostname: false } as const
+const SUBSET = {
+  kind: 'subset',
+  fallback: 'none',
+  defaultLabels: {},
+  selectors: [{ keys: ['version'] }],
+  within: { kind: 'round-robin' },
+} as const
+const WEIGHTS = {
+  kind: 'client-weighted',
+  blackoutMs: 0,
+  expirationMs: 180_000,
+  updateMs: 1_000,
+  errorPenalty: 1,
+  metrics: [],
+} as const
 const MAGLEV = { kind: 'maglev', tableSize: 65_537, byHostname: false } as const
 
 const POLICIES: readonly (readonly [name: string, config: BalancerConfig, weighted: boolean])[] = [
@@ -33,6 +50,8 @@ const POLICIES: readonly (readonly [name: string, config: BalancerConfig, weight
   ['least request', LEAST, false],
   ['least request, weights', LEAST, true],
   ['peak EWMA', { kind: 'peak-ewma', decayMs: 10_000 }, false],
+  ['reported weights', WEIGHTS, false],
+  ['subset, round robin', SUBSET, false],
   ['ring hash', RING, false],
   ['maglev', MAGLEV, false],
   ['maglev, bounded', { ...MAGLEV, balanceFactor: 150 }, false],
@@ -42,7 +61,9 @@ function hostsOf(count: number, weighted: boolean): HostSet {
   const hosts = new HostSet()
   const endpoints = Array.from({ length: count }, (_, i): EndpointConfig => {
     const address = { kind: 'ip', host: `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, port: 8080 } as const
-    return { address, weight: weighted ? 1 + (i % 7) : 1, health: 'healthy' }
+    // Ten subsets, for the balancer that looks.
+    const metadata = { 'envoy.lb': { version: i % 10 } }
+    return { address, weight: weighted ? 1 + (i % 7) : 1, health: 'healthy', metadata }
   })
   hosts.update([{ priority: 0, endpoints }])
   return hosts
@@ -58,12 +79,13 @@ function hashes(): Hash64[] {
 
 /** Nanoseconds of CPU per pick. */
 function measure(config: BalancerConfig, hosts: HostSet): number {
-  const active = { v: 0 }
+  let inFlight = 0
+  const active = (): number => inFlight
   let now = 0
   const balancer = createBalancer(config, hosts, { random: Math.random, now: () => now, active, later: (run) => run() })
   const keys = hashes()
   let key = 0
-  const context = { hash: (): Hash64 => keys[key] }
+  const context = { hash: (): Hash64 => keys[key], labels: LABELS }
   const running: Host[] = []
   const pick = (i: number): void => {
     key = i & (HASHES - 1)
@@ -75,7 +97,7 @@ function measure(config: BalancerConfig, hosts: HostSet): number {
       const done = running[slot]
       done.rqActive--
       done.monitor?.onResponse(200, undefined, 2)
-    } else active.v++
+    } else inFlight++
     running[slot] = host
   }
   for (let i = 0; i < PICKS / 4; i++) pick(i)

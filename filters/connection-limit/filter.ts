@@ -6,6 +6,8 @@ import type { ConnectionLimitConfig } from './config.ts'
 /** One connection: whether it counts, and when it is closed if it does not. */
 class Admission extends Timed {
   counted = false
+  /** It was closed, maybe while it was not known yet whether there is room. */
+  over = false
   readonly #connection: NetworkConnection
 
   constructor(connection: NetworkConnection) {
@@ -28,29 +30,38 @@ export function compileConnectionLimit(config: ConnectionLimitConfig, scope: Net
   const limited = scope.metrics.counter(`${prefix}limited_connections`)
   const enabled = compileFeatureFlag(config.enabled, scope.runtime)
   // The gauge is shared with other filters of the same name; what is limited is this filter's own.
-  let connections = 0
+  const key = `connection_limit.${scope.place}.${scope.filterName}`
+  const room = scope.own(scope.leases.slots(key, config.maxConnections))
+  const decide = (admission: Admission, admitted: boolean): NetworkNext => {
+    if (admitted && admission.over) room.release()
+    if (admission.over) return undefined
+    if (admitted) {
+      active.v++
+      admission.counted = true
+      return undefined
+    }
+    limited.v++
+    if (config.delayMs === 0) {
+      admission.refuse()
+      return undefined
+    }
+    scope.wheel.arm(admission, config.delayMs)
+    return new Promise(() => {})
+  }
   const filter: NetworkFilter<Admission> = {
     createState: (connection) => new Admission(connection),
     onConnect(_, admission): NetworkNext {
       if (!enabled()) return undefined
-      if (connections < config.maxConnections) {
-        connections++
-        active.v++
-        admission.counted = true
-        return undefined
-      }
-      limited.v++
-      if (config.delayMs === 0) {
-        admission.refuse()
-        return undefined
-      }
-      scope.wheel.arm(admission, config.delayMs)
-      return new Promise(() => {})
+      const taken = room.acquire()
+      return typeof taken === 'boolean'
+        ? decide(admission, taken)
+        : taken.then((admitted) => decide(admission, admitted))
     },
     onClose(_, admission) {
+      admission.over = true
       scope.wheel.disarm(admission)
       if (!admission.counted) return
-      connections--
+      room.release()
       active.v--
     },
   }

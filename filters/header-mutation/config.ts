@@ -2,7 +2,12 @@ import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { StringMatchConfig } from '../../lib/match/config.ts'
 import { parseStringMatch } from '../../lib/match/parse.ts'
 import type { AppendAction, HeaderValueConfig } from '../../lib/router/config.ts'
-import { checkFormat } from '../../lib/telemetry/format.ts'
+import {
+  checkHeaderText,
+  editableName,
+  parseAppendAction,
+  parseHeaderValue,
+} from '../../lib/telemetry/parse-header-value.ts'
 
 /** One step on headers or trailers. */
 export type HeaderStep =
@@ -83,30 +88,6 @@ function parseHeaderStep(fields: FieldReader): HeaderStep {
   return NO_STEP
 }
 
-const ACTIONS: ReadonlyMap<string, AppendAction> = new Map([
-  ['', 'append'],
-  ['APPEND_IF_EXISTS_OR_ADD', 'append'],
-  ['ADD_IF_ABSENT', 'add-if-absent'],
-  ['OVERWRITE_IF_EXISTS_OR_ADD', 'overwrite-or-add'],
-  ['OVERWRITE_IF_EXISTS', 'overwrite-if-exists'],
-])
-
-/** `config.core.v3.HeaderValueOption` */
-function parseHeaderValue(fields: FieldReader): HeaderValueConfig {
-  const header = fields.message('header')
-  if (header === undefined) fields.error('header', 'is required')
-  header?.refuse('raw_value', 'use value')
-  const name = header === undefined ? '' : editableName(header, 'key')
-  const value = header === undefined ? '' : formatText(header, 'value')
-  let action = parseAction(fields, 'append_action')
-  const append = fields.optionalBool('append')
-  if (append !== undefined) {
-    if (action !== 'append') fields.error('append', 'append and append_action must not both be set')
-    action = append ? 'append' : 'overwrite-or-add'
-  }
-  return fields.bool('keep_empty_value') ? { name, value, action, keepEmpty: true } : { name, value, action }
-}
-
 /** `config.core.v3.KeyValueMutation` */
 function parseQueryStep(fields: FieldReader): QueryStep {
   const append = fields.message('append')
@@ -124,36 +105,6 @@ function parseQueryStep(fields: FieldReader): QueryStep {
   const value = record?.json('value')
   if (record !== undefined && typeof value !== 'string') record.error('value', 'must be a string')
   const text = typeof value === 'string' ? value : ''
-  if (record !== undefined) checkText(record, 'value', text)
-  return { kind: 'append', key, value: text, action: parseAction(append, 'action') }
-}
-
-function parseAction(fields: FieldReader, name: string): AppendAction {
-  const word = fields.enumName(name)
-  const action = ACTIONS.get(word)
-  if (action === undefined) fields.error(name, `unknown action "${word}"`)
-  return action ?? 'append'
-}
-
-/** RFC 9110 section 5.6.2: token. */
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
-
-/** Request line and Host decide where a request goes; they have settings of their own on routes. */
-function editableName(fields: FieldReader, field: string): string {
-  const name = fields.string(field).toLowerCase()
-  if (name.startsWith(':') || name === 'host') {
-    fields.error(field, `"${name}" can't be changed this way: use the route's path and host rewrites`)
-  } else if (!TOKEN.test(name)) fields.error(field, `"${name}" is not a valid header name`)
-  return name
-}
-
-function formatText(fields: FieldReader, name: string): string {
-  const text = fields.string(name)
-  checkText(fields, name, text)
-  return text
-}
-
-function checkText(fields: FieldReader, name: string, text: string): void {
-  if (/[\0\r\n]/.test(text)) fields.error(name, 'must not contain NUL, CR or LF')
-  for (const problem of checkFormat({ kind: 'text', text }).errors) fields.error(name, problem)
+  if (record !== undefined) checkHeaderText(record, 'value', text)
+  return { kind: 'append', key, value: text, action: parseAppendAction(append, 'action') }
 }

@@ -3,8 +3,8 @@ import { type ListenerRateLimitConfig, parseListenerRateLimit } from './config.t
 import { compileListenerRateLimit } from './filter.ts'
 
 /**
- * Closes connections that come faster than a token bucket allows, before anything is read from them. The bucket belongs
- * to the filter of one listener in one worker.
+ * Closes connections that come faster than a token bucket allows, before anything is read from them. The bucket is
+ * that of the listener, whatever the number of workers.
  *
  * Posture: robust against anybody who can connect; it reads nothing and keeps nothing per connection.
  *

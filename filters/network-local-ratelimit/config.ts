@@ -5,6 +5,8 @@ import { type FeatureFlagConfig, parseFeatureFlag } from '../../lib/match/featur
 export interface NetworkRateLimitConfig {
   readonly statPrefix: string
   readonly bucket: TokenBucketConfig
+  /** Filters that have it and the same bucket share the bucket; '': this one has its own. */
+  readonly shareKey: string
   readonly enabled: FeatureFlagConfig
 }
 
@@ -15,12 +17,12 @@ export function parseNetworkRateLimit(fields: FieldReader): NetworkRateLimitConf
   fields.unread('refuse')
   const statPrefix = fields.string('stat_prefix')
   if (statPrefix === '') fields.error('stat_prefix', 'must not be empty')
-  fields.refuse('share_key', 'filters cannot share a token bucket')
   const bucket = fields.message('token_bucket')
   if (bucket === undefined) fields.error('token_bucket', 'is required')
   return {
     statPrefix,
     bucket: bucket === undefined ? NO_BUCKET : parseTokenBucket(bucket),
+    shareKey: fields.string('share_key'),
     enabled: parseFeatureFlag(fields.message('runtime_enabled')),
   }
 }

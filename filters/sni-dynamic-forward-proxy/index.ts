@@ -12,7 +12,8 @@ const PORT_KEY = 'envoy.upstream.dynamic_port'
  * host.
  *
  * Posture: clients choose where this gateway connects to: put filters or filter chain matches in front that let through
- * only names that may be reached. Names that resolve to loopback or private addresses are not refused.
+ * only names that may be reached. Names that resolve to loopback or private addresses are refused only where the cluster says
+ * so (`resolved_address_filter`; native ones do by themselves).
  */
 export const sniDynamicForwardProxy: NetworkFilterFactory<SniForwardProxyConfig> = Object.freeze({
   name: 'envoy.filters.network.sni_dynamic_forward_proxy',

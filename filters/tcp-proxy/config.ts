@@ -1,3 +1,4 @@
+import type { JsonObject } from '../../lib/core/errors.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { AccessLogConfig } from '../../lib/telemetry/config.ts'
 import { parseAccessLogs } from '../../lib/telemetry/parse.ts'
@@ -6,6 +7,8 @@ import { parseTunneling, type TunnelingConfig } from './tunnel-config.ts'
 export interface WeightedTcpCluster {
   readonly name: string
   readonly weight: number
+  /** That hosts must have, those of the whole filter included; for balancers of subsets. */
+  readonly labels?: JsonObject
 }
 
 /** A parsed `TcpProxy`. Times in ms, 0: none. */
@@ -13,6 +16,8 @@ export interface TcpProxyConfig {
   readonly statPrefix: string
   /** At least one; a single one takes all, whatever its weight. */
   readonly clusters: readonly WeightedTcpCluster[]
+  /** Of clusters that other filters choose. */
+  readonly labels?: JsonObject
   /** No bytes in either direction, on either side. */
   readonly idleTimeoutMs: number
   readonly maxDurationMs: number
@@ -42,14 +47,16 @@ export function parseTcpProxy(fields: FieldReader): TcpProxyConfig {
   const statPrefix = fields.string('stat_prefix')
   if (statPrefix === '') fields.error('stat_prefix', 'must not be empty')
   fields.refuse('on_demand', 'clusters on demand are not available')
-  // Hashing and subsets choose among hosts that all serve; without them the balancer does.
-  fields.ignore('hash_policy', 'metadata_match', ...WITHOUT_EFFECT)
+  // Hashing chooses among hosts that all serve; without it the balancer does.
+  fields.ignore('hash_policy', ...WITHOUT_EFFECT)
+  const labels = parseLabels(fields)
   parseConnectMode(fields)
   refuseTlvs(fields)
   const tunneling = fields.message('tunneling_config')
   return {
     statPrefix,
-    clusters: parseClusters(fields),
+    clusters: parseClusters(fields, labels),
+    ...(labels && { labels }),
     idleTimeoutMs: duration(fields, 'idle_timeout') ?? HOUR_MS,
     maxDurationMs: parseMaxDuration(fields),
     maxDurationJitter: parseJitter(fields),
@@ -61,17 +68,18 @@ export function parseTcpProxy(fields: FieldReader): TcpProxyConfig {
   }
 }
 
-function parseClusters(fields: FieldReader): WeightedTcpCluster[] {
+function parseClusters(fields: FieldReader, labels: JsonObject | undefined): WeightedTcpCluster[] {
   const weighted = fields.message('weighted_clusters')
   const name = fields.string('cluster')
   if (weighted === undefined) {
     if (name === '') fields.error(undefined, 'one of cluster and weighted_clusters is required')
-    return [{ name, weight: 1 }]
+    return [{ name, weight: 1, ...(labels && { labels }) }]
   }
   if (name !== '') fields.error('cluster', 'cluster and weighted_clusters exclude each other')
   const clusters = weighted.messages('clusters').map((entry) => {
-    entry.ignore('metadata_match')
-    const cluster = { name: entry.string('name'), weight: entry.number('weight') ?? 0 }
+    const own = parseLabels(entry)
+    const all = own === undefined ? labels : { ...labels, ...own }
+    const cluster = { name: entry.string('name'), weight: entry.number('weight') ?? 0, ...(all && { labels: all }) }
     if (cluster.name === '') entry.error('name', 'must not be empty')
     if (cluster.weight < 1) entry.error('weight', `must be at least 1, is ${cluster.weight}`)
     return cluster
@@ -80,6 +88,18 @@ function parseClusters(fields: FieldReader): WeightedTcpCluster[] {
   if (clusters.length === 0) weighted.error('clusters', 'must not be empty')
   else if (sum > MAX_WEIGHT) weighted.error('clusters', `the weights add up to ${sum}, which is over ${MAX_WEIGHT}`)
   return clusters
+}
+
+/** The `envoy.lb` part of `metadata_match`, which alone chooses hosts. */
+function parseLabels(fields: FieldReader): JsonObject | undefined {
+  const metadata = fields.message('metadata_match')
+  metadata?.ignore('typed_filter_metadata')
+  let labels: JsonObject | undefined
+  for (const [namespace, value] of metadata?.messageMap('filter_metadata') ?? []) {
+    const json = value.toJson()
+    if (namespace === 'envoy.lb') labels = json
+  }
+  return labels
 }
 
 function parseConnectMode(fields: FieldReader): void {

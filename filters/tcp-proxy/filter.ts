@@ -13,7 +13,7 @@ export interface TcpProxyPlan {
   /** Undefined: raw connections. */
   readonly tunnel: TunnelPlan | undefined
   /** One of the configured clusters, by weight. */
-  chooseCluster(): string
+  chooseCluster(): WeightedTcpCluster
 }
 
 export function compileTcpProxy(config: TcpProxyConfig, scope: NetworkScope): NetworkFilter<Session> {
@@ -35,16 +35,16 @@ export function compileTcpProxy(config: TcpProxyConfig, scope: NetworkScope): Ne
   return Object.freeze(filter)
 }
 
-function compileChoice(clusters: readonly WeightedTcpCluster[], random: () => number): () => string {
+function compileChoice(clusters: readonly WeightedTcpCluster[], random: () => number): () => WeightedTcpCluster {
   const total = clusters.reduce((sum, { weight }) => sum + weight, 0)
   const last = clusters[clusters.length - 1]
   return () => {
-    if (clusters.length === 1) return last.name
+    if (clusters.length === 1) return last
     let draw = Math.floor(random() * total)
-    for (const { name, weight } of clusters) {
-      if (draw < weight) return name
-      draw -= weight
+    for (const cluster of clusters) {
+      if (draw < cluster.weight) return cluster
+      draw -= cluster.weight
     }
-    return last.name
+    return last
   }
 }

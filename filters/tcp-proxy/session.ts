@@ -7,6 +7,7 @@ import type {
   UpstreamHost,
   UpstreamInfo,
 } from '../../lib/core/attempt.ts'
+import type { JsonObject } from '../../lib/core/errors.ts'
 import { FAILURES, type Failure, flagBit, type ResponseFlag } from '../../lib/core/failure.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
 import type { TcpProxyPlan } from './filter.ts'
@@ -37,6 +38,8 @@ export class Session extends Timed implements ByteEvents {
   #phase = WAITING
   #cluster: Cluster | undefined = undefined
   #host: UpstreamHost | undefined = undefined
+  /** That hosts must have. */
+  #labels: JsonObject | undefined = undefined
   /** Hosts that could not be reached. */
   #tried: UpstreamHost[] = []
   #upstream: ByteStream | undefined = undefined
@@ -71,8 +74,10 @@ export class Session extends Timed implements ByteEvents {
     if (maxDurationMs > 0) this.#endsAtMs = now + maxDurationMs * (1 + maxDurationJitter * scope.random())
     if (logIntervalMs > 0) this.#logsAtMs = now + logIntervalMs
     const chosen = connection.facts.state.object(CLUSTER_KEY)
-    const name = typeof chosen === 'string' && chosen !== '' ? chosen : chooseCluster()
-    const cluster = scope.clusters.get(name)
+    const target =
+      typeof chosen === 'string' && chosen !== '' ? { name: chosen, labels: config.labels } : chooseCluster()
+    const cluster = scope.clusters.get(target.name)
+    this.#labels = withNoted(target.labels, connection)
     if (cluster === undefined) {
       stats.noRoute.v++
       connection.close('cluster_not_found', 'NC')
@@ -87,7 +92,7 @@ export class Session extends Timed implements ByteEvents {
   // ——— Finding a host that answers
 
   #attempt(cluster: Cluster): void {
-    const context: PickContext = { excluded: this.#tried, downstream: this.#connection.facts }
+    const context = { excluded: this.#tried, downstream: this.#connection.facts, labels: this.#labels }
     this.#retriesAtMs = 0
     const unknown = cluster.prepare?.(context)
     if (unknown === undefined) this.#connect(cluster, context)
@@ -95,8 +100,14 @@ export class Session extends Timed implements ByteEvents {
     else {
       void unknown.then((why) => {
         if (this.#phase !== WAITING) return
+        const successor = this.#plan.scope.clusters.get(cluster.name)
         if (why === undefined) this.#connect(cluster, context)
-        else this.#giveUp(why)
+        else if (successor === undefined || successor === cluster) this.#giveUp(why)
+        else {
+          // Replaced while it looked, which ends there.
+          this.#cluster = successor
+          this.#attempt(successor)
+        }
       })
     }
   }
@@ -314,4 +325,11 @@ export class Session extends Timed implements ByteEvents {
     // Unless that was its end.
     this.#arm()
   }
+}
+
+/** What filters have noted of the connection goes before what the configuration says. */
+function withNoted(labels: JsonObject | undefined, { facts }: NetworkConnection): JsonObject | undefined {
+  const noted = facts.state.metadata('envoy.lb')
+  if (typeof noted !== 'object' || noted === null || Array.isArray(noted)) return labels
+  return { ...labels, ...noted }
 }

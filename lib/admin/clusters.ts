@@ -1,6 +1,7 @@
 import type { Address } from '../core/address.ts'
 import { formatAddress } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
+import type { OutlierFigures } from '../core/status.ts'
 import type { ClusterStatus, EngineStatus, HostStatus } from '../runtime/engine.ts'
 import type { AdminBackend } from './endpoint.ts'
 
@@ -35,7 +36,8 @@ export function clustersText(status: EngineStatus, origin: ClusterOrigin): strin
 
 function clusterText(cluster: ClusterStatus, { viaApi, serviceNames }: ClusterOrigin): string {
   const { name } = cluster
-  let out = `${name}::observability_name::${name}\n`
+  let out = `${name}::observability_name::${cluster.statName ?? name}\n`
+  if (cluster.outlier !== undefined) out += outlierText(name, cluster.outlier)
   for (const t of cluster.thresholds) {
     const prefix = `${name}::${t.priority}_priority`
     out += `${prefix}::max_connections::${t.maxConnections}\n${prefix}::max_pending_requests::${t.maxPendingRequests}\n`
@@ -55,12 +57,27 @@ function clusterText(cluster: ClusterStatus, { viaApi, serviceNames }: ClusterOr
       ['sub_zone', host.subZone],
       ['canary', 'false'],
       ['priority', host.priority],
-      ['success_rate', '-1'],
-      ['local_origin_success_rate', '-1'],
+      ['success_rate', host.rates?.external ?? -1],
+      ['local_origin_success_rate', host.rates?.local ?? -1],
     ]
     for (const [fact, value] of facts) out += `${name}::${host.address}::${fact}::${value}\n`
   }
   return out
+}
+
+function outlierText(name: string, { external, local }: OutlierFigures): string {
+  const prefix = `${name}::outlier::`
+  return (
+    `${prefix}success_rate_average::${general(external.average)}\n` +
+    `${prefix}success_rate_ejection_threshold::${general(external.threshold)}\n` +
+    `${prefix}local_origin_success_rate_average::${general(local.average)}\n` +
+    `${prefix}local_origin_success_rate_ejection_threshold::${general(local.threshold)}\n`
+  )
+}
+
+/** As C's `%g`: six digits that count, without zeros at the end. */
+function general(value: number): string {
+  return String(Number(value.toPrecision(6)))
 }
 
 /** Envoy's `/clusters?format=json` (`envoy.admin.v3.Clusters`). */
@@ -83,8 +100,23 @@ function clusterJson(cluster: ClusterStatus, { viaApi, serviceNames }: ClusterOr
         max_retries: t.maxRetries,
       })),
     },
-    observability_name: cluster.name,
+    observability_name: cluster.statName ?? cluster.name,
+    ...thresholdsJson(cluster.outlier),
     host_statuses: cluster.hosts.map(hostJson),
+  }
+}
+
+/** `envoy.type.v3.Percent`; left out where there was too little traffic to have one. */
+function percentJson<K extends string>(name: K, value: number | undefined): JsonObject {
+  return value === undefined || value < 0 ? {} : { [name]: { value } }
+}
+
+/** A threshold of 0 is none (as Envoy). */
+function thresholdsJson(outlier: OutlierFigures | undefined): JsonObject {
+  const { external, local } = outlier ?? {}
+  return {
+    ...percentJson('success_rate_ejection_threshold', external?.threshold || undefined),
+    ...percentJson('local_origin_success_rate_ejection_threshold', local?.threshold || undefined),
   }
 }
 
@@ -93,6 +125,8 @@ function hostJson(host: HostStatus): JsonObject {
     address: addressJson(parseHostAddress(host.address)),
     stats: Object.entries(host.stats).map(statJson),
     health_status: healthJson(host.health),
+    ...percentJson('success_rate', host.rates?.external),
+    ...percentJson('local_origin_success_rate', host.rates?.local),
     weight: host.weight,
     hostname: host.hostname,
     locality: { region: host.region, zone: host.zone, sub_zone: host.subZone },

@@ -88,6 +88,7 @@ function changers(schema: SchemaSource): Endpoint[] {
       backend.reopenLogs()
       return text(OK)
     }),
+    change('/restart_workers', 'replace all worker processes, one after the other; nobody notices', [], restartWorkers),
     {
       ...change('/runtime_modify', 'set keys of the admin layer of the runtime: ?key=value', [], modifyRuntime),
       parameters: 'any',
@@ -140,6 +141,11 @@ function drainListeners({ query, backend }: AdminRequest): AdminAnswer {
   if (wish.skipExit && !wish.graceful) return text('skip_exit requires graceful\n', 400)
   backend.drainListeners(wish)
   return text(OK)
+}
+
+function restartWorkers({ backend }: AdminRequest): AdminAnswer {
+  if (backend.restartWorkers()) return text(OK)
+  return text('this gateway is one process, which cannot replace itself\n', 400)
 }
 
 function wantsJson(query: URLSearchParams): boolean | AdminAnswer {

@@ -6,7 +6,7 @@ import type { StreamInfo } from '../core/stream-info.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { ChainPlan } from './compile.ts'
 import type { Exchange } from './exchange.ts'
-import type { HostOnDemand, LocalReply, Route } from './filter.ts'
+import type { HostOnDemand, LocalReply, Restart, Route } from './filter.ts'
 
 /** The codec's side of one exchange: where the response goes and what the request can be slowed by. */
 export interface Downstream {
@@ -30,6 +30,8 @@ export interface Downstream {
   closeAfterResponse(): void
   /** The owner has logged and released the exchange. */
   exchangeEnded(): void
+  /** Instead of the one that has just ended without an answer, this exchange is to answer. Undefined: it cannot be. */
+  continueWith?(next: Exchange): void
 }
 
 /** What the connection manager does around the chain. */
@@ -38,6 +40,8 @@ export interface ExchangeOwner {
   readonly wheel: TimerWheel
   /** Finds the route and its plan again (refreshRoute). */
   route(exchange: Exchange): { route: Route | undefined; plan: ChainPlan }
+  /** As `TerminalExchange.restart`; default: undefined. */
+  restart?(exchange: Exchange): Restart | undefined
   /** As `HttpStream.hostOnDemand`; default: undefined. */
   hostOnDemand?(exchange: Exchange): HostOnDemand | undefined
   /** Last touch on response headers, after all hooks: server, via, date, request id, hop-by-hop. */

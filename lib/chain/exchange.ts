@@ -4,12 +4,12 @@ import { FAILURES, type Failure, flagBit } from '../core/failure.ts'
 import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import type { StreamInfo } from '../core/stream-info.ts'
-import { Timed } from '../core/timer-wheel.ts'
+import { Rechecked } from '../core/timer-wheel.ts'
 import type { ChainPlan, Hook } from './compile.ts'
 import { type Downstream, type ExchangeOwner, type ExchangeStart, Phase } from './contract.ts'
 import type { FilterState, LocalReply, Metadata, Replied, Route, TerminalExchange, TerminalStream } from './filter.ts'
 import { createStates } from './filter-states.ts'
-import { gather } from './lane.ts'
+import { gather, glance } from './lane.ts'
 import { failureReply, renderReply } from './local-reply.ts'
 import { type Extras, FilterStateStore, MetadataStore } from './metadata.ts'
 import { REPLIED } from './reply.ts'
@@ -28,7 +28,7 @@ import { Tunnel } from './tunnel.ts'
  *    └──────────── reset, client gone ────────────────────┘
  * ```
  */
-export class Exchange extends Timed implements TerminalExchange {
+export class Exchange extends Rechecked implements TerminalExchange {
   readonly owner: ExchangeOwner
   readonly downstream: Downstream
   readonly connection: ConnectionInfo
@@ -43,17 +43,17 @@ export class Exchange extends Timed implements TerminalExchange {
   plan!: ChainPlan
   responseTrailers: Headers | undefined = undefined
   localReplyBody: string | undefined = undefined
-  /** True once the whole request has arrived. */
   requestComplete = false
   /** Deadlines kept by the owner, absolute monotonic ms (`idleLimitMs` relative to the last activity); 0: none. */
   idleLimitMs = 0
   lastActivityMs = 0
   maxDurationAtMs = 0
   requestDeadlineAtMs = 0
+  /** What `random` answers; below 0: it has not been asked for. */
+  drawn = -1
   readonly #drawRandom: () => number
   readonly #requestPath: RequestPath
   readonly #responsePath: ResponsePath
-  #random = -1
   #states: unknown[] | undefined = undefined
   #upstreamEnded = false
   #extras: Extras | undefined = undefined
@@ -75,8 +75,8 @@ export class Exchange extends Timed implements TerminalExchange {
   // --- what filters see ---------------------------------------------------------------------------------------------
 
   get random(): number {
-    if (this.#random < 0) this.#random = this.#drawRandom()
-    return this.#random
+    if (this.drawn < 0) this.drawn = this.#drawRandom()
+    return this.drawn
   }
 
   get metadata(): Metadata {
@@ -102,6 +102,10 @@ export class Exchange extends Timed implements TerminalExchange {
 
   get hostOnDemand(): TerminalExchange['hostOnDemand'] {
     return this.owner.hostOnDemand?.(this)
+  }
+
+  get restart(): TerminalExchange['restart'] {
+    return this.owner.restart?.(this)
   }
 
   #more(): Extras {
@@ -173,12 +177,12 @@ export class Exchange extends Timed implements TerminalExchange {
     return FAILURES.responseTooLarge
   }
 
-  async peekRequest(limit: number): Promise<Buffer> {
-    return (await gather(this.#requestPath, limit, true)) ?? NO_BYTES
+  peekRequest(limit: number): Promise<Buffer> {
+    return glance(this.#requestPath, limit)
   }
 
-  async peekResponse(limit: number): Promise<Buffer> {
-    return (await gather(this.#responsePath, limit, true)) ?? NO_BYTES
+  peekResponse(limit: number): Promise<Buffer> {
+    return glance(this.#responsePath, limit)
   }
 
   writeRequest(chunk: Buffer): boolean {
@@ -204,10 +208,7 @@ export class Exchange extends Timed implements TerminalExchange {
     this.route = route
     this.plan = plan
     this.requestComplete = end
-    if (plan.states.length > 0) {
-      this.#states = new Array(plan.filters.length).fill(undefined)
-      createStates(this, plan, this.#states)
-    }
+    if (plan.states.length > 0) createStates(this, plan, (this.#states = new Array(plan.filters.length)))
     if (this.phase === Phase.REQUEST) this.#requestPath.run(0)
   }
 
@@ -231,6 +232,10 @@ export class Exchange extends Timed implements TerminalExchange {
   /** As `UpstreamStream.settled`, of what `requestData` was given. */
   requestSettled(): boolean {
     return this.#requestPath.settled()
+  }
+
+  get bufferedBytes(): number {
+    return this.#requestPath.bufferedBytes + this.#responsePath.bufferedBytes
   }
 
   requestTrailers(trailers: Headers): void {
@@ -353,6 +358,7 @@ export class Exchange extends Timed implements TerminalExchange {
   finish(): void {
     if (this.ended) return
     if (this.info.details === '') this.info.details = 'via_upstream'
+    this.info.responseComplete = true
     this.#end(undefined)
   }
 
@@ -392,5 +398,3 @@ export class Exchange extends Timed implements TerminalExchange {
     this.owner.onDue(this, nowMs)
   }
 }
-
-const NO_BYTES: Buffer = Buffer.alloc(0)

@@ -9,9 +9,11 @@ import type { Failure, ResponseFlag } from '../core/failure.ts'
 import type { FieldReader } from '../core/field-reader.ts'
 import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
+import type { Leases } from '../core/lease.ts'
 import type { Log, Metrics, Runtime } from '../core/metrics.ts'
 import type { StreamInfo } from '../core/stream-info.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
+import type { RouteRateLimits } from '../ratelimit/rules.ts'
 
 /** What a hook returns after `stream.reply(...)`. */
 export interface Replied {
@@ -66,6 +68,8 @@ export interface Route {
   /** The cluster it forwards to, '' where it does not forward. */
   readonly cluster: string
   readonly metadata: { readonly [namespace: string]: Json } | undefined
+  /** Where it forwards and something stands there, or at its virtual host: what requests are counted by. */
+  readonly rateLimits?: RouteRateLimits | undefined
 }
 
 /** A virtual host that a route table may get when it is asked for. */
@@ -170,6 +174,8 @@ export interface Scope {
   /** Instance name of the filter and the stat prefix (`http.<stat_prefix>.`) of its connection manager. */
   readonly filterName: string
   readonly statPrefix: string
+  /** Where the filter stands (listener and filter chain), the same in all processes: for the keys of `leases`. */
+  readonly place: string
   readonly runtime: Runtime
   /** Who this proxy is, as its configuration says; '' where it does not. */
   readonly node: { readonly id: string; readonly cluster: string }
@@ -181,6 +187,8 @@ export interface Scope {
   readonly metrics: Metrics
   /** The clusters of the gateway as they are when they are asked for; one that was got stays usable. */
   readonly clusters: Clusters
+  /** Limits that hold for the whole gateway. Keys are one space for all: begin them with the filter's kind. */
+  readonly leases: Leases
   /** What filters were given to keep to themselves, as of now: `undefined` where there is none (yet) of that name. */
   readonly secret: (name: string) => Buffer | undefined
   /** Undefined where nothing can be had on demand. */
@@ -233,11 +241,33 @@ export interface TerminalStream {
   /** As `UpstreamStream.settled`. */
   settled?(): boolean
   trailers(trailers: Headers): void
+  /** What it keeps of the request, to send it or to send it again; default: nothing. */
+  readonly bufferedBytes?: number
   /** Response direction back-pressure. */
   pause(): void
   resume(): void
   /** The exchange is over or was answered otherwise; nothing may be delivered after this. Idempotent. */
   cancel(why: Failure | undefined): void
+}
+
+/** How a request goes on as another exchange, for redirects that are followed here. */
+export interface Restart {
+  /** The route that a request with these would have, the head first being made what it would be then; undefined: none. */
+  routeOf(head: RequestHead, headers: Headers): Route | undefined
+  /** Ends the exchange, and begins the next one on the same stream of the client's. Takes ownership of all it is given. */
+  begin(next: RestartedRequest): void
+}
+
+/** A request that has been answered, but not to the client, and runs through the chain again. */
+export interface RestartedRequest {
+  readonly head: RequestHead
+  readonly headers: Headers
+  /** Undefined: it has none. */
+  readonly body: { sendTo(stream: Pick<TerminalStream, 'write' | 'trailers'>): void } | undefined
+  /** What the exchange that ends is logged with. */
+  readonly answeredBy: { readonly status: number; readonly headers: Headers; readonly details: string }
+  /** What the next one finds there. */
+  readonly filterState: readonly (readonly [key: string, value: unknown])[]
 }
 
 /** What a terminal may do to its exchange, besides what filters may. */
@@ -246,6 +276,8 @@ export interface TerminalExchange extends HttpStream {
   readonly route: Route | undefined
   /** True once the whole request has arrived from downstream. */
   readonly requestComplete: boolean
+  /** Undefined where the request cannot run again: it is not complete, is no plain one, or its answer is on its way. */
+  readonly restart?: Restart | undefined
   upstreamInformational(status: number, headers: Headers): void
   /** Comes before `upstreamHeaders`, so that formats in the route's header edits read the response. */
   upstreamAnswers(status: number, headers: Headers): void

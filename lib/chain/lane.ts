@@ -79,6 +79,11 @@ export class Lane {
     return this.#list.head === undefined
   }
 
+  /** Bytes that wait, and what keeping them costs. */
+  get weight(): number {
+    return this.#list.weight
+  }
+
   /** Header hooks have reached the filter at `at`: data may not go beyond. */
   hold(at: number): void {
     this.#limit = at
@@ -347,6 +352,11 @@ export function gather(
 ): Promise<Buffer | undefined> {
   if (path.bodyless) return Promise.resolve(EMPTY)
   return new Promise((resolve) => path.lane().collect(limit, peek, resolve))
+}
+
+/** Its first `limit` bytes as they stand there, or fewer where it ends earlier. Nothing where the exchange ends. */
+export async function glance(path: { readonly bodyless: boolean; lane(): Lane }, limit: number): Promise<Buffer> {
+  return (await gather(path, limit, true)) ?? EMPTY
 }
 
 /** The error for a hook that returned what no hook may return. */

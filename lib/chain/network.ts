@@ -57,8 +57,11 @@ export type Inspection<S> =
 export interface ListenerFilter<S = unknown> {
   /** How far `inspect` may look; a connection that makes it want more is closed. 0: it has no `inspect`. */
   readonly maxBytes: number
-  /** Before anything is read. */
-  onAccept?(facts: ConnectionInfo, socket: AcceptedSocket): FoundFacts | ListenerRefusal | undefined
+  /** Before anything is read. A promise, which never rejects: the connection waits for it. */
+  onAccept?(
+    facts: ConnectionInfo,
+    socket: AcceptedSocket,
+  ): FoundFacts | ListenerRefusal | undefined | Promise<FoundFacts | ListenerRefusal | undefined>
   /**
    * `peeked` holds everything received so far, `from` is where the bytes begin that the last call has not seen.
    * `state` is undefined at the first call.

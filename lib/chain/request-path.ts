@@ -153,6 +153,11 @@ export class RequestPath implements LaneOwner {
     return this.#lane
   }
 
+  /** What waits here, and beyond. */
+  get bufferedBytes(): number {
+    return (this.#lane?.weight ?? 0) + (this.#terminal?.bufferedBytes ?? 0)
+  }
+
   /** Nothing of the body can come any more and none waits. */
   get bodyless(): boolean {
     return this.#exchange.requestComplete && (this.#lane === undefined || this.#lane.idle)
@@ -207,7 +212,8 @@ export class RequestPath implements LaneOwner {
 
   deliver(chunk: Buffer, end: boolean): boolean {
     const more = this.#terminal?.write(chunk, end) ?? true
-    if (!more && !this.#blocked) {
+    if (end) this.#delivered()
+    else if (!more && !this.#blocked) {
       this.#blocked = true
       this.#exchange.downstream.pauseRequest()
     }
@@ -216,6 +222,14 @@ export class RequestPath implements LaneOwner {
 
   deliverTrailers(trailers: Headers): void {
     this.#terminal?.trailers(trailers)
+    this.#delivered()
+  }
+
+  /** Nothing more comes that would have to wait: a client that is held up could not even be seen to leave. */
+  #delivered(): void {
+    if (!this.#blocked) return
+    this.#blocked = false
+    if (!this.#full) this.#exchange.downstream.resumeRequest()
   }
 
   full(full: boolean): void {

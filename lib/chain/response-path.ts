@@ -210,6 +210,10 @@ export class ResponsePath implements LaneOwner {
     return this.#end
   }
 
+  get bufferedBytes(): number {
+    return this.#lane?.weight ?? 0
+  }
+
   /** The client's socket drained. */
   drained(): void {
     this.#lane?.unblock()

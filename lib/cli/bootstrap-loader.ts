@@ -6,6 +6,7 @@ import type { MetricsSnapshot } from '../core/status.ts'
 import type { ProtoRegistry } from '../proto/registry.ts'
 import type { ControlPanel } from '../runtime/control-panel.ts'
 import type { LoadedFiles } from '../runtime/control-parts.ts'
+import { stampOf } from '../runtime/recorded-files.ts'
 import { readDocument, withNode } from './bootstrap-document.ts'
 import { defaultConfig } from './default-config.ts'
 import { registryOf } from './known-filters.ts'
@@ -66,10 +67,15 @@ export class BootstrapLoader {
   }
 
   #read(): BootstrapReading {
-    const address = parseAddress(this.#settings.adminAddress)
-    return readRecorded(this.#document(), this.#context, (config) =>
+    const { adminAddress, configPath } = this.#settings
+    const address = parseAddress(adminAddress)
+    // Before it is read: what changes meanwhile shows.
+    const stamp = safeStamp(configPath)
+    const { loaded, files } = readRecorded(this.#document(), this.#context, (config) =>
       address === undefined ? config : { ...config, admin: { address } },
     )
+    if (configPath === '') return { loaded, files }
+    return { loaded, files: { ...files, files: new Map(files.files).set(configPath, stamp) } }
   }
 
   #document(): ParsedConfig {
@@ -77,5 +83,14 @@ export class BootstrapLoader {
     const document = readDocument(settings, this.#context.registry)
     if (document !== undefined) return document
     return withNode(parseConfigText(defaultConfig(settings.demoPort), 'built-in configuration'), settings)
+  }
+}
+
+/** Reading says why it cannot be seen. */
+function safeStamp(path: string): string {
+  try {
+    return stampOf(path)
+  } catch {
+    return ''
   }
 }

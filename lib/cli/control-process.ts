@@ -12,6 +12,7 @@ import { ignoreBrokenPipes } from '../runtime/shutdown.ts'
 import type { LevelLog } from '../telemetry/log.ts'
 import { createLog } from '../telemetry/log.ts'
 import { BootstrapLoader } from './bootstrap-loader.ts'
+import { HostJudging } from './host-judge.ts'
 import type { RunSettings } from './settings.ts'
 import { fromSettings } from './settings.ts'
 import { versionLine } from './version.ts'
@@ -26,6 +27,7 @@ function controlParts(settings: RunSettings): ControlParts {
   const log = createLog({ level: settings.logLevel })
   process.on('exit', () => log.flush())
   const loader = new BootstrapLoader(settings, log)
+  const judging = new HostJudging({ clock: systemClock, log, random: Math.random })
   return {
     log,
     load: async () => loader.load(),
@@ -35,9 +37,10 @@ function controlParts(settings: RunSettings): ControlParts {
     },
     report: (errors) => process.stderr.write(errors.map((error) => `${error.toString()}\n`).join('')),
     setLogLevel: (level) => log.setLevel(level),
-    // The application log goes to standard error, which nobody moves away.
-    reopenLogs() {},
-    metrics: () => loader.metrics(),
+    // The application log goes to standard error, which nobody moves away; event logs of hosts are files.
+    reopenLogs: () => judging.reopenLogs(),
+    metrics: () => judging.metrics(loader.metrics()),
+    judgeHosts: (site) => judging.begin(site),
   }
 }
 

@@ -11,14 +11,17 @@ const LAST_MS = 5_000
 /** The drains that an engine was asked for. */
 export class Drains {
   readonly #clock: Clock
+  readonly #gradual: boolean
   /** Of the graceful drain that goes on; ends its waiting. */
   #stopWaiting: Cancel = () => {}
   #announced: DrainWish | undefined = undefined
   /** Listeners that these are about accept nothing any more. */
   readonly #stopped: DrainWish[] = []
 
-  constructor(clock: Clock) {
+  /** @param gradual connections are told to go one after the other, over the drain time, and not all at once */
+  constructor(clock: Clock, gradual = false) {
     this.#clock = clock
+    this.#gradual = gradual
   }
 
   /** As `Engine.drain`; of these listeners only those that the wish is about. */
@@ -26,10 +29,10 @@ export class Drains {
     const listeners = all.filter(({ config }) => drains(wish, config))
     if (!wish.graceful) {
       if (!this.#stopped.some(({ inboundOnly }) => inboundOnly === wish.inboundOnly)) this.#stopped.push(wish)
-      return this.#within(listeners, deadlineMs)
+      return this.#within(listeners, deadlineMs, this.#gradual ? deadlineMs - DRAIN_SWEEP_MS : 0)
     }
     this.#announced = wish
-    for (const listener of listeners) listener.announceDrain()
+    for (const listener of listeners) listener.announceDrain(this.#gradual ? deadlineMs : 0)
     await this.#wait(deadlineMs)
     if (wish.skipExit || this.#announced !== wish) return
     // They have had their time, but for those that came last.
@@ -52,8 +55,8 @@ export class Drains {
   }
 
   /** Idle connections may stay until their next request, but not for all of the time that is left. */
-  async #within(listeners: readonly Listener[], deadlineMs: number): Promise<void> {
-    for (const listener of listeners) listener.announceDrain()
+  async #within(listeners: readonly Listener[], deadlineMs: number, gradualMs = 0): Promise<void> {
+    for (const listener of listeners) listener.announceDrain(gradualMs)
     let cancelDeadline: Cancel = () => {}
     const deadline = new Promise<void>((resolve) => {
       cancelDeadline = this.#clock.schedule(deadlineMs, resolve)
@@ -61,7 +64,7 @@ export class Drains {
     const cancelSweep = this.#clock.schedule(Math.max(0, deadlineMs - DRAIN_SWEEP_MS), () => {
       for (const listener of listeners) listener.closeIdle()
     })
-    const drained = queueAccepted().then(() => Promise.all(listeners.map((listener) => listener.drain())))
+    const drained = queueAccepted().then(() => Promise.all(listeners.map((listener) => listener.drain(gradualMs))))
     await Promise.race([drained, deadline])
     cancelDeadline()
     cancelSweep()

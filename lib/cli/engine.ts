@@ -13,6 +13,9 @@ import type { GatewayConfig } from '../config/model.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Demand } from '../core/demand.ts'
 import { ConfigError, ConfigRefused } from '../core/errors.ts'
+import type { HealthLink } from '../core/host-health.ts'
+import type { Leases } from '../core/lease.ts'
+import { LocalLeases } from '../core/local-leases.ts'
 import type { Log } from '../core/metrics.ts'
 import { sameJson } from '../core/same-json.ts'
 import { TimerWheel } from '../core/timer-wheel.ts'
@@ -23,8 +26,10 @@ import {
   type DrainWish,
   type Engine,
   type EngineStatus,
+  type MetricsChange,
   type MetricsSnapshot,
 } from '../runtime/engine.ts'
+import type { Pressures } from '../runtime/overload/run.ts'
 import { MetricsStore } from '../telemetry/metrics.ts'
 import { AccessLogSinks } from '../telemetry/sinks/registry.ts'
 import { ClusterTable } from '../upstream/cluster-table.ts'
@@ -33,8 +38,10 @@ import { LoadMeter } from '../upstream/load-meter.ts'
 import { ReadBuffer } from '../upstream/socket-reader.ts'
 import { Drains } from './drain.ts'
 import { AssignmentFeed } from './engine/assignments.ts'
+import { HttpDate } from './engine/http-date.ts'
 import { ListenerTable } from './engine/listener-table.ts'
 import { LiveRuntime, LiveSecrets } from './engine/live.ts'
+import { createEngineOverload, type EngineOverload } from './engine/overload.ts'
 import { Slices } from './engine/slices.ts'
 import { applyChange, type TakenChange, type Workshop } from './engine/update.ts'
 
@@ -48,10 +55,20 @@ export interface EngineOptions {
   readonly random: () => number
   /** False once the gateway was told to fail its health checks. */
   readonly serving?: () => boolean
+  /** The same without what drains on request do, which listeners know themselves. Default: `serving`. */
+  readonly healthy?: () => boolean
+  /** Drains tell connections to go one after the other, over the drain time. Default: all at once. */
+  readonly gradualDrain?: boolean
   /** 32 random bytes that all workers of the gateway have, for TLS tickets. Default: some of its own. */
   readonly ticketSecret?: Uint8Array
   /** Undefined: filters can have nothing on demand. */
   readonly demand?: Demand
+  /** Default: the engine is the whole gateway. */
+  readonly leases?: Leases
+  /** Whoever judges hosts for the whole gateway; default: the engine is all of it. */
+  readonly health?: HealthLink
+  /** What is measured against overload for the whole gateway comes by `pressures`. Default: the engine measures all. */
+  readonly measuredElsewhere?: boolean
 }
 
 /** Makes an engine; nothing runs before the first `apply`. */
@@ -76,8 +93,10 @@ class GatewayEngine implements Engine {
   readonly #assignments: AssignmentFeed
   readonly #slices: Slices
   readonly #runtime = new LiveRuntime()
-  readonly #budget = new ConnectionBudget(this.#runtime)
+  readonly #leases: Leases
+  readonly #budget: ConnectionBudget
   readonly #secrets = new LiveSecrets()
+  readonly #overload: EngineOverload
   readonly #shop: Workshop
   readonly #drains: Drains
   /** From the first time that somebody asks for loads. */
@@ -85,8 +104,6 @@ class GatewayEngine implements Engine {
   #connectionId = 0
   #draining = false
   #closed = false
-  #date = ''
-  #dateAt = 0
   #applying: Promise<void> = Promise.resolve()
   /** Resolves when `close` is called. */
   readonly #ending = Promise.withResolvers<void>()
@@ -96,17 +113,26 @@ class GatewayEngine implements Engine {
   constructor(options: EngineOptions) {
     const { clock, log } = options
     this.#options = options
-    this.#drains = new Drains(clock)
+    this.#leases = options.leases ?? new LocalLeases(clock)
+    this.#budget = new ConnectionBudget(this.#runtime, this.#leases)
+    this.#drains = new Drains(clock, options.gradualDrain)
     this.#wheel = new TimerWheel(clock)
     this.#dns = new DnsResolvers({ clock })
     this.#sinks = new AccessLogSinks({ clock, metrics: this.#metrics, log })
     this.#lifetimes = new Lifetimes(log)
     this.#slices = new Slices(clock)
+    this.#overload = this.#makeOverload()
     const readBuffer = new ReadBuffer()
     this.#clusters = this.#makeClusters(readBuffer)
     this.#assignments = new AssignmentFeed(this.#clusters.assignments, this.#state, clock)
     this.#listeners = this.#makeListeners(readBuffer)
     this.#shop = this.#makeShop()
+  }
+
+  #makeOverload(): EngineOverload {
+    const { clock, log, random, measuredElsewhere: remote = false } = this.#options
+    const own = { metrics: this.#metrics, runtime: this.#runtime, wheel: this.#wheel, listeners: () => this.#listeners }
+    return createEngineOverload({ clock, log, random, remote, ...own })
   }
 
   #makeClusters(readBuffer: ReadBuffer): ClusterTable {
@@ -121,6 +147,9 @@ class GatewayEngine implements Engine {
       nextConnectionId,
       readBuffer,
       runtime: this.#runtime,
+      leases: this.#leases,
+      overload: this.#overload.levers,
+      health: this.#options.health,
       sinks: this.#sinks,
       internal: new InternalListenerTable({
         find: (name) => this.#listeners.find(name),
@@ -132,7 +161,7 @@ class GatewayEngine implements Engine {
   }
 
   #makeListeners(readBuffer: ReadBuffer): ListenerTable {
-    const { binder, log, clock, serving, ticketSecret } = this.#options
+    const { binder, log, clock, random, serving, healthy, ticketSecret } = this.#options
     return new ListenerTable({
       clock,
       slices: this.#slices,
@@ -147,8 +176,11 @@ class GatewayEngine implements Engine {
         reads: new AcceptedReads(readBuffer),
         log,
         budget: this.#budget,
-        serving,
+        leases: this.#leases,
+        serving: healthy ?? serving,
+        random,
         runtime: this.#runtime,
+        overload: this.#overload.levers,
       },
     })
   }
@@ -180,7 +212,9 @@ class GatewayEngine implements Engine {
 
   #compileDeps(tableUsers: TableUsers): Workshop['compileDeps'] {
     const { clock, log, random, registry, filters, demand } = this.#options
+    const date = new HttpDate(clock)
     const shared: Omit<Scope, 'filterName' | 'statPrefix' | 'own' | 'node'> = {
+      place: '',
       runtime: this.#runtime,
       clock,
       wheel: this.#wheel,
@@ -188,6 +222,7 @@ class GatewayEngine implements Engine {
       log,
       metrics: this.#metrics,
       clusters: this.#clusters,
+      leases: this.#leases,
       secret: (name) => this.#secrets.get(name),
       demand,
       serving: () => !this.#draining && (this.#options.serving?.() ?? true),
@@ -204,7 +239,7 @@ class GatewayEngine implements Engine {
       log,
       random,
       sinks: this.#sinks,
-      date: (nowMs) => this.#dateOf(nowMs),
+      date: (nowMs) => date.of(nowMs),
     }
   }
 
@@ -224,6 +259,7 @@ class GatewayEngine implements Engine {
       await this.#run(taken)
       this.#state.rebase(config)
       this.#budget.limitKey = config.maxConnectionsKey
+      this.#overload.configure(config.overload)
     })
   }
 
@@ -281,7 +317,7 @@ class GatewayEngine implements Engine {
   }
 
   async drain(deadlineMs: number, wish: DrainWish = DRAIN_ALL): Promise<void> {
-    if (!wish.inboundOnly) this.#draining = true
+    if (!wish.inboundOnly && wish.replaced !== true) this.#draining = true
     await this.#drains.run([...this.#listeners.all()], deadlineMs, wish)
   }
 
@@ -289,6 +325,7 @@ class GatewayEngine implements Engine {
     if (this.#closed) return
     this.#closed = true
     this.#ending.resolve()
+    this.#overload[Symbol.dispose]()
     await this.#applying
     this.#listeners.close()
     this.#drains.close()
@@ -313,9 +350,17 @@ class GatewayEngine implements Engine {
     return this.#metrics.snapshot()
   }
 
+  metricsChange(full: boolean): MetricsChange {
+    return this.#metrics.change(full)
+  }
+
   loads(): readonly ClusterLoad[] {
     this.#loads ??= new LoadMeter(this.#metrics)
     return this.#loads.next(this.#clusters.all())
+  }
+
+  pressures(list: Pressures): void {
+    this.#overload.pressures(list)
   }
 
   setLogLevel(level: string): void {
@@ -324,16 +369,6 @@ class GatewayEngine implements Engine {
 
   reopenLogs(): void {
     this.#sinks.reopen()
-  }
-
-  /** RFC 9110 IMF-fixdate of this second; rendered once a second. */
-  #dateOf(nowMs: number): string {
-    if (nowMs - this.#dateAt >= 1000 || this.#date === '') {
-      const wall = this.#options.clock.wall()
-      this.#dateAt = nowMs - (wall % 1000)
-      this.#date = new Date(wall).toUTCString()
-    }
-    return this.#date
   }
 }
 

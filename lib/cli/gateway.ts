@@ -228,10 +228,12 @@ class EmbeddedGateway implements Gateway {
       if (errors === undefined) await this.#useSource(this.#source.again(this.#known))
       else if (errors.length > 0) throw new ConfigRefused(errors)
       this.#panel.reloads.good.v++
+      this.#panel.reloads.failing.v = 0
       this.#log.info('files have changed; the configuration was read anew')
     })
     reloaded.catch((error: unknown) => {
       this.#panel.reloads.refused.v++
+      this.#panel.reloads.failing.v = 1
       this.#log.error('files have changed, and cannot be used; everything stays as it was', {
         reasons: reasonsOf(error),
       })

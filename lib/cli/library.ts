@@ -6,6 +6,29 @@
  * `FilterFactory` for those that have a configuration.
  */
 export {
+  type AdaptiveConcurrencyOptions,
+  adaptiveConcurrency,
+  type NativeAdaptiveConcurrency,
+} from '../../filters/adaptive-concurrency/native.ts'
+export {
+  type AdmissionControlOptions,
+  admissionControl,
+  type NativeAdmissionControl,
+} from '../../filters/admission-control/native.ts'
+export {
+  type BandwidthLimitOptions,
+  bandwidthLimit,
+  type NativeBandwidthLimit,
+} from '../../filters/bandwidth-limit/native.ts'
+export {
+  type LocalLimit,
+  type LocalRateLimitOptions,
+  localRateLimit,
+  type NativeLocalRateLimit,
+  type RateLimitBy,
+  type RequestBucket,
+} from '../../filters/local-ratelimit/native.ts'
+export {
   type NativeProxyProtocol,
   type ProxyProtocolOptions,
   type ProxyProtocolTlv,
@@ -88,6 +111,14 @@ export type {
   NativeRouteMatch,
   NativeStringMatch,
 } from '../config/native/matches.ts'
+export type {
+  NativeMonitor,
+  NativeOverload,
+  NativeOverloadActions,
+  NativeReducedTimeouts,
+  NativeShedPoints,
+  NativeTrigger,
+} from '../config/native/overload.ts'
 export type {
   NativeAction,
   NativeClusterChoice,

@@ -16,6 +16,9 @@ interface RunFlags {
   readonly workers: number
   readonly concurrency?: number
   readonly drainTimeS: number
+  readonly drainMinTimeS: number
+  readonly drainStrategy: 'gradual' | 'immediate'
+  readonly parentShutdownTimeS?: number
   readonly logLevel: string
   readonly adminAddress?: string
   readonly adminAddressPath?: string
@@ -49,6 +52,25 @@ export function runCommand(bare: boolean, action: (wish: RunWish) => Promise<voi
     .option('--workers <n>', 'processes that carry traffic: a number, or auto for one per core', parseWorkers, 1)
     .option('--concurrency <n>', 'the same, as Envoy counts: 0 is 1', parseConcurrency)
     .option('--drain-time-s <n>', 'how long requests may take to end after SIGTERM', parseSeconds, 25)
+    .option(
+      '--drain-min-time-s <n>',
+      'of that, how long connections are still taken while /ready says no: the time that load balancers need to notice',
+      parseSeconds,
+      0,
+    )
+    .addOption(
+      new Option(
+        '--drain-strategy <strategy>',
+        'connections are told to go all at once, or bit by bit over the drain time',
+      )
+        .choices(['gradual', 'immediate'])
+        .default('immediate'),
+    )
+    .option(
+      '--parent-shutdown-time-s <n>',
+      'how long a worker that was replaced may take to end (default: as --drain-time-s)',
+      parseSeconds,
+    )
     .addOption(
       new Option('-l, --log-level <level>', `of the application log: ${LEVEL_NAMES.join(', ')}`)
         .argParser(parseLevel)
@@ -95,6 +117,9 @@ function wishOf(flags: RunFlags, command: Command, bare: boolean): RunWish {
   if (reject && ignore) {
     command.error('error: give either --reject-unknown-dynamic-fields or --ignore-unknown-dynamic-fields')
   }
+  if (flags.drainMinTimeS > flags.drainTimeS) {
+    command.error('error: --drain-min-time-s must not be larger than --drain-time-s')
+  }
   // Of the two, whichever was given; a bare command line is one of Envoy's, whose default are all cores.
   const given = command.getOptionValueSource('workers') !== 'default'
   const cores = Math.min(MAX_WORKERS, availableParallelism())
@@ -106,6 +131,9 @@ function wishOf(flags: RunFlags, command: Command, bare: boolean): RunWish {
       configYaml,
       workers,
       drainTimeS: flags.drainTimeS,
+      drainMinTimeS: flags.drainMinTimeS,
+      drainStrategy: flags.drainStrategy,
+      parentShutdownTimeS: flags.parentShutdownTimeS ?? flags.drainTimeS,
       logLevel: flags.logLevel,
       adminAddress: flags.adminAddress ?? '',
       adminAddressPath: flags.adminAddressPath ?? '',

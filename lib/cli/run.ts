@@ -13,6 +13,10 @@ import { packageVersion } from './version.ts'
 
 export interface RunOptions extends Omit<RunSettings, 'demoPort'> {
   readonly workers: number
+  /** Of the drain time, how long connections are still taken after SIGTERM. */
+  readonly drainMinTimeS: number
+  /** How long a worker that was replaced may take to end. */
+  readonly parentShutdownTimeS: number
   /** Ends when the gateway is ready. */
   readonly initOnly: boolean
   /** Where launchers of Envoy look for the base id that they asked for; '' for none. */
@@ -24,7 +28,7 @@ export interface RunOptions extends Omit<RunSettings, 'demoPort'> {
 /** `headgate run`: this process becomes the supervisor. Resolves with the exit status when everything has ended. */
 export async function run(options: RunOptions, self: NodeJS.Process): Promise<number> {
   const log = createLog({ level: options.logLevel })
-  const { workers, initOnly, baseIdPath, withoutEffect, ...settings } = options
+  const { workers, drainMinTimeS, parentShutdownTimeS, initOnly, baseIdPath, withoutEffect, ...settings } = options
   if (withoutEffect.length > 0) log.warn('flags that have no effect here', { flags: withoutEffect })
   if (baseIdPath !== '') writeFileSync(baseIdPath, '0')
   const own = options.configPath === '' && options.configYaml === ''
@@ -34,6 +38,8 @@ export async function run(options: RunOptions, self: NodeJS.Process): Promise<nu
     workerEntry: sibling('worker-process'),
     workers,
     drainTimeMs: options.drainTimeS * 1000,
+    drainMinMs: drainMinTimeS * 1000,
+    replacedMs: parentShutdownTimeS * 1000,
     settings: toSettings({ ...settings, demoPort: demo?.port ?? 0 }),
     clock: systemClock,
     log,

@@ -15,6 +15,8 @@ export interface RunSettings extends BootstrapSource {
   /** Overrides the configuration's; '' where it does not. */
   readonly adminAddress: string
   readonly drainTimeS: number
+  /** Whether connections are told to go all at once, or one after the other over the drain time. */
+  readonly drainStrategy: 'gradual' | 'immediate'
   /** Where what control planes have sent is kept for the next start; '' where it is not. */
   readonly stateDir: string
   /** A file that the address of the admin server is written to; '' for none. */
@@ -36,6 +38,7 @@ const DEFAULTS: RunSettings = Object.freeze({
   adminAddress: '',
   adminAddressPath: '',
   drainTimeS: 25,
+  drainStrategy: 'immediate',
   stateDir: '',
   unknownFields: '',
   commandLine: Object.freeze({}),
@@ -54,6 +57,7 @@ export function fromSettings(settings: Settings): RunSettings {
     logLevel: String(settings.logLevel),
     adminAddress: String(settings.adminAddress),
     drainTimeS: Number(settings.drainTimeS),
+    drainStrategy: settings.drainStrategy === 'gradual' ? 'gradual' : 'immediate',
     configYaml: String(settings.configYaml),
     serviceNode: String(settings.serviceNode),
     serviceCluster: String(settings.serviceCluster),

@@ -17,14 +17,16 @@ ignoreBrokenPipes(process)
 runWorker({
   process,
   clock: systemClock,
-  create({ binder, serving, worker, demand, ticketSecret, settings }) {
+  create({ worker, settings, ...services }) {
     // Lives as long as the process.
     new BufferGarbage(typeof gc === 'function' ? gc : undefined)
     process.title = `headgate: worker ${worker}`
-    const log = createLog({ level: fromSettings(settings).logLevel })
+    const { logLevel, drainStrategy } = fromSettings(settings)
+    const log = createLog({ level: logLevel })
     process.on('exit', () => log.flush())
     const registry = createFilterRegistry(standardFilters())
-    const parts = { registry, filters: lowerFilters(), binder, serving, demand, ticketSecret, log }
-    return { engine: createEngine({ ...parts, clock: systemClock, random: Math.random }), log }
+    const gradualDrain = drainStrategy === 'gradual'
+    const parts = { ...services, registry, filters: lowerFilters(), log, gradualDrain }
+    return { engine: createEngine({ ...parts, measuredElsewhere: true, clock: systemClock, random: Math.random }), log }
   },
 })

@@ -157,6 +157,8 @@ export interface HttpConnectionManagerConfig {
   }
   readonly accessLogs: readonly AccessLogConfig[]
   /** Upgrades that are let through; those not listed are refused with 403. */
+  /** Answers of the overload manager say so with `x-envoy-local-overloaded`. Default: false. */
+  readonly appendLocalOverload?: boolean
   readonly upgrades: readonly UpgradeConfig[]
 }
 
@@ -258,6 +260,8 @@ export interface ListenerConfig {
   readonly maxConnectionsPerSource?: number
   /** The gateway's own limit of connections does not count here. */
   readonly ignoreGlobalLimit: boolean
+  /** No action of the overload manager touches it or its connections. Default: false. */
+  readonly bypassOverload?: boolean
   /** One line per connection. */
   readonly accessLogs: readonly AccessLogConfig[]
   readonly metadata?: JsonObject

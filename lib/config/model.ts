@@ -4,6 +4,7 @@ import type { RouteTableConfig } from '../router/config.ts'
 import type { AssignmentConfig, ClusterConfig, LocalityConfig } from '../upstream/config.ts'
 import type { SecretConfig } from './change.ts'
 import type { ListenerConfig } from './listener.ts'
+import type { OverloadConfig } from './overload.ts'
 
 /** Who this proxy is; goes to control planes and into formats. */
 export interface NodeConfig {
@@ -36,6 +37,8 @@ export interface GatewayConfig {
   readonly maxConnections?: number
   /** A whole number of the runtime under it goes before `maxConnections`. */
   readonly maxConnectionsKey?: string
+  /** Undefined: nothing is watched, nothing is shed. */
+  readonly overload?: OverloadConfig
   /** Flattened runtime layers; later layers have won. */
   readonly runtime: JsonObject
   /** Fields that were set and have no effect, by path: for the config dump. */

@@ -3,6 +3,7 @@ import type { ConfigError } from '../core/errors.ts'
 import type { RouteTableConfig } from '../router/config.ts'
 import type { AssignmentConfig, ClusterConfig } from '../upstream/config.ts'
 import type { SecretConfig } from './change.ts'
+import { checkCircles } from './checks/cluster-types.ts'
 import { checkAddress, checkAssignment, checkCluster } from './checks/clusters.ts'
 import { checkListener } from './checks/listeners.ts'
 import { checkRouteTable } from './checks/routes.ts'
@@ -48,6 +49,7 @@ export function validateConfig(config: GatewayConfig, options: ValidateOptions):
     checkName(cluster.name, 'cluster', { spot: at, names })
     checkCluster(cluster, at)
   })
+  checkCircles(config.clusters, root)
   checkNamed('routeTables', config.routeTables, root)
   checkNamed('assignments', config.assignments, root)
   checkNamed('secrets', config.secrets, root)

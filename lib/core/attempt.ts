@@ -1,5 +1,5 @@
 import type { ConnectionInfo, TlsInfo } from './connection.ts'
-import type { JsonObject } from './errors.ts'
+import type { Json, JsonObject } from './errors.ts'
 import type { Failure } from './failure.ts'
 import type { Hash64 } from './hash64.ts'
 import type { Protocol, RequestHead } from './head.ts'
@@ -81,6 +81,8 @@ export interface UpstreamStream {
    * of them.
    */
   settled?(): boolean
+  /** What was written and has not gone to the system; default: not known. */
+  readonly pendingBytes?: number
   trailers(trailers: Headers): void
   pause(): void
   resume(): void
@@ -141,6 +143,10 @@ export interface HostMonitor {
   onFailure(why: Failure, elapsedMs: number): void
   /** A response has `x-envoy-immediate-health-check-fail`: the host wants to be left out at once. */
   onCheckFailRequested?(): void
+  /** A response of 429 or 503 has come, told before `onResponse`: it may say how long to wait. */
+  onUnavailable?(status: number, headers: Headers): void
+  /** Fields of a response of which some may be a load report: its head's, and its trailers'. Not kept. */
+  onLoadFields?(fields: Headers): void
 }
 
 /** One endpoint, as whoever chose it may see it. */
@@ -159,12 +165,35 @@ export interface UpstreamHost {
   rqTimeout: number
 }
 
+/** Hosts that a request is for: the first of them that is there and healthy enough. */
+export interface WantedHosts {
+  /** As in `UpstreamHost.addressText`. */
+  readonly addresses: readonly string[]
+  /** What it is where none of them can be had; undefined: the balancer chooses. */
+  readonly otherwise: Failure | undefined
+}
+
+/** What filters have noted of a request, by namespace. */
+export interface PickMetadata {
+  get(namespace: string): Json | undefined
+  /** Objects are merged key by key, anything else replaces. */
+  merge(namespace: string, value: Json): void
+}
+
 /** What a choice of host may depend on. */
 export interface PickContext {
   /** Hosts that earlier attempts used: avoided as long as there is another. */
   readonly excluded?: readonly UpstreamHost[]
   /** The connection it is for: clusters of a forward proxy read the name of the host from it. */
   readonly downstream?: ConnectionInfo
+  /** Of the request, as it goes out: clusters of a forward proxy look it up. Undefined: there is no request. */
+  readonly authority?: string | undefined
+  /** What filters have left on the request, or else on its connection. */
+  readonly filterState?: { get(key: string): unknown } | undefined
+  /** Which attempt by the retry policy this is, from 1; undefined: the first. */
+  readonly attempt?: number
+  /** Hosts of `spentPriorities`, for clusters whose priorities are those of others. */
+  readonly spentHosts?: readonly UpstreamHost[] | undefined
   /**
    * 64 bits of what the request is to stick to, for balancers that hash; undefined where there is no policy, or nothing in
    * the request that it looks at. Balancers that do not hash never ask.
@@ -172,8 +201,12 @@ export interface PickContext {
   hash?(): Hash64 | undefined
   /** Labels that the host must have (`metadata_match`, namespace `envoy.lb`), for subset balancers. */
   readonly labels?: JsonObject | undefined
-  /** Hosts to take instead of the balancer's choice, in order, where they are usable; `strict`: these or none. */
-  readonly wanted?: { readonly addresses: readonly string[]; readonly strict: boolean } | undefined
+  /** Hosts to take instead of the balancer's choice. */
+  readonly wanted?: WantedHosts | undefined
+  /** The first value of a field of the request, by its lower-case name; for balancers that requests tell where to go. */
+  header?(name: string): string | undefined
+  /** Dynamic metadata of the request; undefined: it has none. */
+  readonly metadata?: PickMetadata | undefined
   /** True: not this one, if there is another within `selectionAttempts` more picks (retry host predicates). */
   rejects?(host: UpstreamHost): boolean
   readonly selectionAttempts?: number
@@ -211,6 +244,8 @@ export interface Cluster {
   readonly statName: string
   /** A response through this cluster may not take longer; undefined: no limit of its own. */
   readonly maxStreamDurationMs: number | undefined
+  /** Its hosts are those that requests name (a dynamic forward proxy). */
+  readonly forwards?: boolean
   /**
    * Clusters that find their hosts on demand alone: to be called before `pick`, with the same context, by whoever can
    * wait. Nothing: the host is known. A failure, or a promise of either.
@@ -234,6 +269,8 @@ export interface Cluster {
     readonly retry: Counter
     readonly retrySuccess: Counter
     readonly cancelled: Counter
+    /** Redirects of its hosts that were to be followed; undefined: nobody counts them. */
+    readonly redirects?: { readonly succeeded: Counter; readonly failed: Counter }
   }
 }
 

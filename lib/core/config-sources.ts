@@ -9,4 +9,8 @@ export interface ConfigSources {
   demandedClusters(source: FieldReader | undefined, locator: string): string | undefined
   /** An `SdsSecretConfig` that names a generic secret: what to call it in `Scope.secret`. */
   secret(config: FieldReader | undefined): string | undefined
+  /** The cluster that this proxy is an endpoint of; undefined: it was not told. */
+  readonly localCluster: string | undefined
+  /** The resource that it is part of, where `FieldReader.path` alone could be that of another: route table and virtual host. */
+  readonly within: string
 }

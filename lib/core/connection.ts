@@ -1,5 +1,6 @@
 import type { EndpointAddress } from './address.ts'
 import type { Json, JsonObject } from './errors.ts'
+import type { OverloadLevers } from './overload.ts'
 
 /** What is known of a TLS session; undefined on plaintext. */
 export interface TlsInfo {
@@ -71,6 +72,8 @@ export class ConnectionState {
   readonly depth: number
   /** Verified identity of the tunnel that the connection came in (HBONE); undefined where there is none. */
   readonly tunnelPeer: TlsPeer | undefined
+  /** Set by its listener; undefined: it bypasses the overload manager, or there is none. */
+  overload: OverloadLevers | undefined = undefined
   #metadata: Map<string, Json> | undefined = undefined
   #typed: Map<string, JsonObject> | undefined = undefined
   #objects: Map<string, unknown> | undefined = undefined

@@ -61,6 +61,7 @@ export type FailureCode =
   | 'duration'
   | 'payload-too-large'
   | 'draining'
+  | 'overload'
   | 'filter-error'
   | 'config'
 
@@ -114,6 +115,17 @@ export const FAILURES = {
   tryTimeout: failure('upstream-timeout', 'local', 'never', 504, 'UT', 'upstream_per_try_timeout'),
   tryIdle: failure('upstream-timeout', 'local', 'never', 504, 'UT', 'upstream_per_try_idle_timeout'),
   overflow: failure('overflow', 'local', 'never', 503, 'UO', 'overflow'),
+  /** A forward proxy knows, looks up, or has clusters for, as many names as it may. */
+  dnsCacheOverflow: failure('overflow', 'local', 'never', 503, 'UO', 'dns_cache_overflow'),
+  dnsPendingOverflow: failure(
+    'overflow',
+    'local',
+    'never',
+    503,
+    'UO',
+    'dynamic_forward_proxy_pending_request_overflow',
+  ),
+  subClusterOverflow: failure('overflow', 'local', 'never', 503, 'UO', 'sub_cluster_overflow'),
   /** A share of the requests that the control plane wants dropped. */
   dropOverload: failure('drop-overload', 'local', 'never', 503, 'UDO', 'drop_overload'),
   noHealthyHost: failure('no-healthy-host', 'local', 'never', 503, 'UH', 'no_healthy_upstream'),
@@ -124,6 +136,8 @@ export const FAILURES = {
   upstreamMaxDuration: failure('duration', 'local', 'never', 504, 'UMSDR', 'upstream_max_stream_duration_reached'),
   payloadTooLarge: failure('payload-too-large', 'local', 'never', 413, '', 'request_payload_too_large'),
   responseTooLarge: failure('payload-too-large', 'local', 'never', 500, '', 'response_payload_too_large'),
+  /** The overload manager has ended it. */
+  overload: failure('overload', 'local', 'never', 503, 'OM', 'overload'),
   draining: failure('draining', 'local', 'never', 503, '', 'draining'),
   filterError: failure('filter-error', 'local', 'never', 500, '', 'filter_error'),
 } as const

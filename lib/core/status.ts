@@ -1,4 +1,5 @@
 import type { Address } from './address.ts'
+import type { CellNames } from './metrics.ts'
 
 /** Plain data, so that control can merge several workers' answers. */
 export interface EngineStatus {
@@ -14,6 +15,8 @@ export interface ListenerStatus {
 
 export interface ClusterStatus {
   readonly name: string
+  /** Its name in statistics, where that is another one. */
+  readonly statName?: string
   readonly thresholds: readonly {
     readonly priority: 'default' | 'high'
     readonly maxConnections: number
@@ -21,7 +24,28 @@ export interface ClusterStatus {
     readonly maxRequests: number
     readonly maxRetries: number
   }[]
+  /** Undefined: it has no outlier detection. */
+  readonly outlier?: OutlierFigures
   readonly hosts: readonly HostStatus[]
+}
+
+/** What the hosts of one origin came to in the last interval of outlier detection, in percent; -1: too little traffic to say. */
+export interface RateFigures {
+  readonly average: number
+  /** Hosts below it are ejected. */
+  readonly threshold: number
+}
+
+/** `local`: of use only where local failures are told apart. */
+export interface OutlierFigures {
+  readonly external: RateFigures
+  readonly local: RateFigures
+}
+
+/** Success rates of one host in that interval. */
+export interface HostRates {
+  readonly external: number
+  readonly local: number
 }
 
 export interface HostStatus {
@@ -35,6 +59,8 @@ export interface HostStatus {
   readonly subZone: string
   /** Envoy's health flags: `healthy`, or `/failed_eds_health` and the like. */
   readonly health: string
+  /** Undefined: there is no outlier detection. */
+  readonly rates?: HostRates
   /** Counters and gauges: cx_active, cx_connect_fail, cx_total, rq_active, rq_error, rq_success, rq_timeout, rq_total. */
   readonly stats: Readonly<Record<string, number>>
 }
@@ -66,6 +92,19 @@ export interface MetricsSnapshot {
   readonly counters: readonly (readonly [name: string, value: number])[]
   readonly gauges: readonly (readonly [name: string, value: number])[]
   readonly histograms: readonly HistogramSnapshot[]
+}
+
+/** What has changed in a process's statistics since it was asked last: counters and histograms as differences, gauges as values. */
+export interface MetricsChange extends MetricsSnapshot {
+  /** Everything, and not what has changed. */
+  readonly full: boolean
+  /** Names that no longer exist there. */
+  readonly gone: readonly string[]
+  /** Tables of names, by the numbers that `declared` calls them by, as far as they have not been told. */
+  readonly tables: readonly (readonly [table: number, names: CellNames])[]
+  /** Names that exist with the value 0 as long as nothing else is told of them. */
+  readonly declared: readonly (readonly [prefix: string, table: number])[]
+  readonly undeclared: readonly string[]
 }
 
 export interface HistogramSnapshot {

@@ -1,4 +1,4 @@
-import type { UpstreamInfo } from './attempt.ts'
+import type { UpstreamInfo, WantedHosts } from './attempt.ts'
 import type { TlsInfo } from './connection.ts'
 import type { Protocol } from './head.ts'
 
@@ -54,8 +54,12 @@ export class StreamInfo {
   /** True where the request came from an address the configuration calls internal. */
   internal = false
   requestId = ''
+  /** The response has gone to the client whole: set when the exchange ends. */
+  responseComplete = false
   /** A filter made a gRPC request of one that is none for its client: local replies stay plain HTTP. */
   plainReplies = false
+  /** Hosts that a filter wants the request to go to; undefined: the cluster chooses. */
+  wantedHosts: WantedHosts | undefined = undefined
 
   constructor(startMs: number, startWallMs: number) {
     this.startMs = startMs

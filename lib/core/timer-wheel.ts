@@ -9,6 +9,15 @@ export abstract class Timed {
   after: Timed | undefined = undefined
   /** Called once when due; the entry is disarmed by then and may be armed again. */
   abstract onDue(nowMs: number): void
+  /** Timeouts have changed while it is armed: it may be due earlier now. Default: it is not. */
+  reconsider(_nowMs: number): void {}
+}
+
+/** One whose `onDue` looks whether anything is due, and arms it again where nothing is. */
+export abstract class Rechecked extends Timed {
+  override reconsider(nowMs: number): void {
+    this.onDue(nowMs)
+  }
 }
 
 class Slot extends Timed {
@@ -118,6 +127,17 @@ export class TimerWheel implements TurnWork {
     after.before = before
     entry.before = entry.after = undefined
     this.#armed--
+  }
+
+  /** Asks everything that is armed whether it is due earlier now. In time that depends on how much that is. */
+  reconsider(): void {
+    const armed: Timed[] = []
+    for (const slot of this.#slots) {
+      for (let entry = slot.after as Timed; entry !== slot; entry = entry.after as Timed) armed.push(entry)
+    }
+    const now = this.clock.now()
+    // What an entry does may disarm others.
+    for (const entry of armed) if (entry.after !== undefined) entry.reconsider(now)
   }
 
   /** Disarms everything and stops ticking. */

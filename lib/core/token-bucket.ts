@@ -70,7 +70,7 @@ export class TokenBucket {
   /** Whole tokens that are there now. */
   get available(): number {
     this.#fill()
-    return Math.floor(this.#parts / this.#partsPerToken)
+    return Math.max(0, Math.floor(this.#parts / this.#partsPerToken))
   }
 
   /** Takes `tokens` if that many are there, otherwise none. */
@@ -80,6 +80,24 @@ export class TokenBucket {
     if (this.#parts < wanted) return false
     this.#parts -= wanted
     return true
+  }
+
+  /** Gives back what was taken and not used. */
+  give(tokens: number): void {
+    this.#fill()
+    this.#parts = Math.min(this.#full, this.#parts + tokens * this.#partsPerToken)
+  }
+
+  /** Takes tokens that were used whether they were there or not; the debt is paid by those that come. */
+  charge(tokens: number): void {
+    this.#fill()
+    this.#parts -= tokens * this.#partsPerToken
+  }
+
+  /** From now on it holds at most `tokens` of those that it has. */
+  lower(tokens: number): void {
+    this.#fill()
+    this.#parts = Math.min(this.#parts, tokens * this.#partsPerToken)
   }
 
   /** Milliseconds until `take(tokens)` can succeed, 0 where it would now; infinite for more than it ever holds. */

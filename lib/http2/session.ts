@@ -125,6 +125,11 @@ export class Http2Session implements SessionFace {
     output.flush()
   }
 
+  /** Shows every stream, and the bytes that wait in it here in both directions. */
+  visitStreams(see: (stream: StreamFace, bytes: number) => void): void {
+    for (const stream of this.#core.streams.values()) see(stream, stream.queuedBytes + (stream.held?.bytes ?? 0))
+  }
+
   get openStreams(): number {
     return this.#core.streams.size
   }

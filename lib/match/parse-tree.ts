@@ -183,10 +183,15 @@ const IP_MATCHER = 'xds.type.matcher.v3.IPMatcher'
 const NO_INPUT: MatchInputConfig = Object.freeze({ kind: 'source-ip' })
 
 function parseInput(reader: FieldReader): MatchInputConfig | undefined {
-  const at = reader.message('input')
+  return parseMatchInput(reader, 'input')
+}
+
+/** An input of a matcher, in a `TypedExtensionConfig`; undefined where a mistake was recorded. */
+export function parseMatchInput(reader: FieldReader, field: string): MatchInputConfig | undefined {
+  const at = reader.message(field)
   const extension = typedConfig(at)
   if (at === undefined || extension === undefined) {
-    reader.error('input', 'is required')
+    reader.error(field, 'is required')
     return undefined
   }
   const parse = INPUTS.get(extension.typeUrl)

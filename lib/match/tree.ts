@@ -141,7 +141,8 @@ function compilePredicate(config: PredicateConfig): (data: MatchData) => boolean
   }
 }
 
-function compileInput(config: MatchInputConfig): Input {
+/** Compiles an input of a matcher by itself. */
+export function compileInput(config: MatchInputConfig): (data: MatchData) => string | undefined {
   switch (config.kind) {
     case 'request-header': {
       const read = compileHeaderValue(config.name)

@@ -85,6 +85,7 @@ function compileForward(
     bodyBufferLimitBytes: action.bodyBufferLimitBytes,
     retry,
     hedge,
+    internalRedirect: action.internalRedirect,
   }
 }
 
@@ -113,16 +114,7 @@ export function forWeighted(action: ForwardAction, weighted: WeightedClusterConf
 
 function merged(base: JsonObject | undefined, over: JsonObject | undefined): JsonObject | undefined {
   if (base === undefined || over === undefined) return over ?? base
-  const out: JsonObject = { ...base }
-  for (const [namespace, value] of Object.entries(over)) {
-    const below = Object.hasOwn(base, namespace) ? base[namespace] : undefined
-    out[namespace] = isObject(below) && isObject(value) ? { ...below, ...value } : value
-  }
-  return out
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return { ...base, ...over }
 }
 
 function compileMirror(mirror: MirrorConfig, deps: Deps): CompiledMirror {

@@ -1,13 +1,12 @@
 import type { TerminalExchange, TerminalStream } from '../chain/filter.ts'
-import type { Cluster, PickContext, UpstreamHost, UpstreamInfo } from '../core/attempt.ts'
-import type { JsonObject } from '../core/errors.ts'
+import type { Cluster, UpstreamInfo } from '../core/attempt.ts'
 import { FAILURES, type Failure } from '../core/failure.ts'
-import type { Hash64 } from '../core/hash64.ts'
 import type { Headers } from '../core/headers.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import { takeControlHeaders } from './control-headers.ts'
 import { type DeadlineOwner, Deadlines, requestTimeoutMs } from './deadlines.ts'
-import { RequestHash } from './hash-policy.ts'
+import { redirectOf } from './internal-redirect.ts'
+import { RequestPick } from './pick.ts'
 import { prepareRequest, rewriteAuthority, tellAttempt } from './prepare.ts'
 import { mayRepeat } from './repeat.ts'
 import { Replay } from './replay.ts'
@@ -31,7 +30,7 @@ export interface ForwardingStart {
  * One exchange on its way through a cluster: prepares the request, opens a try, and more of them where nothing of it can
  * have been processed or its retries say so, keeps the deadlines, and hands the response back.
  */
-export class Forwarding implements TerminalStream, TryOwner, DeadlineOwner, PickContext {
+export class Forwarding extends RequestPick implements TerminalStream, TryOwner, DeadlineOwner {
   readonly #start: ForwardingStart
   readonly #exchange: TerminalExchange
   readonly #route: CompiledRoute<unknown>
@@ -45,8 +44,6 @@ export class Forwarding implements TerminalStream, TryOwner, DeadlineOwner, Pick
   /** Undefined: nothing asks for any. */
   #retries: Retries | undefined = undefined
   #deadlines: Deadlines | undefined = undefined
-  /** Made when a balancer asks. */
-  #hash: RequestHash | undefined = undefined
   #shadows: readonly Shadow[] | undefined = undefined
   /** Of a request with a body, until its response begins. */
   #replay: Replay | undefined = undefined
@@ -61,6 +58,7 @@ export class Forwarding implements TerminalStream, TryOwner, DeadlineOwner, Pick
   #status = 0
 
   constructor(start: ForwardingStart) {
+    super(start.exchange, start.action)
     this.#start = start
     this.#exchange = start.exchange
     this.#route = start.route
@@ -85,7 +83,8 @@ export class Forwarding implements TerminalStream, TryOwner, DeadlineOwner, Pick
     if (plan.retries !== undefined && retries !== undefined) {
       this.#retries = new Retries(plan.retries, this.#start, retries, () => this.#again())
     }
-    if (!end) this.#replay = new Replay(this.#retries && (action.bodyBufferLimitBytes ?? exchange.bufferLimit))
+    const keeps = this.#retries !== undefined || action.internalRedirect !== undefined
+    if (!end) this.#replay = new Replay(keeps ? (action.bodyBufferLimitBytes ?? exchange.bufferLimit) : undefined)
     this.#startedMs = this.wheel.now()
     this.#deadlines = new Deadlines(this, timeoutMs, asked?.streamDurationMs ?? this.#cluster.maxStreamDurationMs ?? 0)
     if (end || exchange.requestComplete) this.#deadlines.requestComplete()
@@ -177,6 +176,10 @@ export class Forwarding implements TerminalStream, TryOwner, DeadlineOwner, Pick
     this.#try?.requestComplete()
   }
 
+  get bufferedBytes(): number {
+    return (this.#replay?.bytes ?? 0) + (this.#try?.stream?.pendingBytes ?? 0)
+  }
+
   pause(): void {
     this.#try?.stream?.pause()
   }
@@ -192,27 +195,8 @@ export class Forwarding implements TerminalStream, TryOwner, DeadlineOwner, Pick
     this.#try?.cancel()
   }
 
-  // --- choice of host -------------------------------------------------------------------------------------------------
-
-  get labels(): JsonObject | undefined {
-    return this.#action.metadataMatch
-  }
-
-  hash(): Hash64 | undefined {
-    this.#hash ??= RequestHash.of(this.#action.hashPolicies, this.#exchange)
-    return this.#hash?.value
-  }
-
-  rejects(host: UpstreamHost): boolean {
-    return this.#retries?.rejects(host) === true
-  }
-
-  get selectionAttempts(): number {
-    return this.#retries?.selectionAttempts ?? 0
-  }
-
-  get spentPriorities(): readonly number[] | undefined {
-    return this.#retries?.spentPriorities
+  protected get retrying(): Retries | undefined {
+    return this.#retries
   }
 
   // --- response -----------------------------------------------------------------------------------------------------
@@ -230,13 +214,20 @@ export class Forwarding implements TerminalStream, TryOwner, DeadlineOwner, Pick
 
   tryHeaders(by: Try, status: number, headers: Headers, end: boolean): void {
     if (this.#done || this.#retries?.response(by, status, headers, end) === true) return
+    const goOn = this.#action.internalRedirect && redirectOf(this.#start, { status, headers, replay: this.#replay })
     this.#choose(by)
     this.#replay = undefined
     this.#status = status
+    if (goOn !== undefined) {
+      this.#complete(this.wheel.now())
+      by.cancel()
+      goOn()
+      return
+    }
     const exchange = this.#exchange
     const now = this.wheel.now()
     exchange.info.upstreamFirstReceivedMs = now
-    this.#hash?.addCookies(headers)
+    this.addCookies(headers)
     const elapsed = Math.trunc(now - this.#startedMs)
     if (!this.#router.config.suppressEnvoyHeaders) headers.put('x-envoy-upstream-service-time', String(elapsed))
     if (this.#route.includeAttemptCountInResponse) headers.put('x-envoy-attempt-count', String(exchange.info.attempts))

@@ -1,4 +1,5 @@
 import type { JsonObject } from '../core/errors.ts'
+import { compileRateLimits, type RateLimitRules, type RouteRateLimits } from '../ratelimit/rules.ts'
 import { compileHeaderEdits, type HeaderEdits, inTurn } from '../telemetry/header-edits.ts'
 import { type ActionLevels, compileAction, forWeighted } from './action.ts'
 import { type ClusterChoice, chooseByHeader, chooseByWeight } from './cluster-choice.ts'
@@ -30,6 +31,7 @@ export class RouteCompiler<P> {
   readonly #plans: PlanCache<P>
   readonly #compiledEdits = new Map<HeaderEditsConfig, HeaderEdits>()
   #retryOfHost: RetryPolicy | undefined = undefined
+  #rateLimitsOfHost: RateLimitRules | undefined = undefined
 
   constructor(table: RouteTableConfig, host: VirtualHostConfig, deps: RouteTableDeps<P>, plans: PlanCache<P>) {
     this.#table = table
@@ -91,6 +93,7 @@ export class RouteCompiler<P> {
       virtualHost: this.#host.name,
       cluster: parts.cluster,
       metadata: parts.metadata,
+      rateLimits: this.#rateLimits(own),
       plan: this.#plans.get(this.#filterLevels(own, weighted)),
       action: parts.action,
       requestHeaderEdits: this.#edits([weighted, own, this.#host, this.#table].map((l) => l?.requestHeaders)),
@@ -100,6 +103,16 @@ export class RouteCompiler<P> {
       includeTimeoutRetry: this.#host.includeTimeoutRetry === true,
       statPrefix: parts.statPrefix,
     }
+  }
+
+  /** Only routes that forward have any, as in Envoy. */
+  #rateLimits(route: RouteConfig | undefined): RouteRateLimits | undefined {
+    if (route?.action.kind !== 'route') return undefined
+    const { rateLimits: own = [], includeVirtualHostRateLimits: includeVirtualHost = false } = route.action
+    const { rateLimits: ofHost = [] } = this.#host
+    if (own.length === 0 && ofHost.length === 0) return undefined
+    const virtualHost = (this.#rateLimitsOfHost ??= compileRateLimits(ofHost))
+    return { route: compileRateLimits(own), virtualHost, includeVirtualHost }
   }
 
   #filterLevels(own: RouteConfig | undefined, weighted: WeightedClusterConfig | undefined): LevelsOfFilters {

@@ -10,6 +10,7 @@ import type {
   MetadataMatchConfig,
   QueryParameterMatchConfig,
 } from '../match/config.ts'
+import type { RateLimitConfig } from '../ratelimit/config.ts'
 import type { FormatConfig } from '../telemetry/config.ts'
 import type { ProxyProtocolLayerConfig } from '../upstream/config.ts'
 
@@ -97,6 +98,7 @@ export interface WeightedClusterConfig {
   readonly responseHeaders?: HeaderEditsConfig
   readonly filterConfigs?: FilterConfigs
   readonly hostRewrite?: string
+  /** Over the route's, label by label. */
   readonly metadataMatch?: JsonObject
 }
 
@@ -172,6 +174,27 @@ export interface HboneTargetConfig {
   readonly cluster?: string
 }
 
+/** Redirects of upstreams that are followed here, instead of by the client (Envoy's InternalRedirectPolicy). */
+export interface InternalRedirectConfig {
+  /** For one request. */
+  readonly max: number
+  readonly statuses: readonly RedirectConfig['status'][]
+  /** From http to https and the other way round, too. */
+  readonly crossScheme: boolean
+  /** Names, in lower case, of response headers that the next request has instead of its own. */
+  readonly headersToCopy: readonly string[]
+  /** All of them must hold. */
+  readonly predicates: readonly RedirectPredicateConfig[]
+}
+
+export type RedirectPredicateConfig =
+  /** No redirect of the request has led from this route to that one before. */
+  | { readonly kind: 'previous-routes' }
+  /** Never from http to https. */
+  | { readonly kind: 'safe-cross-scheme' }
+  /** To routes of these names alone. */
+  | { readonly kind: 'allow-listed-routes'; readonly routes: readonly string[] }
+
 export interface RouteActionConfig {
   readonly kind: 'route'
   readonly cluster: ClusterChoiceConfig
@@ -190,13 +213,18 @@ export interface RouteActionConfig {
   readonly mirrors?: readonly MirrorConfig[]
   readonly priority: 'default' | 'high'
   readonly upgrades?: readonly UpgradeConfig[]
-  /** Labels that hosts must have; those of a weighted cluster go before those of the route. */
+  /** Labels that hosts must have (Envoy's `envoy.lb`); those of a weighted cluster go before those of the route. */
   readonly metadataMatch?: JsonObject
   readonly hashPolicies?: readonly HashPolicyConfig[]
+  /** What requests are counted by, for filters that limit rates. */
+  readonly rateLimits?: readonly RateLimitConfig[]
+  /** Beside those of the virtual host, whatever the filter says. */
+  readonly includeVirtualHostRateLimits?: true
   readonly bodyBufferLimitBytes?: number
   /** Instead of the virtual host's. */
   readonly retry?: RetryPolicyConfig
   readonly hedge?: HedgeConfig
+  readonly internalRedirect?: InternalRedirectConfig
 }
 
 /** What happens to tries that take too long (Envoy's HedgePolicy). */
@@ -265,6 +293,8 @@ export interface VirtualHostConfig {
   readonly responseHeaders?: HeaderEditsConfig
   readonly filterConfigs?: FilterConfigs
   readonly mirrors?: readonly MirrorConfig[]
+  /** What requests are counted by where the route does not say it; filters may want both. */
+  readonly rateLimits?: readonly RateLimitConfig[]
   /** Of routes that have none of their own. */
   readonly retry?: RetryPolicyConfig
   readonly hedge?: HedgeConfig

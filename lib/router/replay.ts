@@ -25,6 +25,16 @@ export class Replay {
     this.#limit = limitBytes
   }
 
+  /** What is kept. */
+  get bytes(): number {
+    return this.spoilt ? 0 : this.#bytes
+  }
+
+  /** All of the request is here: it has ended, and fits. */
+  get whole(): boolean {
+    return !this.spoilt && (this.#ended || this.#trailers !== undefined)
+  }
+
   write(chunk: Buffer, end: boolean): void {
     this.#ended = end
     if (this.spoilt) return
@@ -65,7 +75,7 @@ export class Replay {
   }
 
   /** Sends all of it again. False: more has to wait for the stream's `onDrain`. */
-  sendTo(stream: UpstreamStream): boolean {
+  sendTo(stream: Pick<UpstreamStream, 'write' | 'trailers'>): boolean {
     const chunks = this.#chunks
     const last = chunks.length - 1
     let more = true

@@ -4,7 +4,7 @@ import type { JsonObject } from '../core/errors.ts'
 import type { Runtime } from '../core/metrics.ts'
 import type { FormatConfig } from '../telemetry/config.ts'
 import type { CompileFormat, HeaderEdits } from '../telemetry/header-edits.ts'
-import type { FilterConfigs, UpgradeConfig } from './config.ts'
+import type { FilterConfigs, InternalRedirectConfig, UpgradeConfig } from './config.ts'
 import type { HashPolicies } from './hash-policy.ts'
 import type { HboneTargets } from './hbone-targets.ts'
 import type { Location } from './redirect.ts'
@@ -63,7 +63,7 @@ export interface ForwardAction {
   /** True where the upstream's own name is wanted, so that the host must be chosen before the head is written. */
   readonly autoHostRewrite: boolean
   readonly appendXForwardedHost: boolean
-  /** The weighted cluster's over the route's, namespace by namespace and key by key. */
+  /** Labels (`envoy.lb`): the weighted cluster's over the route's, key by key. */
   readonly metadataMatch: JsonObject | undefined
   readonly hashPolicies: HashPolicies | undefined
   readonly bodyBufferLimitBytes: number | undefined
@@ -71,6 +71,8 @@ export interface ForwardAction {
   readonly retry: RetryPolicy | undefined
   /** A try that takes too long goes on beside the next one. */
   readonly hedge: boolean
+  /** Undefined: redirects are the client's business. */
+  readonly internalRedirect: InternalRedirectConfig | undefined
 }
 
 export interface ConnectAction {

@@ -64,6 +64,7 @@ class Router implements Terminal {
   readonly #noRoute: Counter
   readonly #noCluster: Counter
   readonly #direct: Counter
+  readonly #overload: Counter
 
   constructor(parts: RouterParts) {
     this.#parts = parts
@@ -71,6 +72,7 @@ class Router implements Terminal {
     this.#noRoute = metrics.counter(`${statPrefix}no_route`)
     this.#noCluster = metrics.counter(`${statPrefix}no_cluster`)
     this.#direct = metrics.counter(`${statPrefix}rq_direct_response`)
+    this.#overload = metrics.counter(`${statPrefix}rq_overload_local_reply`)
   }
 
   begin(exchange: TerminalExchange, end: boolean): TerminalStream | undefined {
@@ -106,6 +108,11 @@ class Router implements Terminal {
     if (cluster === undefined) {
       this.#noCluster.v++
       exchange.reply({ status: action.clusterNotFoundStatus, details: 'cluster_not_found', flag: 'NC' })
+      return undefined
+    }
+    if (exchange.connection.state.overload?.filterCheck.sheds() === true) {
+      this.#overload.v++
+      exchange.reply({ status: 503, body: 'envoy overloaded', details: 'overload', flag: 'OM' })
       return undefined
     }
     const start = { exchange, route, action, cluster, router: this.#parts }

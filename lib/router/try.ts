@@ -189,7 +189,9 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
   onHeaders(status: number, headers: Headers, end: boolean): void {
     if (this.dropped) return
     this.moved()
-    if (this.host.monitor !== undefined && !this.#judged) this.#answered(status, headers, end)
+    const { monitor } = this.host
+    if (monitor?.onLoadFields !== undefined) monitor.onLoadFields(headers)
+    if (monitor !== undefined && !this.#judged) this.#answered(status, headers, end)
     this.#owner.tryHeaders(this, status, headers, end)
   }
 
@@ -206,6 +208,7 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
 
   onTrailers(trailers: Headers): void {
     if (this.dropped) return
+    this.host.monitor?.onLoadFields?.(trailers)
     if (this.#headMs >= 0) this.#answeredLate(grpcStatusIn(trailers))
     this.#owner.tryTrailers(this, trailers)
   }
@@ -233,6 +236,9 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
     const { monitor } = this.host
     if (monitor?.onCheckFailRequested !== undefined && headers.has('x-envoy-immediate-health-check-fail')) {
       monitor.onCheckFailRequested()
+    }
+    if ((status === 429 || status === 503) && monitor?.onUnavailable !== undefined) {
+      monitor.onUnavailable(status, headers)
     }
     const grpcStatus = grpcStatusIn(headers)
     if (grpcStatus === undefined && !end && status === 200 && isGrpc(headers)) this.#headMs = this.#elapsed()

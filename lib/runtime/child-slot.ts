@@ -2,11 +2,15 @@ import type { ChildProcess } from 'node:child_process'
 import { fork } from 'node:child_process'
 import type { Cancel, Clock } from '../core/clock.ts'
 import type { Log } from '../core/metrics.ts'
+import { Heartbeat } from './heartbeat.ts'
 
 const FIRST_DELAY_MS = 100
 const LAST_DELAY_MS = 5000
-/** A child that lived that long has not failed at the start: the next delay is the first one again. */
+/** A child that lived that long has not failed at the start: the next one starts at once, and delays begin anew after it. */
 const STABLE_MS = 10_000
+/** So many ends within so long are told as what they are; it is started again all the same. */
+const LOOP_ENDS = 5
+const LOOP_MS = 60_000
 
 /** No inspector by signal. */
 const CHILD_FLAGS: readonly string[] = ['--disable-sigusr1']
@@ -20,20 +24,25 @@ export interface SlotOptions {
   readonly flags: readonly string[]
   readonly clock: Clock
   readonly log: Log
+  /** How long it may say nothing once it has begun to speak, before it is killed: its event loop no longer turns. */
+  readonly silenceMs: number
   started(): void
+  /** All but the answers to pings. */
   message(message: unknown): void
+  /** It was killed for its silence; `ended` follows. */
+  silent?(): void
   /** After each end, before the next start is scheduled; false: no next start. */
   ended(code: number | null, signal: string | null): boolean
 }
 
 /**
- * Keeps one child process running.
+ * Keeps one child process running, and kills one whose event loop has stopped turning.
  *
  * ```
  * start() ─▶ running ──exit──▶ waiting 100 ms, doubled each time up to 5 s ──▶ running
- *               │ retire()                     │ retire()
- *               ▼                              ▼
- *             ending ──exit──▶ ended ◀─────────┘
+ *               │ retire()     (nothing after a life of 10 s)  │ retire()
+ *               ▼                                              ▼
+ *             ending ──exit──▶ ended ◀─────────────────────────┘
  * ```
  */
 export class ChildSlot {
@@ -43,6 +52,9 @@ export class ChildSlot {
   #startedMs = 0
   #cancelStart: Cancel | undefined
   #retired = false
+  #heart: Heartbeat | undefined
+  /** When it ended of late. */
+  #lately: number[] = []
   /** How often the child has ended. */
   ends = 0
   readonly ended: Promise<void>
@@ -67,11 +79,17 @@ export class ChildSlot {
     this.#cancelStart = undefined
     if (this.#retired) return
     this.#startedMs = this.#options.clock.now()
-    const { entry, flags } = this.#options
-    const child = fork(entry, [], { execPath: process.execPath, execArgv: [...CHILD_FLAGS, ...flags] })
+    const child = this.#fork()
+    if (child === undefined) {
+      this.#over(null, null)
+      return
+    }
     this.#child = child
+    const heart = this.#beat(child)
     child.on('message', (message) => {
-      if (this.#child === child) this.#options.message(message)
+      if (this.#child !== child) return
+      heart.heard()
+      if ((message as { kind?: unknown }).kind !== 'pong') this.#options.message(message)
     })
     child.on('error', (error) => {
       this.#options.log.error(`${this.#options.name}: ${error.message}`)
@@ -84,6 +102,32 @@ export class ChildSlot {
       if (!child.connected) this.#closed(child, code, signal)
     })
     this.#options.started()
+  }
+
+  /** Undefined: there cannot be another process now. Some reasons come as an event and some (no memory) are thrown. */
+  #fork(): ChildProcess | undefined {
+    const { name, entry, flags, log } = this.#options
+    try {
+      return fork(entry, [], { execPath: process.execPath, execArgv: [...CHILD_FLAGS, ...flags] })
+    } catch (error) {
+      log.error(`${name}: ${(error as Error).message}`)
+      return undefined
+    }
+  }
+
+  #beat(child: ChildProcess): Heartbeat {
+    const { name, clock, log, silenceMs } = this.#options
+    this.#heart = new Heartbeat({
+      clock,
+      limitMs: silenceMs,
+      ping: () => this.send({ kind: 'ping' }),
+      lost: () => {
+        log.error(`${name} does not answer and is killed`, { pid: child.pid, silenceMs })
+        this.#options.silent?.()
+        child.kill('SIGKILL')
+      },
+    })
+    return this.#heart
   }
 
   /** Dropped where the child is gone: whoever waits for its answer learns of its end otherwise. */
@@ -110,6 +154,12 @@ export class ChildSlot {
   #closed(child: ChildProcess, code: number | null, signal: string | null): void {
     if (this.#child !== child) return
     this.#child = undefined
+    this.#heart?.stop()
+    this.#over(code, signal)
+  }
+
+  /** It has ended, or there was none. */
+  #over(code: number | null, signal: string | null): void {
     this.ends++
     const again = this.#options.ended(code, signal) && !this.#retired
     if (!again) {
@@ -117,11 +167,24 @@ export class ChildSlot {
       this.#resolveEnded()
       return
     }
-    const lived = this.#options.clock.now() - this.#startedMs
-    if (lived > STABLE_MS) this.#delayMs = FIRST_DELAY_MS
-    const delayMs = this.#delayMs
-    this.#delayMs = Math.min(delayMs * 2, LAST_DELAY_MS)
+    const delayMs = this.#nextDelay()
     this.#options.log.warn(`${this.#options.name} has ended and is started again`, { code, signal, delayMs })
     this.#cancelStart = this.#options.clock.schedule(delayMs, () => this.start())
+  }
+
+  #nextDelay(): number {
+    const { name, clock, log } = this.#options
+    const nowMs = clock.now()
+    this.#lately = [...this.#lately.filter((endMs) => nowMs - endMs < LOOP_MS), nowMs]
+    if (this.#lately.length >= LOOP_ENDS) {
+      log.error(`${name} ends again and again; it is started again all the same`, { ends: this.#lately.length })
+    }
+    if (nowMs - this.#startedMs > STABLE_MS) {
+      this.#delayMs = FIRST_DELAY_MS
+      return 0
+    }
+    const delayMs = this.#delayMs
+    this.#delayMs = Math.min(delayMs * 2, LAST_DELAY_MS)
+    return delayMs
   }
 }

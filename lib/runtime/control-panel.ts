@@ -32,6 +32,8 @@ export interface ControlPanel {
   /** False: `/ready` and health check filters answer that this gateway should get no more traffic. */
   setHealthy(ok: boolean): void
   reopenLogs(): void
+  /** Replaces all worker processes, one after the other, without anybody noticing; false where there are none. */
+  restartWorkers(): boolean
   /** Ends the gateway at once. */
   quit(): void
 }

@@ -1,9 +1,11 @@
 import type { LiveConfig } from '../config/live.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import { type ConfigError, ConfigRefused } from '../core/errors.ts'
+import { sameJson } from '../core/same-json.ts'
 import type { Channel } from './channel.ts'
 import { parentChannel } from './channel.ts'
-import type { ControlOptions, ControlParts, LoadedFiles } from './control-parts.ts'
+import type { ControlOptions, ControlParts, HostJudge, LoadedFiles } from './control-parts.ts'
+import { DemandDesk } from './demand-desk.ts'
 import { errorsIn, errorsOf, reasonsOf } from './error-messages.ts'
 import type { FeedMessage } from './feed.ts'
 import { digestOf, FeedEncoder } from './feed-encoder.ts'
@@ -31,7 +33,8 @@ export function runControl(options: ControlOptions): void {
   let control: Control | undefined
   self.on('message', (raw: unknown) => {
     const message = raw as SupervisorToControl
-    if (message.kind === 'start') control ??= new Control(options, channel, message)
+    if (message.kind === 'ping') void channel.send({ kind: 'pong' })
+    else if (message.kind === 'start') control ??= new Control(options, channel, message)
     else control?.receive(message)
   })
   self.on('disconnect', () => self.exit(0))
@@ -39,6 +42,7 @@ export function runControl(options: ControlOptions): void {
   // A terminal sends these to the whole group; the supervisor decides what they mean.
   self.on('SIGINT', () => {})
   self.on('SIGHUP', () => {})
+  self.on('SIGUSR2', () => {})
 }
 
 /** What a worker runs that was there before this process. */
@@ -56,7 +60,13 @@ class Control {
   readonly #applied = new Set<number>()
   readonly #watch: FileWatch
   readonly #encoder = new FeedEncoder()
+  readonly #desk = new DemandDesk({
+    log: () => this.#parts?.log,
+    run: () => this.#run,
+    rollout: () => this.#rollout,
+  })
   #parts: ControlParts | undefined
+  #judge: HostJudge | undefined
   #rollout: Rollout | undefined
   #updatedMs = 0
   /** Of the configuration as it was read; with a live configuration that says nothing. */
@@ -87,6 +97,7 @@ class Control {
       channel,
       start,
       parts: () => this.#parts,
+      judge: () => this.#judge,
       live: () => this.#run?.live,
       shown: () => this.#shown(),
       ready: () => this.#wasReady && this.#applied.size > 0 && (this.#run === undefined || this.#initialised),
@@ -103,6 +114,8 @@ class Control {
       link.send({ kind: 'greet' })
     } else if (message.kind === 'worker-down') this.#workerDown(message.worker)
     else if (message.kind === 'draining') this.#panel.draining()
+    else if (message.kind === 'lives') this.#panel.lives(message)
+    else if (message.kind === 'reload') void this.#reload()
     else if (message.kind === 'reopen-logs') this.#parts?.reopenLogs()
     else if (message.kind === 'from-worker') {
       const link = this.#panel.links.get(message.worker)
@@ -118,6 +131,12 @@ class Control {
     const { clock } = this.#options
     const parts = await this.#options.create(this.#start.settings)
     this.#parts = parts
+    this.#judge = parts.judgeHosts?.({
+      send: (worker, verdicts) => this.#panel.links.get(worker)?.send({ kind: 'host-health', verdicts }),
+      news: (worker, news) => this.#panel.links.get(worker)?.send({ kind: 'ejections', news }),
+      workers: () => this.#panel.links.keys(),
+      runtime: () => this.#rollout?.state.base.runtime ?? {},
+    })
     const running = this.#start.restarted ? await this.#recover() : undefined
     const loaded = running === undefined ? await parts.load() : await this.#lookAgain(parts)
     const config = running?.config ?? (loaded as LoadedFiles).config
@@ -126,6 +145,7 @@ class Control {
     this.#rollout = new Rollout(current, { run: Math.floor(clock.wall()), events: this.#events() })
     this.#updatedMs = clock.wall()
     this.#read = digestOf(config)
+    this.#panel.guard(config.overload)
     if (loaded !== undefined) this.#use(loaded, running !== undefined)
     for (const link of this.#panel.links.values()) link.send({ kind: 'greet' })
   }
@@ -201,6 +221,7 @@ class Control {
    * mistake leaves everything as it was. A live configuration sees to its own.
    */
   async #reload(): Promise<void> {
+    if (this.#rollout === undefined) return
     const live = this.#run?.live
     if (live?.reload !== undefined) {
       const errors = live.reload()
@@ -216,6 +237,8 @@ class Control {
       return
     }
     this.#files = loaded.files
+    if (this.#panel.reloads.failing.v > 0) this.#parts?.log.info('the files of the configuration can be used again')
+    this.#panel.reloads.failing.v = 0
     if (loaded.live !== undefined) this.#use(loaded, true)
     else if (!this.#replace(loaded)) return
     this.#reloaded()
@@ -228,6 +251,9 @@ class Control {
     const rollout = this.#rollout
     if (digest === this.#read || rollout === undefined) return false
     this.#read = digest
+    if (!sameJson(loaded.config.admin, rollout.config.admin)) {
+      this.#parts?.log.warn('another address of admin is taken over at the next start')
+    }
     this.#changed(loaded.config, rollout.config)
     return true
   }
@@ -236,15 +262,18 @@ class Control {
     this.#updatedMs = this.#options.clock.wall()
     this.#applied.clear()
     this.#rollout?.replace(config, before)
+    this.#panel.guard(config.overload)
   }
 
   #reloaded(): void {
     this.#panel.reloads.good.v++
+    this.#panel.reloads.failing.v = 0
     this.#parts?.log.info('files have changed; the configuration was read anew')
   }
 
   #rejected(errors: readonly ConfigError[]): void {
     this.#panel.reloads.refused.v++
+    this.#panel.reloads.failing.v = 1
     const reasons = errors.map((error) => error.toString())
     this.#parts?.log.error('files have changed, and cannot be used; everything stays as it was', { reasons })
   }
@@ -281,7 +310,9 @@ class Control {
       this.#rollout?.refused(link.worker, body.id, { errors: errorsIn(body.errors), resource: body.resource })
       // What it takes instead is waited for as well.
       if (this.#initialAt !== undefined) this.#initialAt = this.#rollout?.at
-    } else if (body.kind === 'demand') void this.#demand(link, body)
+    } else if (body.kind === 'leases') this.#panel.leases.receive(link.worker, body)
+    else if (body.kind === 'host-reports') this.#judge?.report(link.worker, body.reports)
+    else if (body.kind === 'demand') void this.#desk.ask(link, body)
     else {
       const whole = link.part(body)
       if (whole === undefined) return
@@ -304,25 +335,6 @@ class Control {
     this.#panel.introduce(link, hello)
     const send = (message: FeedMessage): void => link.sendAll(this.#encoder.partsOf(message))
     if (this.#rollout.attach(link.worker, hello.revision, send)) this.#workerRuns(link.worker)
-  }
-
-  /** The worker learns of it after the change that brings what it asked for. */
-  async #demand(link: WorkerLink, { id, wish, timeoutMs }: WorkerToControl & { kind: 'demand' }): Promise<void> {
-    // It asks again when this process has greeted it.
-    if (this.#rollout === undefined) return
-    const found = await this.#find(wish, timeoutMs)
-    const answer = (): void => link.send({ kind: 'demanded', id, found })
-    if (found) this.#rollout.whenSent(link.worker, answer)
-    else answer()
-  }
-
-  async #find(...wish: Parameters<LiveConfig['demand']>): Promise<boolean> {
-    try {
-      return (await this.#run?.demand(...wish)) ?? false
-    } catch (error) {
-      this.#parts?.log.error('what a request needs could not be asked for', { error: String(error) })
-      return false
-    }
   }
 
   #events(): ConstructorParameters<typeof Rollout>[1]['events'] {
@@ -378,6 +390,7 @@ class Control {
   #workerDown(worker: number): void {
     this.#panel.workerDown(worker)
     this.#rollout?.detach(worker)
+    this.#judge?.retire(worker)
     this.#applied.delete(worker)
   }
 }

@@ -9,8 +9,7 @@ import { DRAIN_ALL, type DrainWish, type Engine, type EngineStatus, type Metrics
 import { LoadLedger, type LoadReader } from './load-ledger.ts'
 import type { MemoryUse } from './messages.ts'
 import type { Reloads, ServerState } from './server-state.ts'
-import { withReloads, withServerGauges } from './server-state.ts'
-import { StatsDelta } from './stats-delta.ts'
+import { noReloads, withReloads, withServerGauges } from './server-state.ts'
 import { StatsStore } from './stats-store.ts'
 import { memoryUse } from './worker.ts'
 
@@ -41,7 +40,7 @@ export class EmbeddedPanel implements ControlPanel {
   readonly #options: EmbeddedOptions
   readonly #startedMs: number
   /** For the owner to count. */
-  readonly reloads: Reloads = { good: { v: 0 }, refused: { v: 0 }, revoked: { v: 0 } }
+  readonly reloads: Reloads = noReloads()
   #config: { readonly config: GatewayConfig; readonly updatedMs: number } | undefined
   #draining = false
   readonly #drained = new DrainedListeners()
@@ -157,6 +156,10 @@ export class EmbeddedPanel implements ControlPanel {
     this.#options.engine.reopenLogs()
   }
 
+  restartWorkers(): boolean {
+    return false
+  }
+
   quit(): void {
     this.#options.quit()
   }
@@ -166,7 +169,7 @@ export class EmbeddedPanel implements ControlPanel {
 function addMetrics(parts: readonly MetricsSnapshot[]): MetricsSnapshot {
   const store = new StatsStore()
   parts.forEach((part, index) => {
-    store.add(index, new StatsDelta().next(part, true))
+    store.set(index, part)
   })
   return store.snapshot()
 }

@@ -8,8 +8,10 @@ import type {
   HistogramSnapshot,
   HostStatus,
   ListenerStatus,
+  MetricsChange,
   MetricsSnapshot,
 } from '../core/status.ts'
+import type { Pressures } from './overload/run.ts'
 
 /** Which listeners are asked to drain, and how (Envoy's `/drain_listeners`). */
 export interface DrainWish {
@@ -19,10 +21,18 @@ export interface DrainWish {
   readonly graceful: boolean
   /** With `graceful`: they are not even closed then. */
   readonly skipExit: boolean
+  /** Another process serves in its place: health checks go on as before. */
+  readonly replaced?: true
 }
 
 /** All of them, at once: what a gateway does that ends. */
 export const DRAIN_ALL: DrainWish = Object.freeze({ inboundOnly: false, graceful: false, skipExit: false })
+
+/** The same of a process that another one takes the place of. */
+export const DRAIN_REPLACED: DrainWish = Object.freeze({ ...DRAIN_ALL, replaced: true })
+
+/** They go on accepting, and whoever is answered learns that it should go elsewhere. */
+export const DRAIN_ANNOUNCED: DrainWish = Object.freeze({ inboundOnly: false, graceful: true, skipExit: true })
 
 /** What a worker (or the one process of an embedded gateway) does; `lib/cli/gateway.ts` implements it. */
 export interface Engine {
@@ -46,14 +56,27 @@ export interface Engine {
   close(): Promise<void>
   status(): EngineStatus
   metrics(): MetricsSnapshot
+  /** What has changed since this was asked last; `full`: everything, and the next answer begins there. */
+  metricsChange(full: boolean): MetricsChange
   /** What hosts have counted since this was asked last, those of hosts and clusters that went in between included. */
   loads?(): readonly ClusterLoad[]
   /** pino level names. */
+  /** What control has measured against overload. */
+  pressures?(list: Pressures): void
   setLogLevel(level: string): void
   reopenLogs(): void
 }
 
-export type { ClusterLoad, ClusterStatus, EngineStatus, HistogramSnapshot, HostStatus, ListenerStatus, MetricsSnapshot }
+export type {
+  ClusterLoad,
+  ClusterStatus,
+  EngineStatus,
+  HistogramSnapshot,
+  HostStatus,
+  ListenerStatus,
+  MetricsChange,
+  MetricsSnapshot,
+}
 
 /**
  * Finds the socket for an address. In a worker it asks the supervisor, which owns the listening sockets; embedded, it
@@ -61,6 +84,11 @@ export type { ClusterLoad, ClusterStatus, EngineStatus, HistogramSnapshot, HostS
  */
 export interface Binder {
   bind(address: Address, backlog: number): Promise<unknown>
+  /**
+   * The same socket once more, after the server on it was closed without `release`; meanwhile connections have queued on it.
+   * `bound`: its real address. Undefined: what is closed here is gone.
+   */
+  again?(address: Address, bound: Address, backlog: number): Promise<unknown>
   /** The listener is gone; the supervisor closes the socket once no configuration names it. */
   release(address: Address): void
 }

@@ -5,6 +5,8 @@ import { type RecordedFiles, stampOf } from './recorded-files.ts'
 
 /** A certificate and its key are written one after the other: what follows soon belongs to the same change. */
 const SETTLE_MS = 250
+/** A file that is written all the time is read all the same. */
+const SETTLE_LIMIT_MS = 2_000
 /** For file systems that announce nothing. */
 const POLL_MS = 30_000
 
@@ -26,6 +28,9 @@ export class FileWatch {
   readonly #watchers = new Map<string, Watched>()
   #directories: ReadonlySet<string> = new Set()
   #settling: Cancel | undefined = undefined
+  /** Of the last announcement, and of the one that the waiting began with. */
+  #eventMs = Number.NEGATIVE_INFINITY
+  #settleMs = 0
   #poll: Cancel | undefined = undefined
   #closed = false
 
@@ -107,13 +112,25 @@ export class FileWatch {
     }
   }
 
-  readonly #onEvent = (): void => this.#settle()
+  readonly #onEvent = (): void => {
+    this.#eventMs = this.#options.clock.now()
+    this.#settle()
+  }
 
   #settle(): void {
-    if (!this.#closed) this.#settling ??= this.#options.clock.schedule(SETTLE_MS, this.#onSettled)
+    if (this.#closed || this.#settling !== undefined) return
+    this.#settleMs = this.#options.clock.now()
+    this.#settling = this.#options.clock.schedule(SETTLE_MS, this.#onSettled)
   }
 
   readonly #onSettled = (): void => {
+    const nowMs = this.#options.clock.now()
+    const quietAt = this.#eventMs + SETTLE_MS
+    if (quietAt > nowMs && nowMs - this.#settleMs < SETTLE_LIMIT_MS) {
+      // Somebody is still writing: half of a file is no file.
+      this.#settling = this.#options.clock.schedule(quietAt - nowMs, this.#onSettled)
+      return
+    }
     this.#settling = undefined
     this.#look()
   }

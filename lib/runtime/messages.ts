@@ -2,7 +2,10 @@ import type { ResourceName } from '../config/change.ts'
 import type { DemandWish } from '../config/live.ts'
 import type { Address } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
-import type { ClusterLoad, DrainWish, EngineStatus, MetricsSnapshot } from './engine.ts'
+import type { EjectionNews, HealthReport, HealthVerdicts } from '../core/host-health.ts'
+import type { ClusterLoad, DrainWish, EngineStatus, MetricsChange } from './engine.ts'
+import type { LeaseGrants, LeaseNotes } from './lease-notes.ts'
+import type { Pressures } from './overload/run.ts'
 
 /**
  * What the three kinds of process say to each other. All of it is plain JSON; what may be large travels as `part`s.
@@ -42,6 +45,13 @@ export type ControlToWorker =
   /** Another wish than the last one takes its place. */
   | { readonly kind: 'drain-listeners'; readonly deadlineMs: number; readonly wish: DrainWish }
   | { readonly kind: 'health'; readonly ok: boolean }
+  /** What control measures against overload, by the names of the monitors. */
+  | { readonly kind: 'pressures'; readonly pressures: Pressures }
+  /** From now on it is told of hosts that are to be judged, of those that are there first. */
+  | { readonly kind: 'report-hosts' }
+  | { readonly kind: 'host-health'; readonly verdicts: HealthVerdicts }
+  | { readonly kind: 'ejections'; readonly news: EjectionNews }
+  | LeaseGrants
   /** What a worker asked for on demand is in force, or does not exist. */
   | { readonly kind: 'demanded'; readonly id: number; readonly found: boolean }
 
@@ -67,16 +77,14 @@ export type WorkerToControl =
       /** To blame, where it is one resource. */
       readonly resource?: ResourceName
     }
+  | { readonly kind: 'host-reports'; readonly reports: readonly HealthReport[] }
+  | LeaseNotes
   /** A filter asks for something on demand (`Demand`). */
   | { readonly kind: 'demand'; readonly id: number; readonly wish: DemandWish; readonly timeoutMs: number }
 
 export type { DemandWish }
 
-/** Counters and histograms as differences, gauges as values; only what has changed unless `full`. */
-export interface StatsPush extends MetricsSnapshot {
-  readonly full: boolean
-  /** Names that no longer exist there. */
-  readonly gone: readonly string[]
+export interface StatsPush extends MetricsChange {
   /** What hosts have counted since the last push, once it was asked for. */
   readonly loads?: readonly ClusterLoad[]
 }
@@ -94,17 +102,26 @@ export interface WorkerStatus {
 }
 
 export type WorkerToSupervisor =
-  | { readonly kind: 'bind'; readonly id: number; readonly address: Address }
+  /** `held`: the real address of a socket that it has already and wants once more, having closed its copy. */
+  | { readonly kind: 'bind'; readonly id: number; readonly address: Address; readonly held?: Address }
   | { readonly kind: 'release'; readonly address: Address }
   | { readonly kind: 'release-all' }
   /** It runs a whole configuration: sockets that only its predecessor used may go. */
   | { readonly kind: 'settled' }
+  /** It was asked to go (SIGTERM) and goes on until another is there in its place. */
+  | { readonly kind: 'leaving' }
+  /** Its event loop turns. */
+  | { readonly kind: 'pong' }
   | { readonly kind: 'to-control'; readonly body: WorkerToControl }
 
 export type SupervisorToWorker =
   | {
       readonly kind: 'start'
       readonly worker: number
+      /** From 0, one for each of the workers; that of the process that it takes the place of. */
+      readonly place: number
+      /** How many of them there are. */
+      readonly workers: number
       /** How long in-flight work may take to end when the supervisor is gone or SIGTERM comes to the worker itself. */
       readonly drainTimeMs: number
       /** 32 random bytes in Base64, the same for all workers and their successors: TLS tickets are derived from it. */
@@ -114,9 +131,14 @@ export type SupervisorToWorker =
   /** Comes with a handle, or with `listen`: options for `server.listen` where no handle can be made. */
   | { readonly kind: 'bound'; readonly id: number; readonly listen?: JsonObject }
   | { readonly kind: 'bind-failed'; readonly id: number; readonly code: string; readonly message: string }
-  /** Stop accepting, finish what is in flight, end the process. */
-  | { readonly kind: 'drain'; readonly deadlineMs: number }
+  /** Go on, but answers close their connections and health checks fail: the gateway ends soon. */
+  | { readonly kind: 'announce-drain'; readonly forMs: number }
+  /** Stop accepting, finish what is in flight, end the process. `replaced`: another works in its place, so nobody need know. */
+  | { readonly kind: 'drain'; readonly deadlineMs: number; readonly replaced?: true }
+  | { readonly kind: 'ping' }
   | { readonly kind: 'reopen-logs' }
+  /** The control process has ended; the next one greets. */
+  | { readonly kind: 'control-down' }
   | { readonly kind: 'from-control'; readonly body: ControlToWorker }
 
 export type ControlToSupervisor =
@@ -126,6 +148,10 @@ export type ControlToSupervisor =
   | { readonly kind: 'failed' }
   | { readonly kind: 'quit' }
   | { readonly kind: 'reopen-logs' }
+  /** All workers, one after the other. */
+  | { readonly kind: 'restart-workers' }
+  /** Its event loop turns. */
+  | { readonly kind: 'pong' }
   | { readonly kind: 'to-worker'; readonly worker: number; readonly body: ControlToWorker }
 
 export type SupervisorToControl =
@@ -143,7 +169,21 @@ export type SupervisorToControl =
   | { readonly kind: 'worker-down'; readonly worker: number }
   | { readonly kind: 'draining' }
   | { readonly kind: 'reopen-logs' }
+  /** Look at the files of the configuration now. */
+  | { readonly kind: 'reload' }
+  | ({ readonly kind: 'lives' } & WorkerLives)
+  | { readonly kind: 'ping' }
   | { readonly kind: 'from-worker'; readonly worker: number; readonly body: WorkerToControl }
+
+/** What has become of worker processes since the gateway started. */
+export interface WorkerLives {
+  /** Ended by themselves or were killed by somebody. */
+  readonly died: number
+  /** Were killed because they answered no more; among those that died. */
+  readonly silent: number
+  /** Made room for another one on request. */
+  readonly replaced: number
+}
 
 /** Settings of a process kind, opaque to this room: the composition root writes and reads them. */
 export type Settings = { readonly [key: string]: Json }

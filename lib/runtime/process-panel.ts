@@ -1,13 +1,16 @@
+import { availableParallelism } from 'node:os'
 import type { LiveConfig } from '../config/live.ts'
 import type { GatewayConfig } from '../config/model.ts'
+import type { OverloadConfig } from '../config/overload.ts'
 import type { DynamicStatus } from '../config/status.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
 import type { Channel } from './channel.ts'
 import type { ControlPanel } from './control-panel.ts'
-import type { ControlParts } from './control-parts.ts'
+import type { ControlParts, HostJudge } from './control-parts.ts'
 import { goesFurther } from './drained-listeners.ts'
 import { DRAIN_ALL, type DrainWish, type EngineStatus, type MetricsSnapshot } from './engine.ts'
+import { LeaseLedger } from './lease-ledger.ts'
 import { LoadLedger, type LoadReader } from './load-ledger.ts'
 import type {
   ControlToSupervisor,
@@ -16,11 +19,13 @@ import type {
   MemoryUse,
   StatsPush,
   SupervisorToControl,
+  WorkerLives,
   WorkerStatus,
 } from './messages.ts'
+import { machineOf } from './overload/machine.ts'
+import { OverloadWatch } from './overload/watch.ts'
 import type { Reloads, ServerState } from './server-state.ts'
-import { addMemory, withReloads, withServerGauges } from './server-state.ts'
-import { StatsDelta } from './stats-delta.ts'
+import { addMemory, noReloads, withLives, withReloads, withServerGauges } from './server-state.ts'
 import { StatsStore } from './stats-store.ts'
 import { mergeStatus } from './status-merge.ts'
 import { memoryUse } from './worker.ts'
@@ -30,6 +35,7 @@ import type { WorkerLink } from './worker-link.ts'
 const ANSWER_LIMIT_MS = 1000
 /** Among the workers, for the statistics of this process. */
 const CONTROL = -1
+const OVERLOAD = -2
 
 /** What the panel shows of the configuration. */
 export interface ShownConfig {
@@ -43,6 +49,7 @@ export interface ProcessPanelOptions {
   readonly channel: Channel<ControlToSupervisor>
   readonly start: SupervisorToControl & { kind: 'start' }
   readonly parts: () => ControlParts | undefined
+  readonly judge: () => HostJudge | undefined
   readonly live: () => LiveConfig | undefined
   readonly shown: () => ShownConfig | undefined
   /** All workers run what they are to run. */
@@ -55,21 +62,28 @@ export class ProcessPanel implements ControlPanel {
   readonly #startedMs: number
   readonly #links = new Map<number, WorkerLink>()
   readonly #stats = new StatsStore()
-  readonly #own = new StatsDelta()
-  #counted = false
   readonly #loads: LoadLedger
-  readonly reloads: Reloads = { good: { v: 0 }, refused: { v: 0 }, revoked: { v: 0 } }
+  readonly leases: LeaseLedger
+  readonly reloads: Reloads = noReloads()
+  #lives: WorkerLives = { died: 0, silent: 0, replaced: 0 }
   #draining = false
   #drainWish: DrainWish | undefined = undefined
   #drainSinceMs = 0
   #healthy = true
   #level: string | undefined
+  #overload: OverloadWatch | undefined
   #lastId = 0
 
   constructor(options: ProcessPanelOptions) {
     this.#options = options
     this.#startedMs = options.clock.now()
     this.#loads = new LoadLedger({ refresh: async () => void (await this.#ask('send-stats')) })
+    this.leases = new LeaseLedger({
+      clock: options.clock,
+      seats: options.start.workers,
+      restarted: options.start.restarted,
+      send: (worker, grants) => this.#links.get(worker)?.send(grants),
+    })
   }
 
   /** The running worker processes. */
@@ -79,11 +93,13 @@ export class ProcessPanel implements ControlPanel {
 
   workerUp(link: WorkerLink): void {
     this.#links.set(link.worker, link)
+    this.leases.up(link.worker)
   }
 
   workerDown(worker: number): void {
     this.#links.get(worker)?.end()
     this.#links.delete(worker)
+    this.leases.down(worker)
     this.#stats.retire(worker)
     this.#loads.retire(worker)
   }
@@ -91,6 +107,27 @@ export class ProcessPanel implements ControlPanel {
   counted(worker: number, push: StatsPush): void {
     this.#stats.add(worker, push)
     if (push.loads !== undefined) this.#loads.add(worker, push.loads)
+  }
+
+  /** What has become of worker processes, as the supervisor says. */
+  lives({ died, silent, replaced }: WorkerLives): void {
+    this.#lives = { died, silent, replaced }
+  }
+
+  /** Watches for overload from now on; undefined: there is no overload manager. */
+  guard(config: OverloadConfig | undefined): void {
+    const { clock, parts, process: self, shown } = this.#options
+    const log = parts()?.log
+    if (log === undefined || (config === undefined && this.#overload === undefined)) return
+    this.#overload ??= new OverloadWatch({
+      clock,
+      log,
+      machine: machineOf(self, availableParallelism()),
+      runtime: { get: (key) => shown()?.config.runtime[key] },
+      pids: () => [self.pid, self.ppid, ...[...this.#links.values()].map(({ pid }) => pid)].filter((pid) => pid > 0),
+      tell: (pressures) => this.#broadcast({ kind: 'pressures', pressures }),
+    })
+    this.#overload.configure(config)
   }
 
   /** The whole gateway drains. */
@@ -108,11 +145,14 @@ export class ProcessPanel implements ControlPanel {
 
   /** Tells a worker that is new here what the others know. */
   introduce(link: WorkerLink, hello: Hello): void {
+    link.pid = hello.pid
     if (this.#level !== undefined) link.send({ kind: 'log-level', level: this.#level })
     if (hello.healthy !== this.#healthy) link.send({ kind: 'health', ok: this.#healthy })
     // One that has the same wish, or a stronger one, leaves it at that.
     if (this.#drainWish !== undefined) this.#sendDrain(link, this.#drainWish)
     if (this.#loads.wanted) link.send({ kind: 'count-loads' })
+    link.send({ kind: 'report-hosts' })
+    this.#options.judge()?.welcome(link.worker)
     link.send({ kind: 'send-stats', id: ++this.#lastId, full: true })
   }
 
@@ -175,9 +215,10 @@ export class ProcessPanel implements ControlPanel {
   async stats(): Promise<MetricsSnapshot> {
     await this.#ask('send-stats')
     const own = this.#options.parts()?.metrics?.()
-    if (own !== undefined) this.#stats.add(CONTROL, this.#own.next(own, !this.#counted))
-    this.#counted ||= own !== undefined
-    return withServerGauges(withReloads(this.#stats.snapshot(), this.reloads), {
+    if (own !== undefined) this.#stats.set(CONTROL, own)
+    const overload = this.#overload?.metrics()
+    if (overload !== undefined) this.#stats.set(OVERLOAD, overload)
+    return withServerGauges(withLives(withReloads(this.#stats.snapshot(), this.reloads), this.#lives), {
       state: this.state(),
       uptimeMs: this.uptimeMs(),
       workers: this.#options.start.workers,
@@ -187,7 +228,9 @@ export class ProcessPanel implements ControlPanel {
 
   async status(): Promise<EngineStatus> {
     const answers = (await this.#ask('send-status')) as unknown as WorkerStatus[]
-    return mergeStatus(answers.map((answer) => answer.engine))
+    const status = mergeStatus(answers.map((answer) => answer.engine))
+    const judge = this.#options.judge()
+    return judge === undefined ? status : { ...status, clusters: judge.complete(status.clusters) }
   }
 
   async memory(): Promise<MemoryUse> {
@@ -219,6 +262,11 @@ export class ProcessPanel implements ControlPanel {
 
   reopenLogs(): void {
     void this.#options.channel.send({ kind: 'reopen-logs' })
+  }
+
+  restartWorkers(): boolean {
+    void this.#options.channel.send({ kind: 'restart-workers' })
+    return true
   }
 
   quit(): void {

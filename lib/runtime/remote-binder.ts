@@ -23,11 +23,19 @@ export class RemoteBinder implements Binder {
 
   /** The first argument of `server.listen`: a handle, or options where the worker has to bind for itself. */
   bind(address: Address, backlog: number): Promise<unknown> {
+    return this.#ask(address, undefined, backlog)
+  }
+
+  again(address: Address, bound: Address, backlog: number): Promise<unknown> {
+    return this.#ask(address, bound, backlog)
+  }
+
+  #ask(address: Address, held: Address | undefined, backlog: number): Promise<unknown> {
     if (this.#closed) return Promise.reject(gone())
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { backlog, resolve, reject })
-      void this.#channel.send({ kind: 'bind', id, address })
+      void this.#channel.send({ kind: 'bind', id, address, ...(held && { held }) })
     })
   }
 

@@ -1,6 +1,6 @@
-import type { Counter } from '../core/metrics.ts'
+import type { Counter, Gauge } from '../core/metrics.ts'
 import type { MetricsSnapshot } from './engine.ts'
-import type { MemoryUse } from './messages.ts'
+import type { MemoryUse, WorkerLives } from './messages.ts'
 
 /** Envoy's words (`envoy.admin.v3.ServerInfo.State`) and the numbers of its gauge `server.state`. */
 export const SERVER_STATES = { LIVE: 0, DRAINING: 1, PRE_INITIALIZING: 2, INITIALIZING: 3 } as const
@@ -36,17 +36,38 @@ export interface Reloads {
   readonly refused: Counter
   /** Resources that were sent, and that workers could not use. */
   readonly revoked: Counter
+  /** 1: the files as they are now cannot be used, and what was read before serves. */
+  readonly failing: Gauge
 }
 
-/** Adds the counters of reloads: `server.file_reload_success`, `server.file_reload_rejected`, `server.resources_revoked`. */
-export function withReloads(snapshot: MetricsSnapshot, { good, refused, revoked }: Reloads): MetricsSnapshot {
+/** Nothing has been reloaded yet. */
+export function noReloads(): Reloads {
+  return { good: { v: 0 }, refused: { v: 0 }, revoked: { v: 0 }, failing: { v: 0 } }
+}
+
+/** Adds the counters of reloads (`server.file_reload_success`, ...), and the gauge `server.file_reload_failing`. */
+export function withReloads(snapshot: MetricsSnapshot, { good, refused, revoked, failing }: Reloads): MetricsSnapshot {
   const own: (readonly [string, number])[] = [
     ['server.file_reload_rejected', refused.v],
     ['server.file_reload_success', good.v],
     ['server.resources_revoked', revoked.v],
   ]
-  const counters = [...snapshot.counters, ...own]
-  return { ...snapshot, counters: counters.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)) }
+  const gauges: (readonly [string, number])[] = [...snapshot.gauges, ['server.file_reload_failing', failing.v]]
+  return { ...snapshot, counters: sorted([...snapshot.counters, ...own]), gauges: sorted(gauges) }
+}
+
+/** Adds what has become of worker processes: `server.workers_died`, `server.workers_silent`, `server.workers_replaced`. */
+export function withLives(snapshot: MetricsSnapshot, { died, silent, replaced }: WorkerLives): MetricsSnapshot {
+  const own: (readonly [string, number])[] = [
+    ['server.workers_died', died],
+    ['server.workers_replaced', replaced],
+    ['server.workers_silent', silent],
+  ]
+  return { ...snapshot, counters: sorted([...snapshot.counters, ...own]) }
+}
+
+function sorted(values: (readonly [string, number])[]): (readonly [string, number])[] {
+  return values.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
 }
 
 /** The use of several processes together. */

@@ -1,6 +1,6 @@
 import type { Address } from '../core/address.ts'
 import { formatAddress } from '../core/address.ts'
-import type { SocketHandle } from './socket-handle.ts'
+import { BindError, type SocketHandle } from './socket-handle.ts'
 
 interface Entry {
   readonly key: string
@@ -59,6 +59,20 @@ export class SocketTable {
       this.#fresh.get(worker)?.delete(key)
       throw error
     }
+  }
+
+  /**
+   * A socket that the worker holds, once more: it has closed its copy and wants another. `bound`: the real address, which
+   * tells those of port 0 apart. @throws BindError where it holds none
+   */
+  async held(worker: number, address: Address, bound: Address): Promise<SocketHandle> {
+    const base = formatAddress(address)
+    for (const entry of this.#entries.values()) {
+      if (!entry.holds.has(worker) || (entry.key !== base && !entry.key.startsWith(`${base}#`))) continue
+      const handle = await entry.handle
+      if (entry.key === base || portOf(handle) === (bound.kind === 'ip' ? bound.port : undefined)) return handle
+    }
+    throw new BindError('EBADF', 'the socket is no longer held (EBADF)')
   }
 
   /** One listener of that worker is gone. The socket closes with its last holder. */
@@ -127,6 +141,12 @@ export class SocketTable {
     this.#entries.delete(entry.key)
     closeWhenBound(entry)
   }
+}
+
+function portOf(handle: SocketHandle): number | undefined {
+  const name: { port?: number } = {}
+  handle.getsockname(name)
+  return name.port
 }
 
 function closeWhenBound(entry: Entry): void {

@@ -1,3 +1,5 @@
+import { withDeclared } from '../core/declared-cells.ts'
+import type { CellNames } from '../core/metrics.ts'
 import type { HistogramSnapshot, MetricsSnapshot } from './engine.ts'
 import type { StatsPush } from './messages.ts'
 
@@ -12,6 +14,8 @@ interface Totals {
   readonly counters: Map<string, number>
   readonly gauges: Map<string, number>
   readonly histograms: Map<string, MutableHistogram>
+  readonly tables: Map<number, CellNames>
+  readonly declared: Map<string, CellNames>
 }
 
 /**
@@ -34,6 +38,10 @@ const SHARED_GAUGES: ReadonlySet<string> = new Set([
   'active_clusters',
   'warming_clusters',
   'version',
+  // Of the overload manager: shares, not amounts.
+  'active',
+  'pressure',
+  'scale_percent',
 ])
 
 /**
@@ -54,6 +62,17 @@ export class StatsStore {
     for (const [name, value] of push.gauges) totals.gauges.set(name, value)
     for (const histogram of push.histograms) addHistogram(totals.histograms, histogram)
     for (const name of push.gone) this.#forget(totals, name)
+    for (const [number, names] of push.tables) totals.tables.set(number, names)
+    for (const [prefix, number] of push.declared) {
+      const names = totals.tables.get(number)
+      if (names !== undefined) totals.declared.set(prefix, names)
+    }
+    for (const prefix of push.undeclared) totals.declared.delete(prefix)
+  }
+
+  /** Puts all that a part of this process counts in the place of what it had. */
+  set(worker: number, { counters, gauges, histograms }: MetricsSnapshot): void {
+    this.add(worker, { full: true, gone: [], counters, gauges, histograms, tables: [], declared: [], undeclared: [] })
   }
 
   /** The worker has ended. */
@@ -70,12 +89,15 @@ export class StatsStore {
     addTotals(sum, this.#retired)
     for (const totals of this.#workers.values()) {
       addTotals(sum, totals)
+      for (const [prefix, names] of totals.declared) sum.declared.set(prefix, names)
       for (const [name, value] of totals.gauges) sum.gauges.set(name, joinGauge(name, sum.gauges.get(name), value))
     }
+    const histograms = [...sum.histograms].map(([name, h]) => ({ name, ...h }))
+    const all = withDeclared({ counters: [...sum.counters], gauges: [...sum.gauges], histograms }, sum.declared)
     return {
-      counters: sorted(sum.counters),
-      gauges: sorted(sum.gauges),
-      histograms: sorted(sum.histograms).map(([name, h]) => ({ name, ...h })),
+      counters: [...all.counters].sort(byName),
+      gauges: [...all.gauges].sort(byName),
+      histograms: [...all.histograms].sort((a, b) => compare(a.name, b.name)),
     }
   }
 
@@ -103,7 +125,13 @@ function joinGauge(name: string, a: number | undefined, b: number): number {
 }
 
 function emptyTotals(): Totals {
-  return { counters: new Map(), gauges: new Map(), histograms: new Map() }
+  return {
+    counters: new Map(),
+    gauges: new Map(),
+    histograms: new Map(),
+    tables: new Map(),
+    declared: new Map(),
+  }
 }
 
 /** Counters and histograms only: gauges are of the living. */
@@ -124,6 +152,10 @@ function addHistogram(into: Map<string, MutableHistogram>, from: HistogramSnapsh
   there.cumulative = there.cumulative.map((value, i) => value + (from.cumulative[i] ?? 0))
 }
 
-function sorted<V>(map: Map<string, V>): [string, V][] {
-  return [...map].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+function byName(a: readonly [string, number], b: readonly [string, number]): number {
+  return compare(a[0], b[0])
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
 }

@@ -31,8 +31,10 @@ function mergeClusters(all: readonly ClusterStatus[]): ClusterStatus[] {
     let merged = byName.get(cluster.name)
     if (merged === undefined) byName.set(cluster.name, (merged = { first: cluster, hosts: new Map() }))
     for (const host of cluster.hosts) {
-      const known = merged.hosts.get(host.address)
-      merged.hosts.set(host.address, known === undefined ? host : mergeHost(known, host))
+      // Of one address there may be several, each at its own priority.
+      const key = `${host.address}@${host.priority}`
+      const known = merged.hosts.get(key)
+      merged.hosts.set(key, known === undefined ? host : mergeHost(known, host))
     }
   }
   return [...byName.values()].map(({ first, hosts }) => ({ ...first, hosts: [...hosts.values()] }))
@@ -41,7 +43,13 @@ function mergeClusters(all: readonly ClusterStatus[]): ClusterStatus[] {
 function mergeHost(a: HostStatus, b: HostStatus): HostStatus {
   const stats = new Map(Object.entries(a.stats))
   for (const [name, value] of Object.entries(b.stats)) stats.set(name, (stats.get(name) ?? 0) + value)
-  // A host that one worker calls unhealthy is shown as such: that is what an operator looks for.
-  const health = a.health === 'healthy' ? b.health : a.health
+  // What speaks against a host in one of the workers is shown: that is what an operator looks for.
+  const health = a.health === b.health ? a.health : bothFlags(a.health, b.health)
   return { ...a, health, stats: Object.fromEntries(stats) }
+}
+
+/** `/failed_active_hc` and `healthy`, for example; the words of either, none twice. */
+function bothFlags(a: string, b: string): string {
+  const words = new Set([a, b].flatMap((flags) => (flags === 'healthy' ? [] : flags.split('/').slice(1))))
+  return [...words].map((word) => `/${word}`).join('')
 }

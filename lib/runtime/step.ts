@@ -38,24 +38,47 @@ export function versionIn(state: ConfigState, { kind, name }: ResourceName): Nam
 
 /** Applies a change to a state, and remembers what was there before. */
 export function takeStep(state: ConfigState, change: ConfigChange): Step {
-  const resources = new Map<string, ResourceStep>()
-  for (const kind of RESOURCE_KINDS) {
-    const part: ResourceChange<Named> | undefined = change[kind]
-    if (part === undefined) continue
-    for (const name of part.remove) note(resources, state, { kind, name }, undefined)
-    for (const resource of part.set) note(resources, state, { kind, name: resource.name }, resource)
-  }
+  const step = new TakenStep(state, change)
   state.apply(change)
-  return { change, resources }
+  return step
 }
 
-function note(
-  into: Map<string, ResourceStep>,
-  state: ConfigState,
-  resource: ResourceName,
-  is: Named | undefined,
-): void {
-  into.set(resourceKey(resource), { resource, was: versionIn(state, resource), is })
+/** Keeps versions alone: of 20,000 resources that come at once hardly any is ever taken back. */
+class TakenStep implements Step {
+  readonly change: ConfigChange
+  /** In the order of `#resourcesOf`. */
+  readonly #was: (Named | undefined)[] = []
+  #resources: ReadonlyMap<string, ResourceStep> | undefined = undefined
+
+  constructor(state: ConfigState, change: ConfigChange) {
+    this.change = change
+    for (const kind of RESOURCE_KINDS) {
+      const part: ResourceChange<Named> | undefined = change[kind]
+      if (part === undefined) continue
+      const versions = state[kind] as ReadonlyMap<string, Named>
+      for (const name of part.remove) this.#was.push(versions.get(name))
+      for (const { name } of part.set) this.#was.push(versions.get(name))
+    }
+  }
+
+  get resources(): ReadonlyMap<string, ResourceStep> {
+    this.#resources ??= this.#resourcesOf()
+    return this.#resources
+  }
+
+  #resourcesOf(): ReadonlyMap<string, ResourceStep> {
+    const resources = new Map<string, ResourceStep>()
+    let at = 0
+    const note = (resource: ResourceName, is: Named | undefined): void => {
+      resources.set(resourceKey(resource), { resource, was: this.#was[at++], is })
+    }
+    for (const kind of RESOURCE_KINDS) {
+      const part: ResourceChange<Named> | undefined = this.change[kind]
+      for (const name of part?.remove ?? []) note({ kind, name }, undefined)
+      for (const is of part?.set ?? []) note({ kind, name: is.name }, is)
+    }
+    return resources
+  }
 }
 
 /** The two in turn, as far as taking back goes: what was before the first, what is after the second. */

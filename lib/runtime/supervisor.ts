@@ -14,6 +14,7 @@ import type {
 } from './messages.ts'
 import { BindError, bindHandle, canBindHandles } from './socket-handle.ts'
 import { SocketTable } from './socket-table.ts'
+import { type Member, WorkerPool } from './worker-pool.ts'
 
 /**
  * `gc` for `BufferGarbage`. A young generation that stays in a core's cache: requests leave little that survives, and with
@@ -31,6 +32,8 @@ const WORKER_FLAGS: readonly string[] = [
 const GRACE_MS = 2000
 /** A worker that ends that often before the gateway was ready once will not start at all. */
 const START_ATTEMPTS = 3
+/** Reading a large configuration may keep the control process from everything else for that long. */
+const CONTROL_SILENCE_MS = 30_000
 
 export interface SupervisorOptions {
   /** Modules that call `runControl` and `runWorker`; paths, not URLs. */
@@ -39,6 +42,13 @@ export interface SupervisorOptions {
   /** At least 1. */
   readonly workers: number
   readonly drainTimeMs: number
+  /**
+   * Of the drain time, how long connections are still taken after `stop`, while `/ready` says no and answers close their
+   * connections: load balancers need a moment to notice. Default: 0.
+   */
+  readonly drainMinMs?: number
+  /** How long a worker that was replaced may take to end. Default: the drain time. */
+  readonly replacedMs?: number
   readonly settings: Settings
   readonly clock: Clock
   readonly log: Log
@@ -54,7 +64,7 @@ export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #sockets = new SocketTable(bindHandle)
   readonly #control: ChildSlot
-  readonly #workers: ChildSlot[] = []
+  readonly #workers: WorkerPool
   readonly #startedMs: number
   /** Lives as long as the gateway, in memory only: a worker that is replaced can open the tickets of its predecessor. */
   readonly #ticketSecret: string = randomBytes(32).toString('base64')
@@ -62,6 +72,8 @@ export class Supervisor {
   readonly #alive: NodeJS.Timeout
   readonly #done = Promise.withResolvers<number>()
   #ready = false
+  /** The end has been announced, and new connections are still taken. */
+  #announced = false
   #stopping = false
 
   constructor(options: SupervisorOptions) {
@@ -69,9 +81,9 @@ export class Supervisor {
     this.#startedMs = options.clock.now()
     this.#alive = setInterval(() => {}, 2 ** 30)
     this.#control = this.#controlSlot()
-    for (let worker = 0; worker < options.workers; worker++) this.#workers.push(this.#workerSlot(worker))
+    this.#workers = this.#workerPool()
     this.#control.start()
-    for (const slot of this.#workers) slot.start()
+    this.#workers.start()
   }
 
   /** The exit status of the gateway, once everything has ended. */
@@ -81,7 +93,7 @@ export class Supervisor {
 
   /** Process ids, 0 where one is just being restarted. */
   get pids(): { readonly control: number; readonly workers: readonly number[] } {
-    return { control: this.#control.pid ?? 0, workers: this.#workers.map((slot) => slot.pid ?? 0) }
+    return { control: this.#control.pid ?? 0, workers: this.#workers.pids }
   }
 
   /** Number of listening sockets that are held for the workers. */
@@ -91,13 +103,38 @@ export class Supervisor {
 
   /** Drains for at most `drainTimeMs` and ends. Called again while that goes on: ends at once. */
   stop(drainTimeMs: number = this.#options.drainTimeMs): void {
-    this.#stop(this.#stopping ? 0 : drainTimeMs, 0)
+    if (this.#announced || this.#stopping) {
+      this.#stop(0, 0)
+      return
+    }
+    const minMs = Math.min(this.#options.drainMinMs ?? 0, drainTimeMs)
+    if (minMs <= 0 || !this.#ready) {
+      this.#stop(drainTimeMs, 0)
+      return
+    }
+    this.#announced = true
+    this.#toControl({ kind: 'draining' })
+    for (const { slot } of this.#workers.all()) this.#toWorker(slot, { kind: 'announce-drain', forMs: minMs })
+    this.#options.clock.schedule(minMs, () => {
+      if (!this.#stopping) this.#stop(drainTimeMs - minMs, 0)
+    })
+  }
+
+  /** Replaces all workers, one after the other; each drains when its successor serves. Nobody notices. */
+  restartWorkers(): void {
+    if (this.#ready && !this.#announced) this.#workers.restart()
+    else this.#options.log.warn('workers are not replaced while the gateway starts or ends')
+  }
+
+  /** Looks at the files of the configuration now, and takes it over where it is another. */
+  reload(): void {
+    this.#toControl({ kind: 'reload' })
   }
 
   /** Log files have been moved: everybody opens them by name again. */
   reopenLogs(): void {
     this.#toControl({ kind: 'reopen-logs' })
-    for (const slot of this.#workers) this.#toWorker(slot, { kind: 'reopen-logs' })
+    for (const { slot } of this.#workers.all()) this.#toWorker(slot, { kind: 'reopen-logs' })
   }
 
   #stop(drainTimeMs: number, status: number): void {
@@ -105,16 +142,15 @@ export class Supervisor {
     this.#stopping = true
     this.#sockets.close()
     this.#toControl({ kind: 'draining' })
-    for (const slot of this.#workers) {
-      slot.retire()
-      this.#toWorker(slot, { kind: 'drain', deadlineMs: drainTimeMs })
-    }
-    this.#killAfter(this.#workers, drainTimeMs + GRACE_MS)
+    this.#workers.retire()
+    const slots = [...this.#workers.all()].map(({ slot }) => slot)
+    for (const slot of slots) this.#toWorker(slot, { kind: 'drain', deadlineMs: drainTimeMs })
+    this.#killAfter(slots, drainTimeMs + GRACE_MS)
     if (first) void this.#finish(status)
   }
 
   async #finish(status: number): Promise<void> {
-    await Promise.all(this.#workers.map((slot) => slot.ended))
+    await this.#workers.ended()
     this.#control.retire()
     this.#control.disconnect()
     this.#killAfter([this.#control], GRACE_MS)
@@ -137,16 +173,20 @@ export class Supervisor {
       flags: [],
       clock,
       log,
+      silenceMs: CONTROL_SILENCE_MS,
       started: () => {
         const ageMs = clock.now() - this.#startedMs
         this.#toControl({ kind: 'start', restarted: this.#ready, ageMs, workers, drainTimeMs, settings })
-        this.#workers.forEach((slot, worker) => {
+        this.#toControl({ kind: 'lives', ...this.#workers.lives })
+        if (this.#announced) this.#toControl({ kind: 'draining' })
+        for (const { slot, worker } of this.#workers.all()) {
           if (slot.running) this.#toControl({ kind: 'worker-up', worker })
-        })
+        }
       },
       message: (message) => this.#fromControl(message as ControlToSupervisor),
       ended: () => {
         if (this.#stopping) return false
+        for (const { slot } of this.#workers.all()) this.#toWorker(slot, { kind: 'control-down' })
         if (this.#ready) return true
         // It ended before it could say why: there is nothing that could become ready.
         this.#stop(0, 1)
@@ -155,40 +195,50 @@ export class Supervisor {
     })
   }
 
-  #workerSlot(worker: number): ChildSlot {
-    const { workerEntry, clock, log } = this.#options
-    const slot = new ChildSlot({
-      name: `worker ${worker}`,
+  #workerPool(): WorkerPool {
+    const { workerEntry, workers, clock, log, replacedMs, drainTimeMs } = this.#options
+    const deadlineMs = replacedMs ?? drainTimeMs
+    return new WorkerPool({
       entry: workerEntry,
       flags: WORKER_FLAGS,
+      workers,
       clock,
       log,
-      started: () => this.#workerStarted(slot, worker),
-      message: (message) => void this.#fromWorker(slot, worker, message as WorkerToSupervisor),
-      ended: () => {
-        this.#toControl({ kind: 'worker-down', worker })
-        if (this.#stopping) return false
-        if (!this.#ready && slot.ends >= START_ATTEMPTS) {
-          log.error(`worker ${worker} does not start`)
-          this.#stop(0, 1)
-          return false
-        }
-        return true
+      started: (member) => this.#workerStarted(member),
+      message: (member, message) => void this.#fromWorker(member, message as WorkerToSupervisor),
+      down: (member) => this.#workerDown(member),
+      replaced: ({ slot }) => {
+        this.#toWorker(slot, { kind: 'drain', deadlineMs, replaced: true })
+        this.#killAfter([slot], deadlineMs + GRACE_MS)
       },
+      gone: ({ worker }) => this.#sockets.releaseAll(worker),
+      counted: () => this.#toControl({ kind: 'lives', ...this.#workers.lives }),
     })
-    return slot
   }
 
-  #workerStarted(slot: ChildSlot, worker: number): void {
-    const { drainTimeMs, settings } = this.#options
+  /** True: it is to be started again. */
+  #workerDown({ worker, place, slot }: Member): boolean {
+    this.#toControl({ kind: 'worker-down', worker })
+    if (this.#stopping) return false
+    if (this.#ready || slot.ends < START_ATTEMPTS) return true
+    this.#options.log.error(`worker ${place} does not start`)
+    this.#stop(0, 1)
+    return false
+  }
+
+  #workerStarted({ worker, place, slot }: Member): void {
+    const { workers, drainTimeMs, settings } = this.#options
+    const ticketSecret = this.#ticketSecret
     this.#sockets.started(worker)
-    this.#toWorker(slot, { kind: 'start', worker, drainTimeMs, ticketSecret: this.#ticketSecret, settings })
+    this.#toWorker(slot, { kind: 'start', worker, place, workers, drainTimeMs, ticketSecret, settings })
+    if (this.#announced) this.#toWorker(slot, { kind: 'announce-drain', forMs: this.#options.drainMinMs ?? 0 })
     this.#toControl({ kind: 'worker-up', worker })
   }
 
   #fromControl(message: ControlToSupervisor): void {
     if (message.kind === 'to-worker') {
-      this.#toWorker(this.#workers[message.worker], { kind: 'from-control', body: message.body })
+      const member = this.#workers.find(message.worker)
+      if (member !== undefined) this.#toWorker(member.slot, { kind: 'from-control', body: message.body })
     } else if (message.kind === 'ready') {
       if (this.#ready) return
       this.#ready = true
@@ -196,25 +246,31 @@ export class Supervisor {
     } else if (message.kind === 'failed') this.#stop(0, 1)
     else if (message.kind === 'quit') this.#stop(0, 0)
     else if (message.kind === 'reopen-logs') this.reopenLogs()
+    else if (message.kind === 'restart-workers') this.restartWorkers()
   }
 
-  async #fromWorker(slot: ChildSlot, worker: number, message: WorkerToSupervisor): Promise<void> {
+  async #fromWorker({ slot, worker }: Member, message: WorkerToSupervisor): Promise<void> {
     if (message.kind === 'to-control') this.#toControl({ kind: 'from-worker', worker, body: message.body })
     else if (message.kind === 'release') this.#sockets.release(worker, message.address)
     else if (message.kind === 'release-all') this.#sockets.releaseAll(worker)
-    else if (message.kind === 'settled') this.#sockets.settle(worker)
-    else if (message.kind === 'bind') await this.#bind(slot, worker, message)
+    else if (message.kind === 'leaving') this.#workers.leaving(worker)
+    else if (message.kind === 'settled') {
+      this.#sockets.settle(worker)
+      this.#workers.settled(worker)
+    } else if (message.kind === 'bind') await this.#bind(slot, worker, message)
   }
 
   async #bind(slot: ChildSlot, worker: number, request: WorkerToSupervisor & { kind: 'bind' }): Promise<void> {
-    const { id, address } = request
+    const { id, address, held } = request
     if (!canBindHandles()) {
       this.#toWorker(slot, { kind: 'bound', id, listen: ownSocket(address) })
       return
     }
     const { pid } = slot
     try {
-      const handle = await this.#sockets.acquire(worker, address)
+      const handle = await (held === undefined
+        ? this.#sockets.acquire(worker, address)
+        : this.#sockets.held(worker, address, held))
       // Its successor must not get an answer that it never asked for.
       if (slot.pid === pid) slot.send({ kind: 'bound', id } satisfies SupervisorToWorker, handle)
     } catch (error) {

@@ -10,6 +10,8 @@ export class WorkerLink {
   offered = false
   /** As its last `hello` said. */
   revision = ''
+  /** 0: it has not said so yet. */
+  pid = 0
   readonly #channel: Channel<ControlToSupervisor>
   readonly #readers = new Map<string, PartReader>()
   readonly #waiting = new Map<number, (value: Json | undefined) => void>()

@@ -2,16 +2,20 @@ import type { ConfigChange } from '../config/change.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Demand } from '../core/demand.ts'
+import type { HealthLink } from '../core/host-health.ts'
+import type { Leases } from '../core/lease.ts'
 import type { Log } from '../core/metrics.ts'
 import type { Channel } from './channel.ts'
 import { PartReader, parentChannel, partsInTurn } from './channel.ts'
 import { DrainedListeners } from './drained-listeners.ts'
 import type { Binder, DrainWish, Engine } from './engine.ts'
+import { DRAIN_ALL, DRAIN_ANNOUNCED, DRAIN_REPLACED } from './engine.ts'
 import type {
   ControlToWorker,
   MemoryUse,
   Part,
   Settings,
+  StatsPush,
   SupervisorToWorker,
   WorkerStatus,
   WorkerToControl,
@@ -19,8 +23,9 @@ import type {
 } from './messages.ts'
 import { RemoteBinder } from './remote-binder.ts'
 import { RemoteDemand } from './remote-demand.ts'
-import { StatsDelta } from './stats-delta.ts'
+import { RemoteHealth } from './remote-health.ts'
 import { WorkerConfig } from './worker-config.ts'
+import { WorkerLeases } from './worker-leases.ts'
 
 /** How often changed counters go to control. */
 const PUSH_INTERVAL_MS = 1000
@@ -30,9 +35,16 @@ export interface EngineServices {
   readonly binder: Binder
   /** False once the gateway was told to fail its health checks, or drains. */
   readonly serving: () => boolean
+  /** False once the gateway was told to fail its health checks. */
+  readonly healthy: () => boolean
+  /** From 0, among the workers; its successor has the same. */
   readonly worker: number
   /** What only control can get. */
   readonly demand: Demand
+  /** Control judges hosts for all workers. */
+  readonly health: HealthLink
+  /** Limits that hold for all workers together. */
+  readonly leases: Leases
   /** Of the whole gateway; for `TlsAcceptor`. */
   readonly ticketSecret: Uint8Array
   readonly settings: Settings
@@ -55,6 +67,7 @@ export function runWorker(options: WorkerOptions): void {
   self.on('message', (raw: unknown, handle: unknown) => {
     const message = raw as SupervisorToWorker
     if (message.kind === 'bound' || message.kind === 'bind-failed') binder.answered(message, handle)
+    else if (message.kind === 'ping') void channel.send({ kind: 'pong' })
     else if (message.kind === 'start') worker ??= new Worker(options, channel, binder, message)
     else if (worker !== undefined) worker.receive(message)
   })
@@ -63,10 +76,11 @@ export function runWorker(options: WorkerOptions): void {
     if (worker === undefined) self.exit(1)
     else worker.end()
   })
-  self.on('SIGTERM', () => (worker === undefined ? self.exit(0) : worker.end()))
+  self.on('SIGTERM', () => (worker === undefined ? self.exit(0) : worker.leave()))
   // A terminal sends these to the whole group; the supervisor decides what they mean.
   self.on('SIGINT', () => {})
   self.on('SIGHUP', () => {})
+  self.on('SIGUSR2', () => {})
 }
 
 class Worker {
@@ -77,13 +91,22 @@ class Worker {
   readonly #log: Log
   readonly #drainTimeMs: number
   readonly #parts = new PartReader()
-  readonly #delta = new StatsDelta()
   readonly #config: WorkerConfig
   readonly #demand: RemoteDemand
+  readonly #leases: WorkerLeases
+  readonly #health = new RemoteHealth((reports) =>
+    this.#channel.send({ kind: 'to-control', body: { kind: 'host-reports', reports } }),
+  )
   #countsLoads = false
   #healthy = true
   readonly #drained = new DrainedListeners()
+  /** Asked to be replaced. */
+  #leaving = false
+  /** The gateway is about to end. */
+  #announced = false
   #ending = false
+  /** Another process serves in its place: the gateway itself goes on. */
+  #replaced = false
   /** Payloads leave one after the other, so that their parts never mix. */
   #sending: Promise<void> = Promise.resolve()
 
@@ -97,8 +120,9 @@ class Worker {
     this.#channel = channel
     this.#clock = options.clock
     this.#drainTimeMs = start.drainTimeMs
-    const serving = (): boolean => this.#healthy && !this.#drained.all && !this.#ending
-    const { worker, settings } = start
+    const serving = (): boolean =>
+      this.#healthy && !this.#drained.all && !this.#announced && (!this.#ending || this.#replaced)
+    const { place, settings } = start
     const ticketSecret = Buffer.from(start.ticketSecret, 'base64')
     const demand = new RemoteDemand({
       clock: options.clock,
@@ -106,7 +130,22 @@ class Worker {
       idle: () => this.#config.idle(),
     })
     this.#demand = demand
-    const made = options.create({ binder, serving, worker, demand, ticketSecret, settings })
+    this.#leases = new WorkerLeases({
+      clock: options.clock,
+      seats: start.workers,
+      send: (notes) => this.#tell(notes),
+    })
+    const made = options.create({
+      binder,
+      serving,
+      healthy: () => this.#healthy,
+      worker: place,
+      demand,
+      health: this.#health,
+      leases: this.#leases,
+      ticketSecret,
+      settings,
+    })
     this.#engine = made.engine
     this.#log = made.log
     this.#config = new WorkerConfig({
@@ -127,15 +166,38 @@ class Worker {
   }
 
   receive(message: SupervisorToWorker): void {
-    if (message.kind === 'drain') this.end(message.deadlineMs)
+    if (message.kind === 'drain') this.end(message.deadlineMs, message.replaced)
+    else if (message.kind === 'announce-drain') this.#announce(message.forMs)
     else if (message.kind === 'reopen-logs') this.#engine.reopenLogs()
+    else if (message.kind === 'control-down') this.#leases.controlGone()
     else if (message.kind === 'from-control') this.#fromControl(message.body)
   }
 
-  /** Finishes what is in flight, at most `deadlineMs`, and ends the process; 0 ends at once, also while draining. */
-  end(deadlineMs = this.#drainTimeMs): void {
+  /** Goes on until another process is there in its place, and ends then. Asked again: ends without waiting for that. */
+  leave(): void {
+    if (this.#leaving) {
+      this.end()
+      return
+    }
+    this.#leaving = true
+    void this.#channel.send({ kind: 'leaving' })
+  }
+
+  #announce(forMs: number): void {
+    if (this.#announced || this.#ending) return
+    this.#announced = true
+    void this.#engine.drain(forMs, DRAIN_ANNOUNCED)
+  }
+
+  /**
+   * Finishes what is in flight, at most `deadlineMs`, and ends the process; 0 ends at once, also while draining. `replaced`:
+   * nobody is to stay away because of that.
+   */
+  end(deadlineMs = this.#drainTimeMs, replaced = false): void {
     if (this.#ending && deadlineMs > 0) return
-    const drained = this.#ending || deadlineMs <= 0 ? Promise.resolve() : this.#engine.drain(deadlineMs)
+    const wish = replaced ? DRAIN_REPLACED : DRAIN_ALL
+    const drained = this.#ending || deadlineMs <= 0 ? Promise.resolve() : this.#engine.drain(deadlineMs, wish)
+    this.#replaced = replaced
     this.#ending = true
     drained
       .then(() => this.#push(0, false))
@@ -147,12 +209,17 @@ class Worker {
   #fromControl(message: ControlToWorker): void {
     if (message.kind === 'part') this.#configPart(message)
     else if (message.kind === 'greet') this.#greeted()
+    else if (message.kind === 'leased') this.#leases.receive(message)
     else if (message.kind === 'send-stats') void this.#push(message.id, message.full)
     else if (message.kind === 'send-status') void this.#sendParts('status', message.id, this.#status())
     else if (message.kind === 'count-loads') this.#countsLoads = true
     else if (message.kind === 'log-level') this.#engine.setLogLevel(message.level)
     else if (message.kind === 'drain-listeners') this.#drainListeners(message.deadlineMs, message.wish)
     else if (message.kind === 'health') this.#healthy = message.ok
+    else if (message.kind === 'report-hosts') this.#health.asked()
+    else if (message.kind === 'host-health') this.#health.received(message.verdicts)
+    else if (message.kind === 'pressures') this.#engine.pressures?.(message.pressures)
+    else if (message.kind === 'ejections') this.#health.news(message.news)
     else if (message.kind === 'demanded') this.#demand.answered(message.id, message.found)
     else {
       const config = this.#config.config()
@@ -161,6 +228,10 @@ class Worker {
   }
 
   #greeted(): void {
+    // First: what is answered comes before any configuration.
+    this.#leases.greeted()
+    // Nothing that it runs matters to a control process that comes now.
+    if (this.#ending) return
     const { pid } = this.#process
     const { revision } = this.#config
     this.#tell({ kind: 'hello', pid, revision, drained: this.#drained.wish, healthy: this.#healthy })
@@ -169,12 +240,24 @@ class Worker {
 
   #configPart(part: Part<'config' | 'change'> & { readonly revision: string }): void {
     const whole = this.#parts.add(part)
-    if (whole === undefined || this.#ending) return
+    if (whole === undefined) return
     const { id, revision } = part
+    if (this.#ending) {
+      if (part.payload === 'change') this.#lastChange(id, whole.value as ConfigChange)
+      return
+    }
     // JSON-safe data made by the control process, which is of the same version: nothing to check again here.
     if (part.payload === 'config') {
       this.#config.take({ kind: 'config', id, revision, config: whole.value as unknown as GatewayConfig })
     } else this.#config.take({ kind: 'change', id, revision, change: whole.value as ConfigChange })
+  }
+
+  /** While it drains only endpoints matter: what is under way may need one more attempt. */
+  #lastChange(id: number, { assignments }: ConfigChange): void {
+    const applied = (): void => this.#tell({ kind: 'applied', id })
+    if (assignments === undefined) applied()
+    // Those of a cluster that came later have no place here, which is no fault of theirs.
+    else this.#engine.update({ assignments: { ...assignments, remove: [] } }).then(applied, applied)
   }
 
   #drainListeners(deadlineMs: number, wish: DrainWish): void {
@@ -199,10 +282,11 @@ class Worker {
 
   #push(id: number, full: boolean): Promise<void> {
     const loads = this.#countsLoads ? this.#engine.loads?.() : undefined
-    const push = { ...this.#delta.next(this.#engine.metrics(), full), ...(loads && { loads }) }
-    const { counters, gauges, histograms, gone } = push
+    const push: StatsPush = { ...this.#engine.metricsChange(full), ...(loads && { loads }) }
+    const { counters, gauges, histograms, gone, declared, undeclared } = push
+    const changes = counters.length + gauges.length + histograms.length + gone.length
     // Nobody waits for a push without a number, so an empty one need not be sent.
-    if (id === 0 && counters.length + gauges.length + histograms.length + gone.length === 0 && !loads?.length) {
+    if (id === 0 && changes + declared.length + undeclared.length === 0 && !loads?.length) {
       return this.#sending
     }
     return this.#sendParts('stats', id, push)

@@ -2,15 +2,13 @@
 const SHARDS = 256
 
 /**
- * Values by name; the place of one that was deleted is taken by the next that comes. A `Map` of half a million names (10,000 clusters have as many) would stop
- * the process for 60 ms whenever it doubles its size; these are many small ones.
+ * Values by name; the place of one that was deleted is taken by the next that comes. A `Map` of half a million names would
+ * stop the process for 60 ms whenever it doubles its size; these are many small ones.
  */
 export class CellTable<T> {
   readonly #shards: readonly Map<string, number>[] = Array.from({ length: SHARDS }, () => new Map<string, number>())
   readonly #names: (string | undefined)[] = []
   readonly #values: (T | undefined)[] = []
-  /** So far. */
-  added = 0
   /** Places that are empty. */
   readonly #free: number[] = []
 
@@ -21,7 +19,6 @@ export class CellTable<T> {
 
   /** A name is added once. */
   add(name: string, value: T): T {
-    this.added++
     const at = this.#free.pop() ?? this.#names.length
     this.#shards[shardOf(name)].set(name, at)
     this.#names[at] = name
@@ -29,20 +26,24 @@ export class CellTable<T> {
     return value
   }
 
-  delete(name: string): void {
+  /** What was there. */
+  delete(name: string): T | undefined {
     const shard = this.#shards[shardOf(name)]
     const at = shard.get(name)
-    if (at === undefined) return
+    if (at === undefined) return undefined
+    const value = this.#values[at]
     shard.delete(name)
     this.#names[at] = undefined
     this.#values[at] = undefined
     this.#free.push(at)
+    return value
   }
 
-  map<R>(change: (name: string, value: T) => R): R[] {
-    const all: R[] = []
-    for (const [i, name] of this.#names.entries()) if (name !== undefined) all.push(change(name, this.#values[i] as T))
-    return all
+  forEach(visit: (name: string, value: T) => void): void {
+    for (let i = 0; i < this.#names.length; i++) {
+      const name = this.#names[i]
+      if (name !== undefined) visit(name, this.#values[i] as T)
+    }
   }
 }
 

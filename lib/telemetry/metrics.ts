@@ -1,18 +1,24 @@
-import type { Counter, Gauge, Histogram, Metrics, MetricsGroup } from '../core/metrics.ts'
-import type { HistogramSnapshot, MetricsSnapshot } from '../core/status.ts'
+import { DeclaredCells, withDeclared } from '../core/declared-cells.ts'
+import {
+  type CellNames,
+  type Counter,
+  type Gauge,
+  HISTOGRAM_BOUNDS,
+  type Histogram,
+  type Metrics,
+  type MetricsGroup,
+} from '../core/metrics.ts'
+import type { HistogramSnapshot, MetricsChange, MetricsSnapshot } from '../core/status.ts'
 import { CellTable } from './cell-table.ts'
 
 export type { HistogramSnapshot, MetricsSnapshot }
-
-/** Envoy's default histogram bounds (upper, inclusive), in the unit of the histogram, which is milliseconds mostly. */
-export const HISTOGRAM_BOUNDS: readonly number[] = Object.freeze([
-  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000,
-  3_600_000,
-])
+export { HISTOGRAM_BOUNDS }
 
 /** A counter or gauge. */
 class Cell {
   v = 0
+  /** As told by the last `change`. */
+  told: number | undefined = undefined
 }
 
 /** Values up to here find their bucket in a table. */
@@ -29,9 +35,17 @@ class BucketHistogram implements Histogram {
   readonly counts = new Float64Array(HISTOGRAM_BOUNDS.length + 1)
   readonly #table: Uint8Array
   sum = 0
+  /** As told by the last `change`. */
+  told: HistogramSnapshot | undefined = undefined
 
   constructor(table: Uint8Array) {
     this.#table = table
+  }
+
+  get count(): number {
+    let count = 0
+    for (const n of this.counts) count += n
+    return count
   }
 
   /** Values that are negative or not finite are ignored: one NaN would spoil the sum for ever. */
@@ -60,29 +74,44 @@ export class MetricsStore implements Metrics {
   readonly #histograms = new CellTable<BucketHistogram>()
   readonly #bucketTable = bucketTable()
   readonly #groups = new Map<string, CellGroup>()
+  readonly #declared = new DeclaredCells()
+  /** Told of and deleted since the last `change`. */
+  #gone = new Set<string>()
 
   has(name: string): boolean {
     return this.#counters.get(name) !== undefined
   }
 
-  counter(name: string): Counter {
-    return cellOf(this.#counters, name)
+  counter(name: string, made?: string[]): Counter {
+    return this.#counters.get(name) ?? this.#counters.add(this.#noted(name, made), new Cell())
   }
 
-  gauge(name: string): Gauge {
-    return cellOf(this.#gauges, name)
+  gauge(name: string, made?: string[]): Gauge {
+    return this.#gauges.get(name) ?? this.#gauges.add(this.#noted(name, made), new Cell())
   }
 
-  histogram(name: string): Histogram {
-    return this.#histograms.get(name) ?? this.#histograms.add(name, new BucketHistogram(this.#bucketTable))
+  histogram(name: string, made?: string[]): Histogram {
+    const known = this.#histograms.get(name)
+    return known ?? this.#histograms.add(this.#noted(name, made), new BucketHistogram(this.#bucketTable))
+  }
+
+  #noted(name: string, made: string[] | undefined): string {
+    made?.push(name)
+    this.#gone.delete(name)
+    return name
+  }
+
+  declare(prefix: string, names: CellNames): void {
+    this.#declared.add(prefix, names)
   }
 
   group(key: string): MetricsGroup {
     let group = this.#groups.get(key)
     if (group === undefined) {
-      group = new CellGroup(this, (names) => {
+      group = new CellGroup(this, (names, prefixes) => {
         this.#groups.delete(key)
         for (const name of names) this.#forget(name)
+        for (const prefix of prefixes) this.#declared.remove(prefix)
       })
       this.#groups.set(key, group)
     }
@@ -91,32 +120,67 @@ export class MetricsStore implements Metrics {
   }
 
   #forget(name: string): void {
-    this.#counters.delete(name)
-    this.#gauges.delete(name)
-    this.#histograms.delete(name)
-  }
-
-  /** How many cells have been made so far, those that went included. */
-  get made(): number {
-    return this.#counters.added + this.#gauges.added + this.#histograms.added
+    const told = [this.#counters.delete(name), this.#gauges.delete(name), this.#histograms.delete(name)]
+    if (told.some((cell) => cell?.told !== undefined)) this.#gone.add(name)
   }
 
   /** Everything there is, as plain data. */
   snapshot(): MetricsSnapshot {
-    const histograms = this.#histograms.map((name, h) => histogramSnapshot(name, h.counts, h.sum))
-    return { counters: valuesOf(this.#counters), gauges: valuesOf(this.#gauges), histograms }
+    const there: Values = { counters: [], gauges: [], histograms: [] }
+    this.#counters.forEach((name, cell) => void there.counters.push([name, cell.v]))
+    this.#gauges.forEach((name, cell) => void there.gauges.push([name, cell.v]))
+    this.#histograms.forEach((name, cells) => void there.histograms.push(histogramSnapshot(name, cells)))
+    return withDeclared(there, this.#declared.all)
   }
+
+  /**
+   * What has changed since this was asked last, in time that depends on the number of cells and little else. `full`:
+   * everything, and the next answer begins there. For one reader.
+   */
+  change(full: boolean): MetricsChange {
+    const { counters, gauges, histograms }: Values = { counters: [], gauges: [], histograms: [] }
+    this.#counters.forEach((name, cell) => {
+      const { v, told } = cell
+      if (full || told === undefined) counters.push([name, v])
+      else if (v !== told) counters.push([name, v - told])
+      else return
+      cell.told = v
+    })
+    this.#gauges.forEach((name, cell) => {
+      const { v } = cell
+      if (!full && v === cell.told) return
+      gauges.push([name, v])
+      cell.told = v
+    })
+    this.#histograms.forEach((name, cells) => {
+      const { told } = cells
+      if (!full && told !== undefined && told.sum === cells.sum && told.count === cells.count) return
+      const now = histogramSnapshot(name, cells)
+      histograms.push(full || told === undefined ? now : difference(now, told))
+      cells.told = now
+    })
+    const gone = full ? [] : [...this.#gone]
+    this.#gone = new Set()
+    return { full, gone, counters, gauges, histograms, ...this.#declared.change(full) }
+  }
+}
+
+interface Values {
+  readonly counters: [string, number][]
+  readonly gauges: [string, number][]
+  readonly histograms: HistogramSnapshot[]
 }
 
 class CellGroup implements MetricsGroup {
   users = 0
   readonly #store: MetricsStore
-  readonly #forget: (names: readonly string[]) => void
+  readonly #forget: (names: readonly string[], prefixes: readonly string[]) => void
   /** Of cells that were made here. */
   #names: string[] = []
+  readonly #prefixes = new Set<string>()
   #gone = false
 
-  constructor(store: MetricsStore, forget: (names: readonly string[]) => void) {
+  constructor(store: MetricsStore, forget: (names: readonly string[], prefixes: readonly string[]) => void) {
     this.#store = store
     this.#forget = forget
   }
@@ -126,26 +190,27 @@ class CellGroup implements MetricsGroup {
   }
 
   counter(name: string): Counter {
-    return this.#gone ? new Cell() : this.#noting(name, this.#store.made, this.#store.counter(name))
+    return this.#gone ? new Cell() : this.#store.counter(name, this.#names)
   }
 
   gauge(name: string): Gauge {
-    return this.#gone ? new Cell() : this.#noting(name, this.#store.made, this.#store.gauge(name))
+    return this.#gone ? new Cell() : this.#store.gauge(name, this.#names)
   }
 
   histogram(name: string): Histogram {
-    return this.#gone ? NOTHING : this.#noting(name, this.#store.made, this.#store.histogram(name))
+    return this.#gone ? NOTHING : this.#store.histogram(name, this.#names)
   }
 
-  #noting<C>(name: string, before: number, cell: C): C {
-    if (this.#store.made !== before) this.#names.push(name)
-    return cell
+  declare(prefix: string, names: CellNames): void {
+    if (this.#gone) return
+    this.#prefixes.add(prefix)
+    this.#store.declare(prefix, names)
   }
 
   release(): void {
     if (--this.users > 0 || this.#gone) return
     this.#gone = true
-    this.#forget(this.#names)
+    this.#forget(this.#names, [...this.#prefixes])
     this.#names = []
   }
 }
@@ -153,15 +218,7 @@ class CellGroup implements MetricsGroup {
 /** What is counted after the end is nobody's. */
 const NOTHING: Histogram = Object.freeze({ record() {} })
 
-function cellOf(cells: CellTable<Cell>, name: string): Cell {
-  return cells.get(name) ?? cells.add(name, new Cell())
-}
-
-function valuesOf(cells: CellTable<Cell>): [string, number][] {
-  return cells.map((name, cell) => [name, cell.v])
-}
-
-function histogramSnapshot(name: string, counts: Float64Array, sum: number): HistogramSnapshot {
+function histogramSnapshot(name: string, { counts, sum }: BucketHistogram): HistogramSnapshot {
   const cumulative: number[] = []
   let count = 0
   for (let i = 0; i < HISTOGRAM_BOUNDS.length; i++) {
@@ -170,4 +227,14 @@ function histogramSnapshot(name: string, counts: Float64Array, sum: number): His
   }
   count += counts[HISTOGRAM_BOUNDS.length]
   return { name, count, sum, bounds: HISTOGRAM_BOUNDS, cumulative }
+}
+
+function difference(now: HistogramSnapshot, last: HistogramSnapshot): HistogramSnapshot {
+  return {
+    name: now.name,
+    count: now.count - last.count,
+    sum: now.sum - last.sum,
+    bounds: now.bounds,
+    cumulative: now.cumulative.map((value, i) => value - last.cumulative[i]),
+  }
 }

@@ -1,14 +1,20 @@
 import type { Socket } from 'node:net'
 import type { RoutingPriority } from '../core/attempt.ts'
+import type { SlotLease } from '../core/lease.ts'
 import type { BreakerLimit } from './breaker.ts'
 import type { Host } from './host.ts'
 import type { PoolParts } from './pool.ts'
+
+/** Room that one connection takes under the limits. */
+export interface Room {
+  release(): void
+}
 
 /** What is counted of one connection from its first SYN to its end. */
 export interface ConnectionAccount {
   /** From when it is ready for use. */
   socket: Socket | undefined
-  readonly limit: BreakerLimit
+  readonly room: Room
   readonly openedMs: number
 }
 
@@ -18,7 +24,10 @@ export interface ConnectionAccount {
  */
 export class HostAccounts {
   readonly host: Host
+  /** Called when the gateway has been asked for room that was not here: there may be some now. */
+  whenRoom: (() => void) | undefined = undefined
   readonly #parts: PoolParts
+  #asking = false
 
   constructor(host: Host, parts: PoolParts) {
     this.host = host
@@ -26,40 +35,69 @@ export class HostAccounts {
   }
 
   /**
-   * Takes room for one more connection, or counts an overflow and answers undefined. `first`: the pool has none, and
-   * Envoy lets such a pool always have one, lest other hosts' connections starve it.
+   * Takes room for one more connection, or counts an overflow and answers undefined; also while the gateway is asked, which
+   * `whenRoom` follows. `first`: the pool has none, and Envoy lets such a pool always have one, lest other hosts'
+   * connections starve it.
    */
-  admit(priority: RoutingPriority, first: boolean): BreakerLimit | undefined {
+  admit(priority: RoutingPriority, first: boolean): Room | undefined {
     const limit = this.#parts.breakers.of(priority).connections
     if (first) {
       limit.acquire()
-      return limit
+      const own = this.#ownRoom(limit)
+      own?.lease.force()
+      return own ?? limit
     }
-    const perHost = this.#parts.config.maxConnectionsPerHost
-    if (perHost !== undefined && this.host.cxActive >= perHost) {
-      this.#parts.stats.cxOverflow.v++
+    const own = this.#ownRoom(limit)
+    if (own !== undefined && !own.lease.tryAcquire()) {
+      if (!this.#asked(own.lease.ask())) this.#parts.stats.cxOverflow.v++
+      own.lease[Symbol.dispose]()
       return undefined
     }
-    return limit.tryAcquire() ? limit : undefined
+    if (limit.tryAhead()) return own ?? limit
+    own?.drop()
+    if (!this.#asked(limit.ask())) limit.overflowed()
+    return undefined
   }
 
   /** As `admit` for a connection that nobody needs yet: where there is no room nothing is counted. */
-  admitAhead(priority: RoutingPriority): BreakerLimit | undefined {
+  admitAhead(priority: RoutingPriority): Room | undefined {
     const limit = this.#parts.breakers.of(priority).connections
-    const perHost = this.#parts.config.maxConnectionsPerHost
-    if (limit.active >= limit.max || (perHost !== undefined && this.host.cxActive >= perHost)) return undefined
-    limit.acquire()
-    return limit
+    const own = this.#ownRoom(limit)
+    if (own !== undefined && !own.lease.tryAcquire()) {
+      own.lease[Symbol.dispose]()
+      return undefined
+    }
+    if (limit.tryAhead()) return own ?? limit
+    own?.drop()
+    return undefined
   }
 
-  /** A connection with the room of `limit` begins to connect. */
-  opened(limit: BreakerLimit): ConnectionAccount {
+  /** Undefined: the host has no limit of its own. */
+  #ownRoom(limit: BreakerLimit): OwnRoom | undefined {
+    const max = this.#parts.config.maxConnectionsPerHost
+    return max === undefined ? undefined : new OwnRoom(limit, limit.ofHost(this.host.key, max))
+  }
+
+  #asked(answer: Promise<void> | undefined): boolean {
+    if (answer === undefined || this.whenRoom === undefined) return false
+    if (!this.#asking) {
+      this.#asking = true
+      void answer.then(() => {
+        this.#asking = false
+        this.whenRoom?.()
+      })
+    }
+    return true
+  }
+
+  /** A connection with that room begins to connect. */
+  opened(room: Room): ConnectionAccount {
     const { stats, wheel } = this.#parts
     stats.cxTotal.v++
     stats.cxActive.v++
     this.host.cxTotal++
     this.host.cxActive++
-    return { socket: undefined, limit, openedMs: wheel.clock.now() }
+    return { socket: undefined, room, openedMs: wheel.clock.now() }
   }
 
   /** Its transport is ready. */
@@ -85,7 +123,7 @@ export class HostAccounts {
 
   #closed(account: ConnectionAccount, busy: boolean, byPeer: boolean): void {
     const { stats, wheel } = this.#parts
-    account.limit.release()
+    account.room.release()
     stats.cxActive.v--
     this.host.cxActive--
     stats.cxLengthMs.record(wheel.clock.now() - account.openedMs)
@@ -130,5 +168,27 @@ export class HostAccounts {
     this.#parts.stats.rqActive.v--
     this.host.rqActive--
     this.#parts.breakers.of(priority).requests.release()
+  }
+}
+
+/** Room among the connections of a host, beside that among all of the cluster. */
+class OwnRoom implements Room {
+  readonly limit: BreakerLimit
+  readonly lease: SlotLease
+
+  constructor(limit: BreakerLimit, lease: SlotLease) {
+    this.limit = limit
+    this.lease = lease
+  }
+
+  release(): void {
+    this.limit.release()
+    this.drop()
+  }
+
+  /** There was no room in the cluster. */
+  drop(): void {
+    this.lease.release()
+    this.lease[Symbol.dispose]()
   }
 }

@@ -1,7 +1,7 @@
 import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import { FAILURES } from '../core/failure.ts'
 import { Timed } from '../core/timer-wheel.ts'
-import { type ConnectionAccount, HostAccounts } from './accounts.ts'
+import { type ConnectionAccount, HostAccounts, type Room } from './accounts.ts'
 import { AutoStream } from './auto-stream.ts'
 import { describeFailure, negotiatedProtocol, type Opener, type Opening, type Transport } from './connect.ts'
 import type { HostPool } from './host.ts'
@@ -62,9 +62,8 @@ export class AutoPool implements HostPool {
   #ask(attempt: Attempt): Probe {
     const { config, wheel } = this.#parts
     const { connectors, host, wish } = this.#site
-    const limit = this.#parts.breakers.of(attempt.priority).connections
-    limit.acquire()
-    const probe = new Probe(this.#accounts.opened(limit), this)
+    const room = this.#accounts.admit(attempt.priority, true) as Room
+    const probe = new Probe(this.#accounts.opened(room), this)
     if (config.connectTimeoutMs > 0) wheel.arm(probe, config.connectTimeoutMs)
     probe.opening = connectors.auto.open(host, wish, probe)
     return probe

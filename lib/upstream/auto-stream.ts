@@ -1,14 +1,36 @@
 import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import type { Failure } from '../core/failure.ts'
 import type { Headers } from '../core/headers.ts'
-import type { AutoPool } from './auto-pool.ts'
 import type { HostPool } from './host.ts'
 
-/** One attempt that waits until it is known what its host speaks; from then on a mere passage to the stream it became. */
+/** Whom it waits for. */
+export interface StreamKeeper {
+  /** It was cancelled. */
+  abandon(stream: AutoStream): void
+}
+
+/**
+ * Opens an attempt when `asked` resolves: the gateway is asked for room that is not here. What is written meanwhile is kept,
+ * under back-pressure.
+ */
+export function openLater(
+  asked: Promise<unknown>,
+  attempt: Attempt,
+  events: UpstreamEvents,
+  pool: Pick<HostPool, 'open'>,
+): UpstreamStream {
+  const stream = new AutoStream(attempt, events, NOBODY)
+  void asked.then(() => stream.handOver(pool))
+  return stream
+}
+
+const NOBODY: StreamKeeper = Object.freeze({ abandon() {} })
+
+/** One attempt that waits until it can be opened; from then on a mere passage to the stream it became. */
 export class AutoStream implements UpstreamStream {
   readonly attempt: Attempt
   readonly #events: UpstreamEvents
-  readonly #pool: AutoPool
+  readonly #keeper: StreamKeeper
   #inner: UpstreamStream | undefined = undefined
   #waiting = true
   #queue: Buffer[] = []
@@ -16,14 +38,14 @@ export class AutoStream implements UpstreamStream {
   #trailers: Headers | undefined = undefined
   #paused = false
 
-  constructor(attempt: Attempt, events: UpstreamEvents, pool: AutoPool) {
+  constructor(attempt: Attempt, events: UpstreamEvents, keeper: StreamKeeper) {
     this.attempt = attempt
     this.#events = events
-    this.#pool = pool
+    this.#keeper = keeper
   }
 
   /** The attempt begins on the pool of the protocol that it is; unless it was cancelled meanwhile. */
-  handOver(pool: HostPool): void {
+  handOver(pool: Pick<HostPool, 'open'>): void {
     if (!this.#waiting) return
     this.#waiting = false
     const queue = this.#queue
@@ -59,6 +81,13 @@ export class AutoStream implements UpstreamStream {
     return !this.#waiting && this.#inner?.settled?.() === true
   }
 
+  get pendingBytes(): number | undefined {
+    if (!this.#waiting) return this.#inner?.pendingBytes
+    let bytes = 0
+    for (const chunk of this.#queue) bytes += chunk.length
+    return bytes
+  }
+
   trailers(trailers: Headers): void {
     if (!this.#waiting) this.#inner?.trailers(trailers)
     else {
@@ -84,6 +113,6 @@ export class AutoStream implements UpstreamStream {
     }
     this.#waiting = false
     this.#queue = []
-    this.#pool.abandon(this)
+    this.#keeper.abandon(this)
   }
 }

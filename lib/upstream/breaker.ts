@@ -1,103 +1,163 @@
-import type { Counter, Gauge, Metrics } from '../core/metrics.ts'
-import type { ClusterConfig, RetryBudgetConfig, ThresholdsConfig } from './config.ts'
+import { systemClock } from '../core/clock.ts'
+import type { Leases, SlotLease } from '../core/lease.ts'
+import { LocalLeases } from '../core/local-leases.ts'
+import { type Counter, type Gauge, type Metrics, noRuntime, type Runtime } from '../core/metrics.ts'
+import { runtimeInteger } from '../core/runtime-value.ts'
+import type { ClusterConfig, ThresholdsConfig } from './config.ts'
+import { type RecentCount, RetryBudget } from './retry-budget.ts'
 
 /** Envoy's routing priority of a request; each has limits of its own. */
 export type RoutingPriority = 'default' | 'high'
 
-/**
- * One counted resource with a limit. `open` (1 where nothing more is admitted) is added to the gauge, not set: a
- * cluster that is replaced and its new version share the cell while the old one drains.
- */
-export class BreakerLimit {
-  readonly max: number
-  active = 0
-  #gauge: Gauge
-  readonly #overflow: Counter
-  #open = false
+/** Where the room under the limits of a cluster comes from. */
+export interface BreakerSource {
+  /** Clusters of one name share their room, in all processes of the gateway. */
+  readonly name: string
+  readonly leases: Leases
+  /** `circuit_breakers.<name>.<priority>.max_connections` and so on go before what is configured. */
+  readonly runtime: Runtime
+  /** Of the turn; for budgets that look back. */
+  readonly now: () => number
+}
 
-  constructor(max: number, gauge: Gauge, overflow: Counter) {
-    this.max = max
-    this.#gauge = gauge
+/** What one limit is made of. */
+export interface LimitParts {
+  readonly source: BreakerSource
+  readonly priority: RoutingPriority
+  /** Envoy's short name: `cx`, `rq_pending`, ... */
+  readonly resource: string
+  readonly max: number
+  /** Of the runtime, behind the priority. */
+  readonly runtimeKey: string
+  readonly open: Gauge
+  readonly overflow: Counter
+  /** Undefined: it is not tracked. */
+  readonly remaining: Gauge | undefined
+}
+
+/**
+ * One counted resource with a limit that holds for the whole gateway. `open` (1 where nothing more is admitted) is added to
+ * the gauge, not set: a cluster that is replaced and its new version share the cell while the old one drains.
+ *
+ * Whoever can wait calls `ask` first; then `tryAcquire` says what is true for the gateway. Without it, room that another
+ * process has unused is not found at once; it is on its way after the first refusal.
+ */
+export class BreakerLimit implements RetryLimit {
+  /** Of this cluster and process alone. */
+  active = 0
+  /** Told of each that begins. */
+  begun: RecentCount | undefined = undefined
+  readonly #source: BreakerSource
+  readonly #key: string
+  readonly #max: number
+  readonly #runtimeKey: string
+  readonly #overflow: Counter
+  #gauge: Gauge
+  #remaining: Gauge | undefined
+  #lease: SlotLease
+  #runtimeVersion: number | undefined
+  #open = false
+  #retired = false
+
+  constructor({ source, priority, resource, max, runtimeKey, open, overflow, remaining }: LimitParts) {
+    this.#source = source
+    this.#key = `cluster.${source.name}.${priority}.${resource}`
+    this.#max = max
+    this.#runtimeKey = `circuit_breakers.${source.name}.${priority}.${runtimeKey}`
+    this.#gauge = open
     this.#overflow = overflow
-    this.#setOpen(max <= 0)
+    this.#remaining = remaining
+    this.#runtimeVersion = source.runtime.version
+    this.#lease = source.leases.slots(this.#key, this.#wanted)
+    this.#note()
+  }
+
+  get #wanted(): number {
+    return runtimeInteger(this.#source.runtime, this.#runtimeKey) ?? this.#max
+  }
+
+  get max(): number {
+    return this.#lease.limit
+  }
+
+  /** The runtime has changed since it was looked at. */
+  #refresh(): void {
+    const { runtime, leases } = this.#source
+    this.#runtimeVersion = runtime.version
+    if (this.#retired) return
+    const max = this.#wanted
+    if (max === this.#lease.limit) return
+    const before = this.#lease
+    this.#lease = leases.slots(this.#key, max)
+    before[Symbol.dispose]()
+    this.#note()
+  }
+
+  /** As `SlotLease.ask`. */
+  ask(): Promise<void> | undefined {
+    if (this.#source.runtime.version !== this.#runtimeVersion) this.#refresh()
+    return this.#lease.ask()
   }
 
   /** Takes one and answers true, or counts an overflow and answers false. */
   tryAcquire(): boolean {
-    if (this.active >= this.max) {
-      this.#overflow.v++
-      return false
+    if (this.tryAhead()) return true
+    this.overflowed()
+    this.#lease.want()
+    return false
+  }
+
+  /** Somebody was refused. */
+  overflowed(): void {
+    this.#overflow.v++
+  }
+
+  /** As `tryAcquire` for what nobody needs yet: where there is no room nothing is counted. */
+  tryAhead(): boolean {
+    if (this.#source.runtime.version !== this.#runtimeVersion) this.#refresh()
+    const taken = this.#lease.tryAcquire()
+    if (taken) {
+      this.active++
+      this.begun?.add()
     }
-    this.acquire()
-    return true
+    this.#note()
+    return taken
   }
 
   /** Takes one whatever the limit says: Envoy lets a host without any connection always have its first. */
   acquire(): void {
-    if (++this.active >= this.max && !this.#open) this.#setOpen(true)
+    this.#lease.force()
+    this.active++
+    this.#note()
   }
 
   /** Gives one back; every acquired one exactly once. */
   release(): void {
-    if (--this.active < this.max && this.#open) this.#setOpen(false)
-  }
-
-  /** Takes this limit out of the gauge; what is still held may be released afterwards. */
-  retire(): void {
-    this.#setOpen(false)
-    this.#gauge = { v: 0 }
-  }
-
-  #setOpen(open: boolean): void {
-    if (open === this.#open) return
-    this.#open = open
-    this.#gauge.v += open ? 1 : -1
-  }
-}
-
-/** Retries under way, as many as a share of the requests under way (Envoy's RetryBudget). */
-export class RetryBudget implements RetryLimit {
-  readonly #config: RetryBudgetConfig
-  readonly #requests: BreakerLimit
-  readonly #overflow: Counter
-  #gauge: Gauge
-  #active = 0
-  #open = false
-
-  /** `requests`: those under way, waiting ones included. */
-  constructor(config: RetryBudgetConfig, requests: BreakerLimit, gauge: Gauge, overflow: Counter) {
-    this.#config = config
-    this.#requests = requests
-    this.#gauge = gauge
-    this.#overflow = overflow
-  }
-
-  get #full(): boolean {
-    const { percent, minConcurrency } = this.#config
-    return this.#active >= Math.max(minConcurrency, Math.floor((this.#requests.active * percent) / 100))
-  }
-
-  tryAcquire(): boolean {
-    const full = this.#full
-    if (full) this.#overflow.v++
-    else this.#active++
-    this.#note()
-    return !full
-  }
-
-  release(): void {
-    this.#active--
+    this.#lease.release()
+    this.active--
     this.#note()
   }
 
-  retire(): void {
-    this.#setOpen(false)
-    this.#gauge = { v: 0 }
+  /** The room of one host, under a limit of its own: shared by all who ask for that host. */
+  ofHost(key: string, max: number): SlotLease {
+    const { name, leases } = this.#source
+    return leases.slots(`cluster.${name}.host.${key}`, max)
   }
 
-  /** The gauge says how it was when a retry was last looked at: requests come and go without it. */
+  /** Takes this limit out of the gauges; what is still held may be released afterwards. */
+  retire(): void {
+    this.#retired = true
+    this.#setOpen(false)
+    this.#gauge = { v: 0 }
+    this.#remaining = undefined
+    this.#lease[Symbol.dispose]()
+  }
+
   #note(): void {
-    this.#setOpen(this.#active > 0 && this.#full)
+    const open = this.#lease.remaining <= 0
+    if (open !== this.#open) this.#setOpen(open)
+    // The shares of all processes add up to the limit, and so what each of them shows adds up to what remains.
+    if (this.#remaining !== undefined) this.#remaining.v = this.#lease.share - this.#lease.active
   }
 
   #setOpen(open: boolean): void {
@@ -113,6 +173,8 @@ export interface Breakers {
   readonly pendingRequests: BreakerLimit
   readonly requests: BreakerLimit
   readonly retries: RetryLimit
+  /** Undefined: there may be any number of them. */
+  readonly pools: BreakerLimit | undefined
 }
 
 /** Room for retries under way. */
@@ -126,56 +188,105 @@ export interface RetryLimit {
 }
 
 /**
- * Envoy's circuit breakers of one cluster (`config.cluster.v3.CircuitBreakers`). Limits hold per process. Plain
- * integers, for the request path.
+ * Envoy's circuit breakers of one cluster (`config.cluster.v3.CircuitBreakers`). Limits hold for the whole gateway: a worker
+ * has its share of each without asking, and leases more of it where others have some unused.
  */
 export class CircuitBreakers implements Disposable {
   readonly default: Breakers
   readonly high: Breakers
 
-  /** `statName`: the cluster's name in statistics. */
-  constructor(metrics: Metrics, statName: string, thresholds: ClusterConfig['thresholds']) {
-    this.default = makeBreakers(metrics, statName, 'default', thresholds.default)
-    this.high = makeBreakers(metrics, statName, 'high', thresholds.high)
+  /** `statName`: the cluster's name in statistics. `source` undefined: the limits are nobody else's. */
+  constructor(
+    metrics: Metrics,
+    statName: string,
+    thresholds: ClusterConfig['thresholds'],
+    source: BreakerSource = alone(),
+  ) {
+    this.default = makeBreakers(metrics, statName, { source, priority: 'default', thresholds: thresholds.default })
+    this.high = makeBreakers(metrics, statName, { source, priority: 'high', thresholds: thresholds.high })
   }
 
   of(priority: RoutingPriority): Breakers {
     return priority === 'high' ? this.high : this.default
   }
 
+  /**
+   * Before a request is given to a pool: undefined where the limits say here and now what they have to say. A promise where
+   * the room of this process is used up and others may have some; the request goes on when it resolves.
+   */
+  ask(priority: RoutingPriority): Promise<unknown> | undefined {
+    const { requests, pendingRequests } = priority === 'high' ? this.high : this.default
+    const request = requests.ask()
+    const pending = pendingRequests.ask()
+    if (request === undefined) return pending
+    return pending === undefined ? request : Promise.all([request, pending])
+  }
+
   /** When the cluster is gone: its gauges no longer count it. */
   [Symbol.dispose](): void {
-    for (const { connections, pendingRequests, requests, retries } of [this.default, this.high]) {
+    for (const { connections, pendingRequests, requests, retries, pools } of [this.default, this.high]) {
       connections.retire()
       pendingRequests.retire()
       requests.retire()
       retries.retire()
+      pools?.retire()
     }
   }
 }
 
-function makeBreakers(
-  metrics: Metrics,
-  statName: string,
-  priority: RoutingPriority,
-  thresholds: ThresholdsConfig,
-): Breakers {
+function alone(): BreakerSource {
+  return { name: '', leases: new LocalLeases(systemClock), runtime: noRuntime, now: () => systemClock.now() }
+}
+
+interface BreakerParts {
+  readonly source: BreakerSource
+  readonly priority: RoutingPriority
+  readonly thresholds: ThresholdsConfig
+}
+
+function makeBreakers(metrics: Metrics, statName: string, { source, priority, thresholds }: BreakerParts): Breakers {
   const cluster = `cluster.${statName}`
   const gauge = (name: string): Gauge => metrics.gauge(`${cluster}.circuit_breakers.${priority}.${name}`)
   const overflow = (name: string): Counter => metrics.counter(`${cluster}.${name}`)
+  const limit = (resource: Resource, max: number, overflowing: Counter): BreakerLimit => {
+    const { open, remaining, key } = NAMES[resource]
+    const tracked = thresholds.trackRemaining === true ? gauge(remaining) : undefined
+    const parts = { source, priority, resource, max, overflow: overflowing }
+    return new BreakerLimit({ ...parts, runtimeKey: key, open: gauge(open), remaining: tracked })
+  }
+  gauge(NAMES.cx_pool.open)
   // Envoy counts a refused request under the pending overflow too.
   const pendingOverflow = overflow('upstream_rq_pending_overflow')
-  const requests = new BreakerLimit(thresholds.maxRequests, gauge('rq_open'), pendingOverflow)
-  const { retryBudget } = thresholds
-  const retryGauge = gauge('rq_retry_open')
   const retryOverflow = overflow('upstream_rq_retry_overflow')
+  const poolOverflow = overflow('upstream_cx_pool_overflow')
+  const requests = limit('rq', thresholds.maxRequests, pendingOverflow)
+  const { retryBudget: budget, maxConnectionPools } = thresholds
   return {
-    connections: new BreakerLimit(thresholds.maxConnections, gauge('cx_open'), overflow('upstream_cx_overflow')),
-    pendingRequests: new BreakerLimit(thresholds.maxPendingRequests, gauge('rq_pending_open'), pendingOverflow),
+    connections: limit('cx', thresholds.maxConnections, overflow('upstream_cx_overflow')),
+    pendingRequests: limit('rq_pending', thresholds.maxPendingRequests, pendingOverflow),
     requests,
     retries:
-      retryBudget === undefined
-        ? new BreakerLimit(thresholds.maxRetries, retryGauge, retryOverflow)
-        : new RetryBudget(retryBudget, requests, retryGauge, retryOverflow),
+      budget === undefined
+        ? limit('rq_retry', thresholds.maxRetries, retryOverflow)
+        : new RetryBudget({
+            budget,
+            requests,
+            source,
+            priority,
+            open: gauge('rq_retry_open'),
+            overflow: retryOverflow,
+          }),
+    pools: maxConnectionPools === undefined ? undefined : limit('cx_pool', maxConnectionPools, poolOverflow),
   }
+}
+
+type Resource = 'cx' | 'rq_pending' | 'rq' | 'rq_retry' | 'cx_pool'
+
+/** Envoy's names of the gauges and of the runtime keys. */
+const NAMES: Readonly<Record<Resource, { readonly open: string; readonly remaining: string; readonly key: string }>> = {
+  cx: { open: 'cx_open', remaining: 'remaining_cx', key: 'max_connections' },
+  rq_pending: { open: 'rq_pending_open', remaining: 'remaining_pending', key: 'max_pending_requests' },
+  rq: { open: 'rq_open', remaining: 'remaining_rq', key: 'max_requests' },
+  rq_retry: { open: 'rq_retry_open', remaining: 'remaining_retries', key: 'max_retries' },
+  cx_pool: { open: 'cx_pool_open', remaining: 'remaining_cx_pools', key: 'max_connection_pools' },
 }

@@ -1,18 +1,20 @@
+import type { EjectionListener, HealthLink } from '../core/host-health.ts'
 import { type Metrics, noRuntime } from '../core/metrics.ts'
+import type { HostRates, OutlierFigures } from '../core/status.ts'
 import type { TurnWork } from '../core/turn.ts'
-import type { SinkLease } from '../telemetry/sinks/registry.ts'
 import type { ClusterDeps } from './cluster.ts'
 import type { ClusterConfig } from './config.ts'
-import { HealthChecker } from './health/checker.ts'
-import { HealthEventLog } from './health/event-log.ts'
-import type { HealthListener } from './health/source.ts'
-import { CheckConnections } from './health/target.ts'
+import type { HealthChecker } from './health/checker.ts'
+import { HealthLine } from './health/line.ts'
+import { eventLogPaths, makeChecker, makeDetector, openSinks } from './health/make.ts'
+import { RemoteChecks } from './health/remote-checks.ts'
+import type { HealthListener, HealthSource } from './health/source.ts'
 import { HEALTH } from './health-flags.ts'
 import type { Host } from './host.ts'
 import type { HostSet, MembershipRules } from './host-set.ts'
-import { OutlierDetector } from './outlier/detector.ts'
-import { OutlierEventLog } from './outlier/event-log.ts'
-import type { PoolParts } from './pool.ts'
+import { OutlierOutpost } from './outlier/outpost.ts'
+import { OUTLIER_CELLS } from './outlier/stats.ts'
+import type { OutlierWatch } from './outlier/watch.ts'
 import type { Transports } from './transports.ts'
 
 /** What the health of a cluster's hosts is made of. */
@@ -20,22 +22,27 @@ export interface ClusterHealthParts {
   readonly hosts: HostSet
   /** Of the cluster. */
   readonly metrics: Metrics
-  readonly pools: PoolParts
-  readonly transports: Transports
+  transports(): Transports
   ownTransports(config: ClusterConfig): Transports
+  /** The cluster has had a connection. */
+  readonly hadTraffic: () => boolean
   /** A host has just become unhealthy: its connections are not for what comes. */
   failed(host: Host): void
   /** A host whose configuration has gone, and which is unhealthy now. */
   expired(host: Host): void
 }
 
-/** Active checks and outlier detection of one cluster, as far as it is configured to have them. */
-export class ClusterHealth implements HealthListener, MembershipRules, TurnWork, Disposable {
-  readonly #config: ClusterConfig
+/**
+ * Active checks and outlier detection of one cluster, as far as it is configured to have them: all of it in this process, or
+ * what is to be done here where somebody else judges hosts for the whole gateway.
+ */
+export class ClusterHealth implements HealthListener, MembershipRules, EjectionListener, TurnWork, Disposable {
+  #config: ClusterConfig
   readonly #deps: ClusterDeps
   readonly #parts: ClusterHealthParts
-  readonly #checker: HealthChecker | undefined
-  readonly #outlier: OutlierDetector | undefined
+  #checker: HealthSource | undefined = undefined
+  #outlier: OutlierWatch | undefined = undefined
+  #line: HealthLine | undefined = undefined
   /** Have become unhealthy in this turn. */
   #failed: Host[] = []
 
@@ -44,7 +51,15 @@ export class ClusterHealth implements HealthListener, MembershipRules, TurnWork,
     this.#config = config
     this.#deps = deps
     this.#parts = parts
-    this.#outlier = this.#makeOutlier()
+    if (config.healthCheck === undefined && config.outlier === undefined) return
+    if (deps.health !== undefined) this.#makeRemote(deps.health)
+    else this.#makeOwn()
+  }
+
+  #makeOwn(): void {
+    const { hosts, metrics } = this.#parts
+    const ejected = (host: Host): void => this.#fail(host)
+    this.#outlier = makeDetector(this.#config, this.#deps, { hosts, metrics, ejected })
     try {
       this.#checker = this.#makeChecker()
     } catch (error) {
@@ -53,62 +68,61 @@ export class ClusterHealth implements HealthListener, MembershipRules, TurnWork,
     }
   }
 
-  #makeOutlier(): OutlierDetector | undefined {
-    const { outlier, name, statName } = this.#config
-    if (outlier === undefined) return undefined
-    const { hosts, metrics } = this.#parts
-    const { wheel, runtime = noRuntime, random } = this.#deps
-    const [sink] = this.#open(outlier.eventLogPath === undefined ? [] : [outlier.eventLogPath])
-    const log = sink === undefined ? undefined : new OutlierEventLog(name, wheel.clock, sink)
-    const ejected = (host: Host): void => this.#fail(host)
-    return new OutlierDetector(outlier, { statName, hosts, wheel, metrics, runtime, random, log, ejected })
+  #makeChecker(mine?: (host: Host) => boolean): HealthChecker | undefined {
+    // Before `transports`, which a cluster has from its first connection on.
+    if (this.#config.healthCheck === undefined) return undefined
+    const { hosts, metrics, hadTraffic } = this.#parts
+    const ownTransports = (config: ClusterConfig): Transports => this.#parts.ownTransports(config)
+    const transports = this.#parts.transports()
+    const on = { hosts, metrics, transports, ownTransports, hadTraffic, listener: this, mine }
+    return makeChecker(this.#config, this.#deps, on)
   }
 
-  #makeChecker(): HealthChecker | undefined {
-    const { healthCheck, name, statName, ignoreUnchecked = false } = this.#config
-    if (healthCheck === undefined) return undefined
-    const { hosts, metrics, pools, transports } = this.#parts
-    const { wheel, runtime = noRuntime, random, log: applicationLog } = this.#deps
-    const sinks = this.#open(healthCheck.eventLogPaths)
-    const log =
-      sinks.length === 0 ? undefined : new HealthEventLog(name, healthCheck.probe.kind, { clock: wheel.clock, sinks })
-    return new HealthChecker(healthCheck, {
-      clusterName: name,
-      statName,
-      hosts,
-      wheel,
-      metrics,
-      runtime,
-      applicationLog,
-      random,
-      log,
-      connections: new CheckConnections(this.#config, healthCheck, {
-        parts: pools,
-        transports,
-        own: (config) => this.#parts.ownTransports(config),
-      }),
-      hadTraffic: () => pools.stats.cxTotal.v > 0,
-      ignoreUnchecked,
-      listener: this,
-    })
-  }
-
-  #open(paths: readonly string[]): SinkLease[] {
-    const { sinks } = this.#deps
-    const open: SinkLease[] = []
-    if (sinks === undefined) return open
-    try {
-      for (const path of paths) open.push(sinks.open({ kind: 'file', path }))
-    } catch (error) {
-      for (const sink of open) sink[Symbol.dispose]()
-      throw error
+  #makeRemote(link: HealthLink): void {
+    const config = this.#config
+    // Control writes them. What cannot be opened is refused here all the same, before the cluster is used.
+    for (const sink of openSinks(this.#deps, eventLogPaths(config))) sink[Symbol.dispose]()
+    const { hosts, metrics, hadTraffic } = this.#parts
+    const { wheel, random, runtime = noRuntime } = this.#deps
+    const { healthCheck, outlier, ignoreUnchecked = false } = config
+    if (outlier !== undefined) {
+      metrics.declare?.(`cluster.${config.statName}.`, OUTLIER_CELLS)
+      link.listen(config.name, this)
+      const ejected = (host: Host): void => this.#fail(host)
+      const line = (): HealthLine => this.#lineTo(link)
+      this.#outlier = new OutlierOutpost(outlier, { hosts, wheel, runtime, random, line, ejected })
     }
-    return open
+    if (healthCheck === undefined) return
+    const local = (mine: (host: Host) => boolean): HealthChecker => this.#makeChecker(mine) as HealthChecker
+    const line = this.#lineTo(link)
+    const parts = { line, hosts, wheel, ignoreUnchecked, hadTraffic, listener: this, local }
+    this.#checker = line.checks = new RemoteChecks(parts)
+  }
+
+  /** Whoever tells of a host hears what is known of it. */
+  ejectedElsewhere(keys: readonly string[]): void {
+    for (const key of keys) this.#askAbout(this.#parts.hosts.find(key))
+  }
+
+  #askAbout(host: Host | undefined): void {
+    const link = this.#deps.health
+    if (host === undefined || link === undefined || host.has(HEALTH.failedOutlierCheck)) return
+    this.#lineTo(link).mention(host)
+  }
+
+  #lineTo(link: HealthLink): HealthLine {
+    if (this.#line !== undefined) return this.#line
+    this.#line = new HealthLine(this.#config, { hosts: this.#parts.hosts, link })
+    if (this.#outlier instanceof OutlierOutpost) this.#line.outlier = this.#outlier
+    return this.#line
   }
 
   /** Whether a host that is gone from the configuration stays until it fails a check (Envoy's rule). */
   stays(host: Host): boolean {
-    if (this.#checker === undefined || this.#config.ignoreHealthOnRemoval === true) return false
+    const { type, ignoreHealthOnRemoval } = this.#config
+    if (this.#checker === undefined || ignoreHealthOnRemoval === true) return false
+    // Forgotten by those who have made them for requests: they come again as others.
+    if (type === 'dynamic-forward-proxy' || type === 'original-dst') return false
     return host.check?.disabled !== true && !host.has(HEALTH.failedActiveHc | HEALTH.failedEdsHealth)
   }
 
@@ -120,6 +134,9 @@ export class ClusterHealth implements HealthListener, MembershipRules, TurnWork,
   update(added: readonly Host[], removed: readonly Host[]): void {
     this.#outlier?.update(added, removed)
     this.#checker?.update(added, removed)
+    this.#line?.update(added, removed)
+    const ejected = this.#outlier && this.#deps.health?.ejected(this.#config.name)
+    if (ejected !== undefined) for (const host of added) if (ejected.includes(host.key)) this.#askAbout(host)
   }
 
   /** Resolves when every host has been checked once. */
@@ -128,7 +145,9 @@ export class ClusterHealth implements HealthListener, MembershipRules, TurnWork,
   }
 
   renew(config: ClusterConfig): void {
+    this.#config = config
     this.#checker?.renew(config)
+    this.#line?.renew(config)
   }
 
   hostChecked(host: Host, changed: boolean): void {
@@ -152,5 +171,20 @@ export class ClusterHealth implements HealthListener, MembershipRules, TurnWork,
   [Symbol.dispose](): void {
     this.#checker?.close()
     this.#outlier?.[Symbol.dispose]()
+    this.#line?.[Symbol.dispose]()
+    this.#deps.health?.unlisten(this.#config.name, this)
+  }
+
+  // --- for `/clusters` ------------------------------------------------------------------------------------------------
+
+  /** Undefined: there is no outlier detection. */
+  figures(): OutlierFigures | undefined {
+    const outlier = this.#outlier
+    return outlier && { external: outlier.figures('external'), local: outlier.figures('local') }
+  }
+
+  rates(host: Host): HostRates | undefined {
+    const outlier = this.#outlier
+    return outlier && { external: outlier.successRate(host, 'external'), local: outlier.successRate(host, 'local') }
   }
 }

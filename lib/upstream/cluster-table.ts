@@ -32,6 +32,7 @@ export class ClusterTable implements Clusters {
     this.#deps = Object.assign(Object.create(deps) as ClusterDeps, {
       assignments: this.assignments,
       hostsOf: (name: string) => this.#live.get(name)?.hosts,
+      clusterOf: (name: string) => this.#live.get(name),
     })
   }
 
@@ -194,7 +195,7 @@ export class ClusterStep {
 const MATERIAL: MaterialRule = Object.freeze({
   material: new Set(['certificateChain', 'privateKey', 'passphrase', 'trustedCa', 'crl']),
   whole: new Set(['credential']),
-  free: new Set(['metadata', 'labels']),
+  free: new Set(['metadata', 'labels', 'defaultLabels']),
 })
 
 function drained<T>(steps: Generator<undefined, T>): T {

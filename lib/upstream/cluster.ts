@@ -10,59 +10,30 @@ import type {
   UpstreamStream,
 } from '../core/attempt.ts'
 import { FAILURES, type Failure } from '../core/failure.ts'
-import type { Headers } from '../core/headers.ts'
-import type { InternalListeners } from '../core/internal-listeners.ts'
-import type { Log, Metrics, MetricsGroup, Runtime } from '../core/metrics.ts'
+import type { Metrics, MetricsGroup } from '../core/metrics.ts'
 import type { ClusterStatus } from '../core/status.ts'
-import type { TimerWheel } from '../core/timer-wheel.ts'
-import type { Http2Stats } from '../http2/contract.ts'
-import { http2Stats } from '../http2/stats.ts'
-import type { AccessLogSinks } from '../telemetry/sinks/registry.ts'
+import { openLater } from './auto-stream.ts'
 import { ClusterBalancer, hostSetOptions } from './balancing.ts'
-import { CircuitBreakers } from './breaker.ts'
+import type { Chooser } from './choice/chooser.ts'
+import { createChooser } from './choice/create-chooser.ts'
+import { ClusterConnections } from './cluster-connections.ts'
+import type { ClusterDeps } from './cluster-deps.ts'
 import { ClusterHealth } from './cluster-health.ts'
-import type { ClusterConfig, CredentialConfig } from './config.ts'
-import type { Connectors, ConnectWish } from './connect.ts'
-import type { AssignmentTable } from './discovery/assignments.ts'
+import { CLUSTER_CELLS, ClusterTraffic, showsFromStart } from './cluster-traffic.ts'
+import type { ClusterConfig } from './config.ts'
+import { addCredential } from './credential.ts'
 import { createDiscovery } from './discovery/create-discovery.ts'
 import type { Discovery } from './discovery/discovery.ts'
-import type { DnsResolvers } from './discovery/dns/resolver.ts'
-import { wantedHost } from './discovery/wanted-host.ts'
-import type { Host, HostPool } from './host.ts'
+import type { HboneTunnels } from './hbone/tunnels.ts'
+import type { Host, ResolvedEndpoint } from './host.ts'
 import { HostSet } from './host-set.ts'
 import { hostStatus } from './host-status.ts'
-import type { HostView } from './host-view.ts'
-import { createHostPool, type PoolParts } from './pool.ts'
-import { Retrying } from './retries.ts'
-import type { ReadBuffer } from './socket-reader.ts'
-import { type ClusterStats, clusterStats } from './stats.ts'
-import { ByteConnections } from './tcp/byte-connections.ts'
-import { TrafficMeter } from './traffic.ts'
-import { Transports } from './transports.ts'
+import { Reporting } from './orca/source.ts'
+import { connectAhead } from './predictive.ts'
+import type { Retrying } from './retries.ts'
+import { MembershipStats } from './stats.ts'
 
-/** What clusters share within a gateway. */
-export interface ClusterDeps {
-  readonly metrics: Metrics
-  readonly wheel: TimerWheel
-  readonly random: () => number
-  readonly log: Log
-  readonly dns: DnsResolvers
-  readonly nextConnectionId: () => number
-  /** For the reads of HTTP/1 sockets; undefined: they read as Node does by itself. */
-  readonly readBuffer?: ReadBuffer
-  /** Undefined: endpoints that are internal listeners cannot be reached. */
-  readonly internal?: InternalListeners
-  /** Undefined: clusters of type `eds` have no endpoints. */
-  readonly assignments?: AssignmentTable
-  /** Default: without any values. */
-  readonly runtime?: Runtime
-  /** The hosts of a cluster as it is now; undefined: no routing by zone. */
-  readonly hostsOf?: (cluster: string) => HostView | undefined
-  /** Undefined: event logs of health checks and outlier detection are not written. */
-  readonly sinks?: AccessLogSinks
-}
-
-const NO_WISH: ConnectWish = Object.freeze({ authority: '', downstream: undefined })
+export type { ClusterDeps } from './cluster-deps.ts'
 
 /**
  * One upstream cluster: membership from its discovery, a balancer over it, a pool per host. Lives as long as its
@@ -72,74 +43,100 @@ export class UpstreamCluster implements Cluster {
   readonly name: string
   #config: ClusterConfig
   readonly hosts: HostSet
-  readonly counters: Cluster['counters']
-  readonly retries: Retrying
+  readonly #deps: ClusterDeps
   readonly #cells: MetricsGroup | undefined
-  readonly #stats: ClusterStats
-  readonly #breakers: CircuitBreakers
+  readonly #membership: MembershipStats
+  #traffic: ClusterTraffic | undefined = undefined
   readonly #balancer: ClusterBalancer
+  /** Undefined: hosts are not asked for load reports. */
+  readonly #reports: Reporting | undefined
   readonly #discovery: Discovery
-  readonly #poolParts: PoolParts
-  readonly #transports: Transports
-  readonly #bytes: ByteConnections
+  /** Instead of the balancer. */
+  readonly #chooser: Chooser | undefined
+  #connected: ClusterConnections | undefined = undefined
   readonly #health: ClusterHealth
-  /** All that have connections or may get some, those of removed hosts included. */
-  readonly #pools = new Set<HostPool>()
   #started: Promise<void> | undefined = undefined
 
   constructor(config: ClusterConfig, deps: ClusterDeps) {
     this.name = config.name
     this.#config = config
+    this.#deps = deps
     // They go with the last cluster of that name; successors count on.
     this.#cells = deps.metrics.group?.(`cluster.${config.statName}`)
-    const metrics = this.#cells ?? deps.metrics
-    const stats = clusterStats(metrics, config.statName)
-    this.#stats = stats
-    this.#breakers = new CircuitBreakers(metrics, config.statName, config.thresholds)
+    const metrics = this.#metrics
+    metrics.declare?.(`cluster.${config.statName}.`, CLUSTER_CELLS)
+    this.#membership = new MembershipStats(metrics, config.statName)
     this.hosts = new HostSet(hostSetOptions(config, deps))
-    this.#balancer = new ClusterBalancer(config, this.hosts, { deps, stats, metrics })
+    this.#reports = Reporting.of(config, { deps, metrics, connections: () => this.#connections })
+    const stats = (): ClusterTraffic['stats'] => this.traffic.stats
+    this.#balancer = new ClusterBalancer(config, this.hosts, { deps, metrics, stats, reports: this.#reports })
     this.#discovery = createDiscovery(config, {
       clock: deps.wheel.clock,
       random: deps.random,
       log: deps.log,
-      stats,
+      stats: this.#membership,
+      metrics: deps.metrics,
       dns: deps.dns,
       assignments: deps.assignments,
     })
-    let http2: Http2Stats | undefined
-    this.#poolParts = {
-      config,
-      stats,
-      breakers: this.#breakers,
-      wheel: deps.wheel,
-      traffic: new TrafficMeter(deps.wheel, stats.cxRxBytesTotal, stats.cxTxBytesTotal),
+    this.#chooser = createChooser(config, {
+      hosts: this.hosts,
+      discovery: this.#discovery,
+      clock: deps.wheel.clock,
       random: deps.random,
-      get http2Stats(): Http2Stats {
-        // As Envoy: these appear with the first connection that needs them.
-        http2 ??= http2Stats(metrics, `cluster.${config.statName}.`)
-        return http2
-      },
-      nextConnectionId: deps.nextConnectionId,
-    }
-    this.#transports = new Transports(config, metrics, this.#transportParts(deps))
-    this.#bytes = new ByteConnections(this.#poolParts, this.#transports)
+      metrics,
+      find: deps.clusterOf,
+      // Its tunnels are nobody else's.
+      makeCluster: (own) => new UpstreamCluster(own, Object.assign(Object.create(deps), { leases: undefined })),
+      none: () => this.traffic.stats.cxNoneHealthy,
+    })
     try {
       this.#health = this.#makeHealth(deps, metrics)
     } catch (error) {
       // An event log cannot be opened: nobody will ever retire this cluster.
-      this.#breakers[Symbol.dispose]()
       this.#balancer[Symbol.dispose]()
       this.#cells?.release()
       throw error
     }
-    const { statName, retryPolicy: policy } = config
-    this.retries = new Retrying({ policy, statName, metrics, stats, breakers: this.#breakers })
-    this.counters = {
-      timeout: stats.rqTimeout,
-      retry: stats.rqRetry,
-      retrySuccess: stats.rqRetrySuccess,
-      cancelled: stats.rqCancelled,
-    }
+    if (showsFromStart(config)) void this.traffic
+  }
+
+  get #metrics(): Metrics {
+    return this.#cells ?? this.#deps.metrics
+  }
+
+  /** Made when it is first asked for. */
+  get traffic(): ClusterTraffic {
+    return this.#traffic ?? this.#makeTraffic()
+  }
+
+  #makeTraffic(): ClusterTraffic {
+    const traffic = new ClusterTraffic(this.#config, this.#deps, this.#metrics)
+    this.#traffic = traffic
+    // For a choice made just before the end: as of one that had some, its limits are nobody else's business any more.
+    if (this.#retired) traffic[Symbol.dispose]()
+    return traffic
+  }
+
+  /** As `traffic`. */
+  get #connections(): ClusterConnections {
+    this.#connected ??= new ClusterConnections({
+      config: this.#config,
+      deps: this.#deps,
+      metrics: this.#metrics,
+      traffic: this.traffic,
+      // Its tunnels are nobody else's.
+      makeCluster: (own) => new UpstreamCluster(own, alone(this.#deps)),
+    })
+    return this.#connected
+  }
+
+  get counters(): Cluster['counters'] {
+    return this.traffic.counters
+  }
+
+  get retries(): Retrying {
+    return this.traffic.retries
   }
 
   get config(): ClusterConfig {
@@ -153,8 +150,10 @@ export class UpstreamCluster implements Cluster {
   renew(config: ClusterConfig): void {
     if (config === this.#config) return
     this.#config = config
-    this.#transports.renew(config)
+    this.#connected?.renew(config)
     this.#health.renew(config)
+    this.#reports?.renew(config)
+    this.#chooser?.others?.renew?.(config)
   }
 
   get statName(): string {
@@ -168,44 +167,41 @@ export class UpstreamCluster implements Cluster {
   /** Starts discovery; resolves when the first answer (or failure) is in. Asking again gives the same promise. */
   warm(): Promise<void> {
     this.#started ??= this.#discovery
-      .start((localities, policy) => {
-        this.hosts.follow(policy ?? this.#config.assignmentPolicy)
-        const before = this.hosts.all.length
-        const { added, removed, changed } = this.hosts.update(localities, this.#health)
-        for (const host of removed) host.pool?.close()
-        if (!changed) {
-          if (this.#config.type === 'eds') this.#stats.updateNoRebuild.v++
-          return
-        }
-        for (const host of this.hosts.all) this.#checkTransport(host)
-        this.#health.update(added, removed)
-        this.#stats.membershipChange.v += added.length + removed.length
-        this.#stats.membershipTotal.v += this.hosts.all.length - before
-      })
+      .start(
+        (localities, policy) => {
+          this.hosts.follow(policy ?? this.#config.assignmentPolicy)
+          const before = this.hosts.size
+          const { added, removed, changed } = this.hosts.update(localities, this.#health)
+          for (const host of removed) host.pool?.close()
+          if (!changed) {
+            if (this.#config.type === 'eds') this.#membership.updateNoRebuild.v++
+            return
+          }
+          const connected = this.#connected
+          if (connected !== undefined) for (const host of this.hosts.all) connected.checkTransport(host)
+          this.#health.update(added, removed)
+          this.#membership.membershipChange.v += added.length + removed.length
+          this.#membership.membershipTotal.v += this.hosts.size - before
+        },
+        (endpoint) => this.#admit(endpoint),
+      )
+      .then(() => this.#chooser?.start?.())
       .then(() => this.#health.ready())
     return this.#started
-  }
-
-  #transportParts(deps: ClusterDeps): ConstructorParameters<typeof Transports>[2] {
-    return {
-      readBuffer: deps.readBuffer,
-      internal: deps.internal,
-      clock: deps.wheel.clock,
-      bindErrors: this.#stats.bindErrors,
-      makeCluster: (own) => new UpstreamCluster(own, deps),
-    }
   }
 
   #makeHealth(deps: ClusterDeps, metrics: Metrics): ClusterHealth {
     this.hosts.onChange(() => {
       if (!this.#retired) this.#gaugeHealth(1)
     })
+    const connections = `cluster.${this.#config.statName}.upstream_cx_total`
     return new ClusterHealth(this.#config, deps, {
       hosts: this.hosts,
       metrics,
-      pools: this.#poolParts,
-      transports: this.#transports,
-      ownTransports: (config) => new Transports(config, metrics, this.#transportParts(deps)),
+      transports: () => this.#connections.transports,
+      // Of the cells, not of `traffic`: a cluster that takes another's place has had its traffic, too.
+      hadTraffic: () => metrics.has(connections) && metrics.counter(connections).v > 0,
+      ownTransports: (config) => this.#connections.ownTransports(config),
       failed: (host) => this.#hostFailed(host),
       expired: (host) => this.#hostExpired(host),
     })
@@ -216,26 +212,23 @@ export class UpstreamCluster implements Cluster {
     const { pool } = host
     host.pool = undefined
     pool?.close()
-    if (this.#config.closeOnHealthFailure === true) this.#bytes.destroy(host)
+    if (this.#config.closeOnHealthFailure === true) this.#connected?.destroyRaw(host)
+  }
+
+  #admit(endpoint: ResolvedEndpoint): void {
+    this.#health.update([this.hosts.add(endpoint, this.#health)], [])
+    this.#membership.membershipChange.v++
+    this.#membership.membershipTotal.v++
   }
 
   #hostExpired(host: Host): void {
     if (!this.hosts.remove(host)) return
     host.pool?.close()
-    this.#stats.membershipChange.v++
-    this.#stats.membershipTotal.v--
+    this.#membership.membershipChange.v++
+    this.#membership.membershipTotal.v--
     this.#health.update([], [host])
   }
 
-  /** An update may have given a host labels that mean another transport: what comes now gets a pool of its own. */
-  #checkTransport(host: Host): void {
-    const { pool } = host
-    if (pool === undefined || this.#connectorsOf.get(pool) === this.#transports.peek(host)) return
-    host.pool = undefined
-    pool.close()
-  }
-
-  readonly #connectorsOf = new WeakMap<HostPool, Connectors>()
   #healthy = 0
   #degraded = 0
   #excluded = 0
@@ -247,94 +240,102 @@ export class UpstreamCluster implements Cluster {
   #gaugeHealth(live: 0 | 1): void {
     const healthy = this.hosts.healthyCount * live
     const degraded = this.hosts.degradedCount * live
-    this.#stats.membershipHealthy.v += healthy - this.#healthy
-    this.#stats.membershipDegraded.v += degraded - this.#degraded
     const excluded = this.hosts.excludedCount * live
-    this.#stats.membershipExcluded.v += excluded - this.#excluded
+    if (healthy !== this.#healthy) this.#membership.membershipHealthy.v += healthy - this.#healthy
+    if (degraded !== this.#degraded) this.#membership.membershipDegraded.v += degraded - this.#degraded
+    if (excluded !== this.#excluded) this.#membership.membershipExcluded.v += excluded - this.#excluded
     this.#excluded = excluded
     this.#healthy = healthy
     this.#degraded = degraded
   }
 
+  get forwards(): boolean {
+    return this.#config.type === 'dynamic-forward-proxy'
+  }
+
   /** As `Cluster.prepare`; without effect where hosts are configured or discovered. */
   prepare(context: PickContext): Failure | undefined | Promise<Failure | undefined> {
-    if (this.#discovery.demand === undefined) return undefined
-    const wanted = wantedHost(context, this.#config.tls !== undefined)
-    if (wanted === undefined) return FAILURES.noHealthyHost
-    const found = this.#discovery.demand(wanted.name, wanted.port)
-    if (typeof found === 'string') return undefined
-    return found instanceof Promise ? found.then((key) => (typeof key === 'string' ? undefined : key)) : found
+    return this.#chooser?.prepare?.(context)
   }
 
   pick(context: PickContext): UpstreamHost | Failure {
-    if (this.#discovery.demand !== undefined) return this.#pickWanted(context)
-    return this.#balancer.pick(context)
+    if (this.#chooser !== undefined) return this.#chooser.pick(context)
+    const host = this.#balancer.pick(context)
+    const ratio = this.#config.predictiveRatio
+    if (ratio !== undefined && !('code' in host)) this.#preconnect(context, ratio)
+    return host
   }
 
-  #pickWanted(context: PickContext): UpstreamHost | Failure {
-    const wanted = wantedHost(context, this.#config.tls !== undefined)
-    const key = wanted === undefined ? undefined : this.#discovery.demand?.(wanted.name, wanted.port)
-    if (typeof key === 'object' && 'code' in key) return key
-    const host = typeof key === 'string' ? this.hosts.find(`${key}@0`) : undefined
-    if (host !== undefined) return host
-    this.#stats.cxNoneHealthy.v++
-    return FAILURES.noHealthyHost
+  #preconnect(context: PickContext, ratio: number): void {
+    connectAhead(this.#config, ratio, {
+      stats: this.traffic.stats,
+      peek: () => this.#balancer.peek(context),
+      open: (host) => !this.#retired && this.#connections.preconnect(host, ratio),
+    })
   }
 
   open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
-    if (this.#destroyed) {
+    const others = this.#chooser?.others
+    const owner = others?.ownerOf(host)
+    if (this.#destroyed || (others !== undefined && owner === undefined)) {
       events.onReset(FAILURES.noHealthyHost)
       return undefined
     }
+    if (owner !== undefined) return owner.open(host, attempt, events)
     const { credential } = this.#config
     if (credential !== undefined && !addCredential(attempt.headers, credential)) {
       events.onReset(FAILURES.noCredential)
       return undefined
     }
     const target = host as Host
+    const asked = this.traffic.breakers.ask(attempt.priority)
+    if (asked === undefined) return this.#open(target, attempt, events)
+    return openLater(asked, attempt, events, { open: () => this.#open(target, attempt, events) })
+  }
+
+  #open(target: Host, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
+    if (this.#destroyed) {
+      events.onReset(FAILURES.noHealthyHost)
+      return undefined
+    }
     if (target.pool !== undefined) return target.pool.open(attempt, events)
-    const emptied = (): void => this.#emptied(target, pool)
-    const connectors = this.#transports.of(target)
-    const pool = createHostPool({ host: target, connectors, wish: NO_WISH, emptied }, this.#poolParts)
-    target.pool = pool
-    this.#connectorsOf.set(pool, connectors)
-    this.#pools.add(pool)
-    const stream = pool.open(attempt, events)
     // A choice made just before the host or the cluster went away: it is served, and nothing is kept for later.
-    if (this.#retired || !this.hosts.all.includes(target)) pool.close()
-    return stream
+    const leaving = this.#retired || this.hosts.find(target.key) !== target
+    return this.#connections.open(target, attempt, { events, leaving })
   }
 
   connect(host: UpstreamHost, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined {
-    if (this.#destroyed) {
+    const others = this.#chooser?.others
+    const owner = others?.ownerOf(host)
+    if (this.#destroyed || (others !== undefined && owner === undefined)) {
       events.onClosed(FAILURES.noHealthyHost)
       return undefined
     }
-    return this.#bytes.open(host as Host, attempt, events)
+    if (owner !== undefined) return owner.connect(host, attempt, events)
+    return this.#connections.connect(host as Host, attempt, events)
   }
 
-  #emptied(host: Host, pool: HostPool): void {
-    this.#pools.delete(pool)
-    if (host.pool === pool) host.pool = undefined
-    if (this.#pools.size === 0) for (const resolve of this.#drained.splice(0)) resolve()
+  /** What lives and ends with it. */
+  get #inner(): readonly (HboneTunnels | UpstreamCluster)[] {
+    return [...(this.#connected?.tunnels ?? []), ...(this.#chooser?.others?.owned ?? [])]
   }
-
-  readonly #drained: (() => void)[] = []
 
   /** Resolves when no connection is left; only a retired cluster gets there. */
   async drained(): Promise<void> {
-    if (this.#pools.size > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
-    await this.#bytes.drained()
-    for (const tunnels of this.#transports.tunnels) await tunnels.drained()
+    await this.#connected?.drained()
+    for (const inner of this.#inner) await inner.drained()
   }
 
   health(): { healthy: number; degraded: number; total: number } {
+    const others = this.#chooser?.others
+    if (others !== undefined) return others.health()
     return { healthy: this.hosts.healthyCount, degraded: this.hosts.degradedCount, total: this.hosts.all.length }
   }
 
   completed(status: number, elapsedMs: number): void {
-    this.#stats.rqStatus.count(status)
-    this.#stats.rqTime.record(elapsedMs)
+    const { stats } = this.traffic
+    stats.rqStatus.count(status)
+    stats.rqTime.record(elapsedMs)
   }
 
   get retired(): boolean {
@@ -347,11 +348,13 @@ export class UpstreamCluster implements Cluster {
     this.#retired = true
     this.#discovery.close()
     this.#health[Symbol.dispose]()
+    this.#balancer.retire()
     this.#gaugeHealth(0)
-    this.#stats.membershipTotal.v -= this.hosts.all.length
-    for (const pool of this.#pools) pool.close()
-    for (const tunnels of this.#transports.tunnels) tunnels.retire()
-    this.#breakers[Symbol.dispose]()
+    this.#membership.membershipTotal.v -= this.hosts.size
+    this.#connected?.close()
+    this.#chooser?.others?.close()
+    for (const inner of this.#inner) inner.retire()
+    this.#traffic?.[Symbol.dispose]()
     if (this.#cells !== undefined) void this.drained().then(() => this.#keepsFigures || this.#cells?.release())
   }
 
@@ -361,9 +364,8 @@ export class UpstreamCluster implements Cluster {
     this.#keepsFigures = keepFigures
     this.retire()
     this.#balancer[Symbol.dispose]()
-    for (const pool of this.#pools) pool.destroy()
-    this.#bytes.destroy()
-    for (const tunnels of this.#transports.tunnels) tunnels.destroy()
+    this.#connected?.destroy()
+    for (const inner of this.#inner) inner.destroy()
   }
 
   status(): ClusterStatus {
@@ -371,18 +373,18 @@ export class UpstreamCluster implements Cluster {
       priority,
       ...this.config.thresholds[priority],
     })
+    const outlier = this.#health.figures()
     return {
       name: this.name,
+      ...(this.statName !== this.name && { statName: this.statName }),
       thresholds: [limits('default'), limits('high')],
-      hosts: this.hosts.all.map(hostStatus),
+      ...(outlier && { outlier }),
+      hosts: this.hosts.all.map((host) => hostStatus(host, this.#health.rates(host))),
     }
   }
 }
 
-/** False where the request must not go without. */
-function addCredential(headers: Headers, { header, value, overwrite, required }: CredentialConfig): boolean {
-  if (!overwrite && headers.has(header)) return true
-  if (value === '') return required !== true
-  headers.put(header, value)
-  return true
+/** What is made with them shares its limits with nobody. */
+function alone(deps: ClusterDeps): ClusterDeps {
+  return Object.assign(Object.create(deps) as ClusterDeps, { leases: undefined })
 }

@@ -3,9 +3,39 @@ import type { JsonObject } from '../core/errors.ts'
 import type { RetryPolicyConfig } from '../core/retry-policy.ts'
 import type { Http2Config } from '../http2/config.ts'
 import type { UpstreamTlsConfig } from '../tls/config.ts'
+import type { BalancerConfig } from './balance/config.ts'
+import type { DnsConfig, ForwardProxyConfig, OriginalDstConfig } from './discovery/config.ts'
 import type { HealthCheckConfig } from './health/config.ts'
 import type { OutlierConfig } from './outlier/config.ts'
 
+export type {
+  BalancerConfig,
+  ClientWeightedConfig,
+  LeastRequestConfig,
+  ListBalancerConfig,
+  LocalityBalancingConfig,
+  LocalityWeightedConfig,
+  MaglevConfig,
+  OutOfBandConfig,
+  OverrideHostConfig,
+  OverrideSourceConfig,
+  PeakEwmaConfig,
+  RandomConfig,
+  RingHashConfig,
+  RoundRobinConfig,
+  SlowStartConfig,
+  SubsetConfig,
+  SubsetFallback,
+  SubsetSelectorConfig,
+  ZoneAwareConfig,
+} from './balance/config.ts'
+export type {
+  AddressFilterConfig,
+  DnsAskingConfig,
+  DnsConfig,
+  ForwardProxyConfig,
+  OriginalDstConfig,
+} from './discovery/config.ts'
 export type {
   GrpcProbeConfig,
   HealthCheckConfig,
@@ -94,7 +124,7 @@ export interface CredentialConfig {
   readonly prefix?: string
 }
 
-/** Limits of one priority (Envoy's CircuitBreakers.Thresholds); they count per worker until leases exist. */
+/** Limits of one priority (Envoy's CircuitBreakers.Thresholds); they hold for the whole gateway. */
 export interface ThresholdsConfig {
   readonly maxConnections: number
   readonly maxPendingRequests: number
@@ -102,6 +132,10 @@ export interface ThresholdsConfig {
   readonly maxRetries: number
   /** Instead of `maxRetries`. */
   readonly retryBudget?: RetryBudgetConfig
+  /** Pools of connections, one for each host (and identity, where TLS asks for several); undefined: no limit. */
+  readonly maxConnectionPools?: number
+  /** Gauges say how much is left of each. */
+  readonly trackRemaining?: boolean
 }
 
 /** Retries under way as a share of the requests under way, those that wait included. */
@@ -109,30 +143,8 @@ export interface RetryBudgetConfig {
   readonly percent: number
   /** So many are permitted in any case. */
   readonly minConcurrency: number
-}
-
-export interface DnsConfig {
-  readonly refreshMs: number
-  readonly failureRefreshMs: number
-  readonly failureRefreshMaxMs: number
-  readonly jitterMs: number
-  readonly respectTtl: boolean
-  /** A TTL that is shorter counts as this; undefined: it counts as it is. */
-  readonly minRefreshMs?: number
-  readonly family: 'auto' | 'v4-only' | 'v6-only' | 'v4-preferred' | 'all'
-  /** `host:port` of name servers; empty: those of the machine. */
-  readonly resolvers: readonly string[]
-}
-
-/** The hosts of a forward proxy: those that clients ask for. */
-export interface ForwardProxyConfig {
-  /** Names that nobody has asked for during that time are forgotten. */
-  readonly hostTtlMs: number
-  readonly maxHosts: number
-  /** Connections that wait for names. */
-  readonly maxPending: number
-  /** Names are looked up once, when they are asked for. */
-  readonly preresolve: readonly { readonly host: string; readonly port: number }[]
+  /** Requests count that have begun within that time, instead of those under way. */
+  readonly intervalMs?: number
 }
 
 /** A PROXY protocol header at the start of each connection, which then belongs to one downstream connection alone. */
@@ -222,99 +234,6 @@ export interface KeepaliveConfig {
   readonly probes?: number
 }
 
-/** New hosts get a growing part of their weight (Envoy's `SlowStartConfig`). */
-export interface SlowStartConfig {
-  readonly windowMs: number
-  /** 1: linear; above: faster at first. */
-  readonly aggression: number
-  /** A positive number of the runtime under it goes before `aggression`. */
-  readonly aggressionKey?: string
-  /** Of the weight, at least so much. */
-  readonly minWeightPercent: number
-}
-
-/** Localities are chosen by their weights. */
-export interface LocalityWeightedConfig {
-  readonly kind: 'weighted'
-}
-
-/** Requests stay in the gateway's own locality as far as its share permits; without a local cluster it has no effect. */
-export interface ZoneAwareConfig {
-  readonly kind: 'zone-aware'
-  /** Percent of the requests (runtime `upstream.zone_routing.enabled`). */
-  readonly enabledPercent: number
-  /** Healthy hosts that the cluster must have (runtime `upstream.zone_routing.min_cluster_size`). */
-  readonly minClusterSize: number
-  /** Where too few hosts are usable there is no answer, instead of any host. */
-  readonly failOnPanic: boolean
-  /** Requests stay in the own locality whatever its share, where it has so many healthy hosts. */
-  readonly forceLocalMinHosts?: number
-}
-
-export type LocalityBalancingConfig = LocalityWeightedConfig | ZoneAwareConfig
-
-interface ByLocality {
-  /** Default: `zone-aware` with Envoy's defaults. */
-  readonly localities?: LocalityBalancingConfig
-}
-
-export interface RoundRobinConfig extends ByLocality {
-  readonly kind: 'round-robin'
-  readonly slowStart?: SlowStartConfig
-}
-
-export interface RandomConfig extends ByLocality {
-  readonly kind: 'random'
-}
-
-export interface LeastRequestConfig extends ByLocality {
-  readonly kind: 'least-request'
-  readonly choiceCount: number
-  readonly activeRequestBias: number
-  /** A number of the runtime under it, if it is not negative, goes before `activeRequestBias`. */
-  readonly activeRequestBiasKey?: string
-  /** All hosts are looked at instead of `choiceCount` of them; weights do not count. */
-  readonly fullScan?: true
-  readonly slowStart?: SlowStartConfig
-}
-
-/** The better of two by latency, requests under way and recent failures. */
-export interface PeakEwmaConfig extends ByLocality {
-  readonly kind: 'peak-ewma'
-  /** What was measured counts half after about this time. */
-  readonly decayMs: number
-}
-
-interface ByHash {
-  /** Endpoints are hashed by their names instead of their addresses. */
-  readonly byHostname: boolean
-  /** Percent of its share of the active requests that a host may have, at least 100; undefined: no bound. */
-  readonly balanceFactor?: number
-  readonly localities?: LocalityWeightedConfig
-}
-
-export interface RingHashConfig extends ByHash {
-  readonly kind: 'ring-hash'
-  readonly minSize: number
-  readonly maxSize: number
-  readonly hash: 'xx' | 'murmur2'
-}
-
-export interface MaglevConfig extends ByHash {
-  readonly kind: 'maglev'
-  /** A prime number. */
-  readonly tableSize: number
-}
-
-/** How hosts are chosen within a priority. */
-export type BalancerConfig =
-  | RoundRobinConfig
-  | RandomConfig
-  | LeastRequestConfig
-  | PeakEwmaConfig
-  | RingHashConfig
-  | MaglevConfig
-
 /** What an assignment says besides its endpoints (Envoy's `ClusterLoadAssignment.policy`). */
 export interface AssignmentPolicyConfig {
   /** Percent; default 140. */
@@ -335,19 +254,36 @@ export interface ClusterConfig extends TransportConfig {
   readonly name: string
   /** Name in statistics; equal to `name` unless the configuration says otherwise. */
   readonly statName: string
-  readonly type: 'static' | 'strict-dns' | 'logical-dns' | 'dynamic-forward-proxy' | 'eds'
+  readonly type:
+    | 'static'
+    | 'strict-dns'
+    | 'logical-dns'
+    | 'dynamic-forward-proxy'
+    | 'eds'
+    | 'original-dst'
+    | 'aggregate'
+    | 'composite'
   /** Of `eds`, which has no localities of its own: the name of an `AssignmentConfig`. */
   readonly assignment?: string
   readonly localities: readonly LocalityEndpointsConfig[]
   readonly dns?: DnsConfig
   /** Of `dynamic-forward-proxy`, which has no localities and no use for a balancer. */
   readonly forwardProxy?: ForwardProxyConfig
+  /** Of `original-dst`, likewise. */
+  readonly originalDst?: OriginalDstConfig
+  /**
+   * Of `aggregate` and `composite`, which have no hosts of their own: the clusters whose hosts they use, by name. Those that
+   * there are not (yet) are passed over.
+   */
+  readonly members?: readonly string[]
   readonly balancer: BalancerConfig
   /**
    * Percent of usable hosts below which a priority is used whole; 0: never. The runtime's
    * `upstream.healthy_panic_threshold` goes before it. Default: 50.
    */
   readonly panicThreshold?: number
+  /** What hosts must be for a request that names them (`PickContext.wanted`); undefined: healthy or degraded. */
+  readonly wantedHealth?: readonly EndpointConfig['health'][]
   /** The cluster whose hosts are the gateways beside this one, and where this one is; for routing by zone. */
   readonly localCluster?: { readonly name: string; readonly locality: LocalityConfig }
   /** Of `localities`; that of an assignment comes with it. */
@@ -375,6 +311,8 @@ export interface ClusterConfig extends TransportConfig {
   readonly transportMatches?: readonly TransportMatchConfig[]
   /** Connections opened ahead of need (Envoy's `per_upstream_preconnect_ratio`); 1: none. */
   readonly preconnectRatio: number
+  /** Connections opened for the hosts that are likely to be chosen next (`predictive_preconnect_ratio`); undefined: none. */
+  readonly predictiveRatio?: number
   readonly keepalive?: KeepaliveConfig
   /** The local address of connections; undefined: the system's choice. */
   readonly bindAddress?: string

@@ -33,7 +33,7 @@ export interface ConnectorParts {
   /** A cluster that nobody else knows, for tunnels. */
   readonly makeCluster: (config: ClusterConfig) => UpstreamCluster
   readonly clock: Clock
-  readonly bindErrors: Counter
+  readonly bindErrors: () => Counter
   readonly internal: InternalListeners | undefined
   /** Wanted where the cluster speaks TLS. */
   readonly stats: TlsStats | undefined

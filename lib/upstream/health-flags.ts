@@ -22,6 +22,14 @@ export const HEALTH = Object.freeze({
   allConfigured: 0x04 | 0x10 | 0x200,
 })
 
+/** The flags that active checks raise and lower. */
+export const OF_CHECKS: number =
+  HEALTH.failedActiveHc |
+  HEALTH.degradedActiveHc |
+  HEALTH.pendingActiveHc |
+  HEALTH.excludedViaImmediateHcFail |
+  HEALTH.activeHcTimeout
+
 const UNHEALTHY = HEALTH.failedActiveHc | HEALTH.failedOutlierCheck | HEALTH.failedEdsHealth | HEALTH.edsStatusDraining
 const DEGRADED = HEALTH.degradedActiveHc | HEALTH.degradedEdsHealth
 const EXCLUDED = HEALTH.pendingActiveHc | HEALTH.excludedViaImmediateHcFail

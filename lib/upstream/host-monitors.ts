@@ -1,5 +1,6 @@
 import type { HostMonitor } from '../core/attempt.ts'
 import type { Failure } from '../core/failure.ts'
+import type { Headers } from '../core/headers.ts'
 
 /** Two that learn of the same attempts. */
 class Pair implements HostMonitor {
@@ -7,17 +8,33 @@ class Pair implements HostMonitor {
   readonly second: HostMonitor
   /** Undefined where neither of them has it: then nobody looks for the header. */
   readonly onCheckFailRequested: (() => void) | undefined
+  readonly onUnavailable: ((status: number, headers: Headers) => void) | undefined
+  readonly onLoadFields: ((fields: Headers) => void) | undefined
 
   constructor(first: HostMonitor, second: HostMonitor) {
     this.first = first
     this.second = second
     const wanted = first.onCheckFailRequested !== undefined || second.onCheckFailRequested !== undefined
     this.onCheckFailRequested = wanted ? this.#checkFailRequested : undefined
+    const asked = first.onUnavailable !== undefined || second.onUnavailable !== undefined
+    this.onUnavailable = asked ? this.#unavailable : undefined
+    const reads = first.onLoadFields !== undefined || second.onLoadFields !== undefined
+    this.onLoadFields = reads ? this.#loadFields : undefined
   }
 
   readonly #checkFailRequested = (): void => {
     this.first.onCheckFailRequested?.()
     this.second.onCheckFailRequested?.()
+  }
+
+  readonly #unavailable = (status: number, headers: Headers): void => {
+    this.first.onUnavailable?.(status, headers)
+    this.second.onUnavailable?.(status, headers)
+  }
+
+  readonly #loadFields = (fields: Headers): void => {
+    this.first.onLoadFields?.(fields)
+    this.second.onLoadFields?.(fields)
   }
 
   onResponse(status: number, grpcStatus: number | undefined, elapsedMs: number): void {

@@ -58,7 +58,7 @@ export class HostSet implements TurnWork, HostView {
   readonly #overprovisioningFactor: number
   #policy: AssignmentPolicyConfig = NO_POLICY
   /** Of localities that have one, by `localityKey`. */
-  #weights: ReadonlyMap<string, number> = new Map()
+  #weights: ReadonlyMap<string, number> = NO_WEIGHTS
   /** Worked out when somebody asks. */
   #localities: readonly (readonly HostLocality[])[] | undefined = undefined
 
@@ -177,7 +177,7 @@ export class HostSet implements TurnWork, HostView {
     }
     for (const host of next.values()) if (host.setFlags(HEALTH.pendingDynamicRemoval, false)) changed = true
     const removed: Host[] = []
-    for (const host of this.#all) {
+    for (const host of this.#byKey.values()) {
       if (next.has(host.key)) continue
       if (rules?.stays(host) !== true) removed.push(host)
       else {
@@ -190,6 +190,25 @@ export class HostSet implements TurnWork, HostView {
     this.#byKey = next
     this.#compile([...next.values()])
     return { added, removed, changed: true }
+  }
+
+  /**
+   * A host more, of the first priority and no locality, which is known by its key at once and to balancing by the end of the
+   * turn: what costs nothing however many there are. Its key must be new.
+   */
+  add(endpoint: ResolvedEndpoint, rules?: MembershipRules): Host {
+    const host = new Host(endpoint, 0, undefined)
+    rules?.admit(host)
+    this.#byKey.set(host.key, host)
+    if (this.#turn === undefined) this.#compile([...this.#byKey.values()])
+    else if (!this.#stale) this.#turn.defer(this)
+    this.#stale = this.#turn !== undefined
+    return host
+  }
+
+  /** Those that balancing will know by the end of the turn included. */
+  get size(): number {
+    return this.#byKey.size
   }
 
   /** Takes one host out; false where it is not there. */
@@ -216,7 +235,7 @@ export class HostSet implements TurnWork, HostView {
       priorities[host.priority].push(host)
     }
     this.#priorities = priorities
-    this.#all = priorities.flat()
+    this.#all = priorities.length === 1 ? priorities[0] : priorities.flat()
     this.#healthy = 0
     this.#degraded = 0
     this.#excluded = 0
@@ -235,13 +254,16 @@ export class HostSet implements TurnWork, HostView {
 }
 
 const NO_POLICY: AssignmentPolicyConfig = Object.freeze({})
+const NO_WEIGHTS: ReadonlyMap<string, number> = new Map()
 
-function weightsOf(localities: readonly ResolvedLocality[]): Map<string, number> {
-  const weights = new Map<string, number>()
+function weightsOf(localities: readonly ResolvedLocality[]): ReadonlyMap<string, number> {
+  let weights: Map<string, number> | undefined
   for (const { locality, priority, weight } of localities) {
-    if (weight !== undefined) weights.set(localityKey(locality, priority), weight)
+    if (weight === undefined) continue
+    weights ??= new Map()
+    weights.set(localityKey(locality, priority), weight)
   }
-  return weights
+  return weights ?? NO_WEIGHTS
 }
 
 function sameWeights(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {
@@ -250,7 +272,8 @@ function sameWeights(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, numb
   return true
 }
 
-function differs(host: Host, endpoint: ResolvedEndpoint, locality: LocalityConfig | undefined): boolean {
+/** Whether an update says something else of a host than is known. */
+export function differs(host: Host, endpoint: ResolvedEndpoint, locality: LocalityConfig | undefined): boolean {
   return (
     host.weight !== endpoint.weight ||
     host.configuredHealth !== endpoint.health ||

@@ -1,8 +1,8 @@
-import type { HostStatus } from '../core/status.ts'
+import type { HostRates, HostStatus } from '../core/status.ts'
 import type { Host } from './host.ts'
 
 /** What `/clusters` shows of a host. */
-export function hostStatus(host: Host): HostStatus {
+export function hostStatus(host: Host, rates: HostRates | undefined): HostStatus {
   return {
     address: host.addressText,
     hostname: host.hostname,
@@ -12,6 +12,7 @@ export function hostStatus(host: Host): HostStatus {
     zone: host.locality?.zone ?? '',
     subZone: host.locality?.subZone ?? '',
     health: host.healthFlags(),
+    ...(rates && { rates }),
     stats: {
       cx_active: host.cxActive,
       cx_connect_fail: host.cxConnectFail,

@@ -22,6 +22,15 @@ export interface HostView {
   onChange(listener: () => void): () => void
 }
 
+/** Hosts whose flags are raised and lowered, by checks and outlier detection. */
+export interface FlaggedHosts {
+  readonly all: Iterable<Host>
+  /** True: they changed. */
+  flag(host: Host, mask: number, on: boolean): boolean
+  /** What follows from flags holds when this returns, and not at the end of the turn. */
+  turnEnds(): void
+}
+
 /** Where requests go as if these priorities had no hosts; all of them where nothing else is left (`previous_priorities`). */
 export function choicesWithout(view: HostView, spent: readonly number[]): readonly HostChoice[] {
   const left = view.priorities.map((hosts, priority) => (spent.includes(priority) ? [] : hosts))

@@ -19,6 +19,11 @@ export interface HostPool {
   close(): void
   /** Ends busy connections too, and whoever waits for one. */
   destroy(): void
+  /**
+   * Opens a connection for a request to come, if there is room and `ratio` times the requests there would be with it are
+   * more than it has connections for. False: it did not. Undefined: it never does.
+   */
+  preconnect?(ratio: number): boolean
 }
 
 /** An endpoint whose address is an IP address or a pipe. `key` is its identity where the address is none (LOGICAL_DNS). */

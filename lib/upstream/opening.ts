@@ -62,7 +62,7 @@ export interface OpeningPlan {
   readonly tunnels: HboneTunnels | undefined
   readonly describeArrival: DescribeArrival
   readonly clock: Clock
-  readonly bindErrors: Counter
+  readonly bindErrors: () => Counter
 }
 
 /**
@@ -149,7 +149,7 @@ export class Opening implements RaceEvents {
 
   lost(error: NodeJS.ErrnoException | undefined): void {
     this.#race = undefined
-    if (error?.syscall === 'bind') this.#plan.bindErrors.v++
+    if (error?.syscall === 'bind') this.#plan.bindErrors().v++
     this.#error ??= error
     this.#onClose()
   }

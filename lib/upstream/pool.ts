@@ -1,3 +1,4 @@
+import type { ShedPoint } from '../core/overload.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { Http2Stats } from '../http2/contract.ts'
 import { AutoPool } from './auto-pool.ts'
@@ -22,6 +23,8 @@ export interface PoolParts {
   /** In [0, 1). */
   readonly random: () => number
   readonly nextConnectionId: () => number
+  /** No connections are opened under overload, beyond those that are there. */
+  readonly shedConnect?: ShedPoint | undefined
 }
 
 /** One pool's place. */

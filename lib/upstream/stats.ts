@@ -34,8 +34,67 @@ export class StatusCounters {
   }
 }
 
+/** The cells of one cluster that count what becomes of its membership. Made when they are asked for: most
+ * never are. */
+export class MembershipStats {
+  readonly #metrics: Metrics
+  readonly #prefix: string
+  // These move with every cluster.
+  #total: Gauge | undefined = undefined
+  #healthy: Gauge | undefined = undefined
+  #change: Counter | undefined = undefined
+
+  constructor(metrics: Metrics, statName: string) {
+    this.#metrics = metrics
+    this.#prefix = `cluster.${statName}.`
+  }
+
+  get membershipTotal(): Gauge {
+    this.#total ??= this.#metrics.gauge(`${this.#prefix}membership_total`)
+    return this.#total
+  }
+
+  get membershipHealthy(): Gauge {
+    this.#healthy ??= this.#metrics.gauge(`${this.#prefix}membership_healthy`)
+    return this.#healthy
+  }
+
+  get membershipDegraded(): Gauge {
+    return this.#metrics.gauge(`${this.#prefix}membership_degraded`)
+  }
+
+  get membershipExcluded(): Gauge {
+    return this.#metrics.gauge(`${this.#prefix}membership_excluded`)
+  }
+
+  get membershipChange(): Counter {
+    this.#change ??= this.#metrics.counter(`${this.#prefix}membership_change`)
+    return this.#change
+  }
+
+  get updateAttempt(): Counter {
+    return this.#metrics.counter(`${this.#prefix}update_attempt`)
+  }
+
+  get updateSuccess(): Counter {
+    return this.#metrics.counter(`${this.#prefix}update_success`)
+  }
+
+  get updateFailure(): Counter {
+    return this.#metrics.counter(`${this.#prefix}update_failure`)
+  }
+
+  get updateEmpty(): Counter {
+    return this.#metrics.counter(`${this.#prefix}update_empty`)
+  }
+
+  get updateNoRebuild(): Counter {
+    return this.#metrics.counter(`${this.#prefix}update_no_rebuild`)
+  }
+}
+
 /**
- * The cells of one cluster under Envoy's names (`cluster.<name>.upstream_cx_total`). Histograms are in milliseconds.
+ * The cells of a cluster's traffic under Envoy's names (`cluster.<name>.upstream_cx_total`). Histograms are in milliseconds.
  * Cells are shared by name: a cluster and its successor count into the same ones, so gauges are added to and subtracted
  * from, never set.
  */
@@ -85,21 +144,13 @@ export class ClusterStats {
   readonly rqRetryBackOffRateLimited: Counter
   readonly rqPerTryIdleTimeout: Counter
   readonly retryOrShadowAbandoned: Counter
+  readonly redirectSucceeded: Counter
+  readonly redirectFailed: Counter
   readonly rqTime: Histogram
   readonly flowControlPausedReading: Counter
   readonly flowControlResumedReading: Counter
   readonly bindErrors: Counter
   readonly lbHealthyPanic: Counter
-  readonly membershipTotal: Gauge
-  readonly membershipHealthy: Gauge
-  readonly membershipDegraded: Gauge
-  readonly membershipExcluded: Gauge
-  readonly membershipChange: Counter
-  readonly updateAttempt: Counter
-  readonly updateSuccess: Counter
-  readonly updateFailure: Counter
-  readonly updateEmpty: Counter
-  readonly updateNoRebuild: Counter
   /** `upstream_rq_completed`, `upstream_rq_2xx`, `upstream_rq_200`, ... */
   readonly rqStatus: StatusCounters
 
@@ -150,26 +201,13 @@ export class ClusterStats {
     this.rqRetryBackOffRateLimited = metrics.counter(`${prefix}upstream_rq_retry_backoff_ratelimited`)
     this.rqPerTryIdleTimeout = metrics.counter(`${prefix}upstream_rq_per_try_idle_timeout`)
     this.retryOrShadowAbandoned = metrics.counter(`${prefix}retry_or_shadow_abandoned`)
+    this.redirectSucceeded = metrics.counter(`${prefix}upstream_internal_redirect_succeeded_total`)
+    this.redirectFailed = metrics.counter(`${prefix}upstream_internal_redirect_failed_total`)
     this.rqTime = metrics.histogram(`${prefix}upstream_rq_time`)
     this.flowControlPausedReading = metrics.counter(`${prefix}upstream_flow_control_paused_reading_total`)
     this.flowControlResumedReading = metrics.counter(`${prefix}upstream_flow_control_resumed_reading_total`)
     this.bindErrors = metrics.counter(`${prefix}bind_errors`)
     this.lbHealthyPanic = metrics.counter(`${prefix}lb_healthy_panic`)
-    this.membershipTotal = metrics.gauge(`${prefix}membership_total`)
-    this.membershipHealthy = metrics.gauge(`${prefix}membership_healthy`)
-    this.membershipDegraded = metrics.gauge(`${prefix}membership_degraded`)
-    this.membershipExcluded = metrics.gauge(`${prefix}membership_excluded`)
-    this.membershipChange = metrics.counter(`${prefix}membership_change`)
-    this.updateAttempt = metrics.counter(`${prefix}update_attempt`)
-    this.updateSuccess = metrics.counter(`${prefix}update_success`)
-    this.updateFailure = metrics.counter(`${prefix}update_failure`)
-    this.updateEmpty = metrics.counter(`${prefix}update_empty`)
-    this.updateNoRebuild = metrics.counter(`${prefix}update_no_rebuild`)
     this.rqStatus = new StatusCounters(metrics, `${prefix}upstream_rq`)
   }
-}
-
-/** `statName`: the cluster's name in statistics. */
-export function clusterStats(metrics: Metrics, statName: string): ClusterStats {
-  return new ClusterStats(metrics, statName)
 }

@@ -45,6 +45,7 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
   readonly openedMs: number
   headSinceMs = 0
   securing = false
+  #handshakeMs = 0
   #socket: Socket
   readonly #host: OpeningHost
   #phase = HANDSHAKE
@@ -71,7 +72,18 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
   /** The TLS handshake is under way; `limitMs`: what the listener gives it, 0: as long as TLS itself permits. */
   handshake(limitMs: number): void {
     this.securing = true
-    if (limitMs > 0) this.#host.manager.wheel.arm(this, limitMs)
+    this.#handshakeMs = limitMs
+    if (limitMs > 0) this.#host.manager.wheel.armAt(this, this.#handshakeDue)
+  }
+
+  get #handshakeDue(): number {
+    const limitMs = this.#handshakeMs
+    return this.openedMs + (this.info.state.overload?.transportConnect.of(limitMs) ?? limitMs)
+  }
+
+  override reconsider(): void {
+    if (this.#phase === HANDSHAKE) this.#host.manager.wheel.armAt(this, this.#handshakeDue)
+    else if (this.#seen === 0) this.#armIdle()
   }
 
   /** The socket that HTTP goes through: after the handshake, or at once on plaintext. */
@@ -144,6 +156,14 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
 
   #hand(protocol: 'http1' | 'http2', chunk: Buffer | undefined): void {
     const socket = this.#socket
+    if (this.info.state.overload?.createCodec.sheds() === true) {
+      this.#refused = true
+      this.stats.overloadCloses.v++
+      socket.on('error', ignore)
+      socket.on('close', this.#onClose)
+      socket.destroy()
+      return
+    }
     const sniffed = this.#sniffing
     this.#sniffing = false
     this.#phase = OVER
@@ -210,11 +230,20 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
     }
     // HTTP/1 answers heads that stall; it knows since when this one does.
     if (this.#seen > 0) this.#hand('http1', undefined)
-    else this.#checkIdle(nowMs, this.#host.manager.config)
+    else this.#checkIdle(nowMs)
   }
 
-  #checkIdle(nowMs: number, { idleTimeoutMs: idle, maxConnectionDurationMs: age }: HttpConnectionManagerConfig): void {
+  /** As configured, or what overload leaves of it. */
+  #limits(): { readonly idle: number; readonly age: number } {
+    const { idleTimeoutMs: idle, maxConnectionDurationMs: age } = this.#host.manager.config
+    const { overload } = this.info.state
+    if (overload === undefined) return { idle, age }
+    return { idle: overload.connectionIdle.of(idle), age: overload.connectionMax.of(age) }
+  }
+
+  #checkIdle(nowMs: number): void {
     const { stats } = this.#host.manager
+    const { idle, age } = this.#limits()
     const elapsed = nowMs - this.openedMs
     if (age > 0 && elapsed >= age) stats.maxDuration.v++
     else if (idle > 0 && elapsed >= idle) stats.idleTimeouts.v++
@@ -226,8 +255,8 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
   }
 
   #armIdle(): void {
-    const { config, wheel } = this.#host.manager
-    const { idleTimeoutMs: idle, maxConnectionDurationMs: age } = config
+    const { wheel } = this.#host.manager
+    const { idle, age } = this.#limits()
     const limit = idle > 0 && age > 0 ? Math.min(idle, age) : idle || age
     if (limit > 0) wheel.armAt(this, Math.max(this.openedMs + limit, wheel.nowMs + 1))
   }

@@ -1,7 +1,7 @@
 import { type ChainPlan, enterPlan, leavePlan } from '../../lib/chain/compile.ts'
 import type { Downstream, ExchangeOwner } from '../../lib/chain/contract.ts'
 import { Exchange } from '../../lib/chain/exchange.ts'
-import type { HostOnDemand, LocalReply, Route } from '../../lib/chain/filter.ts'
+import type { HostOnDemand, LocalReply, Restart, Route } from '../../lib/chain/filter.ts'
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES } from '../../lib/core/failure.ts'
@@ -18,7 +18,7 @@ import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import type { Usage } from '../usage.ts'
 import { stripAuthority } from './authority.ts'
 import type { ClientCertHeader } from './client-cert.ts'
-import { nextDue, noteRoute } from './exchange-notes.ts'
+import { idleDue, nextDue, noteRoute } from './exchange-notes.ts'
 import { addUserAgent, appendVia, type CallerRules } from './forwarded.ts'
 import { editReply, type Refusal, refusalReply } from './local-reply.ts'
 import type { ManagerRoutes } from './manager-routes.ts'
@@ -35,6 +35,7 @@ import {
   UPGRADE_FAILED,
 } from './refusals.ts'
 import { applyRequestId } from './request-id.ts'
+import { RESTARTED, restartOf } from './restart.ts'
 import type { HttpStats } from './stats.ts'
 
 /** Everything a manager was compiled from. */
@@ -182,7 +183,7 @@ export class ConnectionManager implements ExchangeOwner {
   refuse(exchange: Exchange, status: number, details: string): void {
     exchange.plan = this.#parts.emptyPlan
     if (status === 408) exchange.reply({ status, body: 'request header timeout', details })
-    else exchange.reply({ status, body: reasonPhrase(status), details, flag: 'DPE' })
+    else exchange.reply({ status, body: reasonPhrase(status), details, flag: status === 500 ? 'OM' : 'DPE' })
   }
 
   /** Not started: no filter and no terminal ever sees what is refused here. */
@@ -200,7 +201,7 @@ export class ConnectionManager implements ExchangeOwner {
     if (this.#strip) head.authority = stripAuthority(head.authority, config, exchange.connection.localPort)
     const { misdirected } = this.#parts
     // The authority of a plain CONNECT is where the tunnel goes to, not whom the client takes this server for.
-    const named = head.method !== 'CONNECT' || head.protocol !== undefined
+    const named = (head.method !== 'CONNECT' || head.protocol !== undefined) && (flags & RESTARTED) === 0
     if (misdirected !== undefined && named && isMisdirected(head.authority, exchange.connection, misdirected)) {
       this.stats.misdirected.v++
       return MISDIRECTED
@@ -213,7 +214,8 @@ export class ConnectionManager implements ExchangeOwner {
       if (config.underscores === 'reject') return exchange.info.protocol === 'HTTP/2' ? UNDERSCORES_2 : UNDERSCORES
       exchange.request.deleteWhere((name) => name.includes('_'))
     }
-    return (this.#pathRules ? this.#path(exchange) : undefined) ?? this.#mutate(exchange)
+    const refused = this.#pathRules ? this.#path(exchange) : undefined
+    return (flags & RESTARTED) !== 0 ? refused : (refused ?? this.#mutate(exchange))
   }
 
   #path(exchange: Exchange): Refusal | undefined {
@@ -283,6 +285,10 @@ export class ConnectionManager implements ExchangeOwner {
     return { route, plan }
   }
 
+  restart(exchange: Exchange): Restart | undefined {
+    return restartOf(exchange, this, this.#parts)
+  }
+
   hostOnDemand(exchange: Exchange): HostOnDemand | undefined {
     return this.#parts.routes.of(exchange).hostOnDemand(exchange.head.authority)
   }
@@ -328,7 +334,7 @@ export class ConnectionManager implements ExchangeOwner {
         return
       }
     }
-    if (exchange.idleLimitMs > 0 && nowMs >= exchange.lastActivityMs + exchange.idleLimitMs) {
+    if (nowMs >= idleDue(exchange)) {
       stats.streamIdleTimeouts.v++
       if (exchange.headersSent) exchange.abortFor(FAILURES.clientIdle)
       else {

@@ -8,10 +8,16 @@ export function noteRoute({ info }: Exchange, route: Route | undefined): void {
   info.upstreamCluster = route?.cluster ?? ''
 }
 
+/** When it has been idle for too long: earlier under overload. */
+export function idleDue({ idleLimitMs, lastActivityMs, connection }: Exchange): number {
+  if (idleLimitMs <= 0) return Number.POSITIVE_INFINITY
+  const { overload } = connection.state
+  return lastActivityMs + (overload === undefined ? idleLimitMs : overload.streamIdle.of(idleLimitMs))
+}
+
 /** The earliest of an exchange's deadlines. */
 export function nextDue(exchange: Exchange): number {
-  let due = Number.POSITIVE_INFINITY
-  if (exchange.idleLimitMs > 0) due = exchange.lastActivityMs + exchange.idleLimitMs
+  let due = idleDue(exchange)
   if (exchange.maxDurationAtMs > 0 && exchange.maxDurationAtMs < due) due = exchange.maxDurationAtMs
   if (exchange.requestDeadlineAtMs > 0 && exchange.requestDeadlineAtMs < due) due = exchange.requestDeadlineAtMs
   return due

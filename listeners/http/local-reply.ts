@@ -11,6 +11,7 @@ import type { FormatConfig } from '../../lib/telemetry/config.ts'
 import { type FormatEnvironment, processEnvironment } from '../../lib/telemetry/format/operator.ts'
 import { compileBodyFormat, compileFormat, type Format } from '../../lib/telemetry/format.ts'
 import { compileHeaderEdits } from '../../lib/telemetry/header-edits.ts'
+import { overloadReply } from './overload.ts'
 
 export type MapReply = (exchange: Exchange, reply: LocalReply) => LocalReply
 
@@ -96,7 +97,10 @@ const PROTOCOL_ERRORS: ReadonlySet<string> = new Set([
 ])
 
 /** The answer to a request that is refused before any filter has seen it; protocol errors look as those of the codec. */
-export function refusalReply({ status, details }: Refusal): LocalReply {
+export function refusalReply(refusal: Refusal): LocalReply {
+  const overload = overloadReply(refusal)
+  if (overload !== undefined) return overload
+  const { status, details } = refusal
   if (!PROTOCOL_ERRORS.has(details)) return { status, details }
   return { status, body: reasonPhrase(status), details, flag: 'DPE' }
 }

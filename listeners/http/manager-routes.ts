@@ -58,7 +58,7 @@ export class ManagerRoutes implements Disposable {
   }
 
   /** The table of a request as it is now. */
-  of(exchange: Exchange): ManagerTable {
+  of(exchange: Pick<Exchange, 'request' | 'head'>): ManagerTable {
     const scopes = this.#scopes
     if (scopes === undefined) return this.#single.current
     const key = scopes.keyOf(exchange)

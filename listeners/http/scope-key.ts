@@ -3,7 +3,7 @@ import type { ScopeFragmentConfig } from '../../lib/config/listener.ts'
 import { compileHeaderValue } from '../../lib/match/header.ts'
 
 /** The key of the scope that a request belongs to; undefined: of none. */
-export type ScopeKey = (exchange: Exchange) => string | undefined
+export type ScopeKey = (exchange: Pick<Exchange, 'request' | 'head'>) => string | undefined
 
 /** What the keys of two scopes are equal by. */
 export function scopeKey(fragments: readonly string[]): string {

@@ -39,6 +39,9 @@ export interface HttpStats {
   readonly tooLarge: Counter
   readonly underscores: Counter
   readonly misdirected: Counter
+  /** Refused, or broken off, by the overload manager; connections that it lets end. */
+  readonly overloadCloses: Counter
+  readonly overloadKeepalives: Counter
   readonly filterErrors: Counter
   readonly localReplies: Counter
   readonly bytesReceived: Counter
@@ -85,6 +88,8 @@ export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
     tooLarge: c('downstream_rq_too_large'),
     underscores: c('downstream_rq_rejected_underscore_headers'),
     misdirected: c('downstream_rq_misdirected'),
+    overloadCloses: c('downstream_rq_overload_close'),
+    overloadKeepalives: c('downstream_cx_overload_disable_keepalive'),
     filterErrors: c('downstream_rq_filter_error'),
     localReplies: c('downstream_rq_local_reply'),
     bytesReceived: c('downstream_cx_rx_bytes_total'),

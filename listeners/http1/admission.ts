@@ -7,12 +7,16 @@ import { isAuthority } from '../../lib/http1/tokens.ts'
 import { resolveTarget } from '../http/authority.ts'
 import type { Codec, ConnectionManager } from '../http/connection-manager.ts'
 import type { Refusal } from '../http/local-reply.ts'
+import { overloadRefusal } from '../http/overload.ts'
 
 /**
  * What HTTP/1 alone must check of a parsed head: its version, and target and Host together (RFC 9112 §3.2), from which
  * authority and path follow. Answers why the request is refused.
  */
-export function admitHttp1(exchange: Exchange, head: Head, config: HttpConnectionManagerConfig): Refusal | undefined {
+export function admitHttp1(exchange: Exchange, head: Head, manager: ConnectionManager): Refusal | undefined {
+  const overload = overloadRefusal(exchange, manager)
+  if (overload !== undefined) return overload
+  const { config } = manager
   const request = exchange.head
   if (head.minor === 0) {
     if (!config.http1.acceptHttp10) return LOW_VERSION

@@ -9,8 +9,10 @@ import { type BodyHandler, BodyReader } from '../../lib/http1/body-reader.ts'
 import { CHUNKED, LENGTH, NO_BODY } from '../../lib/http1/framing.ts'
 import { HeadBuffer } from '../../lib/http1/head-buffer.ts'
 import { CLOSE, type Head, type HeadError, HeadParser, KEEP_ALIVE } from '../../lib/http1/head-parser.ts'
+import type { HeavyStream } from '../../lib/runtime/overload/heavy-streams.ts'
 import type { Borrower, Receivers } from '../detect/accepted-reads.ts'
 import type { Codec } from '../http/connection-manager.ts'
+import { ABORT_REPLY, endsWithAnswer, heavyStream } from '../http/overload.ts'
 import type { HttpStats } from '../http/stats.ts'
 import { admitHttp1, headLimits, openHttp1 } from './admission.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
@@ -31,8 +33,8 @@ import { ResponseWriter } from './response-writer.ts'
  */
 export class Http1ServerConnection implements Codec, BodyHandler, Borrower, ServerConnection {
   readonly info: ConnectionInfo
-  /** Of the manager that accepted it: an update may bring another one before it closes. */
   readonly stats: HttpStats
+  readonly openedMs: number
   readonly #socket: Socket
   readonly #host: ConnectionHost
   readonly #heads: HeadBuffer
@@ -43,10 +45,8 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
   #exchange: Exchange | undefined = undefined
   #requestDone = true
   #requests = 0
-  /** Pipelined bytes that wait for their turn. */
   #stash: Buffer | undefined = undefined
   #reading = false
-  /** Set once the last response has been written. */
   #linger: Linger | undefined = undefined
   #destroyed = false
   #paused = false
@@ -59,6 +59,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     this.#socket = socket
     this.info = opening.info
     this.stats = opening.stats
+    this.openedMs = opening.openedMs
     this.#host = host
     const limits = headLimits(config)
     this.#heads = new HeadBuffer(limits)
@@ -76,30 +77,22 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     socket.on('close', () => this.#onClose())
   }
 
-  /** True where no exchange is in progress and nothing of a request has arrived. */
   get idle(): boolean {
     return (
       this.#exchange === undefined && this.#stash === undefined && !this.#heads.started && this.#linger === undefined
     )
   }
 
-  get openedMs(): number {
-    return this.#deadlines.openedMs
-  }
-
-  /** The answer to come is the last one: what follows the request cannot be trusted to be another. */
   closeAfterResponse(): void {
     this.#out.close = true
   }
 
-  /** Ends at once, whatever is in progress: with a reset where the client must not take what it has for the whole. */
   destroy(): void {
     if (this.#out.done) this.#out.flush()
     if (this.#out.done && this.#socket.writableLength === 0) this.#socket.destroy()
     else resetSocket(this.#socket)
   }
 
-  /** Ends where nothing is in progress; a client that still reads its last response gets all of it. */
   closeIdle(): void {
     if (this.idle) this.#closeUnused()
   }
@@ -123,11 +116,25 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     return this.lent ? chunk : Buffer.from(chunk)
   }
 
-  /** Bytes of the client: from the socket, or read before the protocol was known. */
   receive(chunk: Buffer): void {
     if (this.#linger !== undefined) return
     if (this.#tunnel) this.#exchange?.requestData(this.#kept(chunk), false)
-    else this.#read(chunk, 0)
+    else if (this.info.state.overload?.http1Abort.sheds() !== true || this.#waitsOut()) this.#read(chunk, 0)
+    else {
+      this.#host.manager.stats.overloadCloses.v++
+      if (this.#exchange !== undefined) this.#refuseRest(FAILURES.overload, ABORT_REPLY)
+      else this.#host.manager.refuse(this.#openRefused(), ABORT_REPLY.status, ABORT_REPLY.details)
+    }
+  }
+
+  /** An answer that is on its way to a whole request is let go to its end: what comes waits, and may be a tunnel's. */
+  #waitsOut(): boolean {
+    if (this.#exchange === undefined || !this.#requestDone) return false
+    return (this.#out.close = true)
+  }
+
+  streams(see: (stream: HeavyStream) => void): void {
+    if (this.#exchange !== undefined) see(heavyStream(this.#exchange, this.#socket.writableLength))
   }
 
   #read(chunk: Buffer, offset: number): void {
@@ -176,7 +183,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
       (head.minor === 0 && (head.flags & KEEP_ALIVE) === 0) ||
       // Bytes of a tunnel that nobody grants may follow: they are no requests (RFC 9110 §9.3.6).
       head.method === 'CONNECT' ||
-      this.#host.draining ||
+      endsWithAnswer(this.#host, this.info) ||
       manager.reachedLimits(this.#requests, this.openedMs)
     this.#body.start(head.chunked ? CHUNKED : head.contentLength > 0 ? LENGTH : NO_BODY, head.contentLength)
     this.#requestDone = this.#body.done
@@ -184,7 +191,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     const exchange = openHttp1(this, manager, head, this.#requestDone)
     this.#exchange = exchange
     if (head.minor === 0) manager.stats.http10.v++
-    manager.start(exchange, head.flags, this.#requestDone, admitHttp1(exchange, head, manager.config))
+    manager.start(exchange, head.flags, this.#requestDone, admitHttp1(exchange, head, manager))
     if (this.#exchange === exchange && !this.#requestDone) this.#deadlines.bodyStarted(head.contentLength > 0)
   }
 
@@ -211,15 +218,18 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
 
   /** The head is not HTTP as we accept it: answer, and nothing more on this connection. */
   #refuse(problem: HeadError): void {
+    this.#host.manager.stats.protocolErrors.v++
+    this.#host.manager.refuse(this.#openRefused(), problem.status, problem.reason)
+  }
+
+  #openRefused(): Exchange {
     this.#heads.reset()
     this.#deadlines.busy()
     this.#out.close = true
     this.#out.begin('', 1, 'lower')
     this.#requestDone = true
-    this.#host.manager.stats.protocolErrors.v++
-    const exchange = this.#host.manager.openRefused(this, 'HTTP/1.1')
-    this.#exchange = exchange
-    this.#host.manager.refuse(exchange, problem.status, problem.reason)
+    this.#exchange = this.#host.manager.openRefused(this, 'HTTP/1.1')
+    return this.#exchange
   }
 
   #refuseBody(): void {
@@ -241,17 +251,13 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
   #onEnd(): void {
     if (this.#linger !== undefined) return
     const exchange = this.#exchange
-    if (this.#tunnel) {
-      exchange?.requestData(EMPTY, true)
-      return
+    if (this.#tunnel) exchange?.requestData(EMPTY, true)
+    // What is left of the last response still goes out.
+    else if (exchange === undefined) this.#end()
+    else {
+      exchange.downstreamFailed(FAILURES.clientClosed)
+      resetSocket(this.#socket)
     }
-    if (exchange === undefined) {
-      // What is left of the last response still goes out.
-      this.#end()
-      return
-    }
-    exchange.downstreamFailed(FAILURES.clientClosed)
-    resetSocket(this.#socket)
   }
 
   #onDrain(): void {
@@ -324,6 +330,10 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     if (!this.#paused) this.#socket.resume()
   }
 
+  continueWith(next: Exchange): void {
+    this.#exchange = next
+  }
+
   /** The manager has logged and released the exchange: on to the next request, or to the end. */
   exchangeEnded(): void {
     this.#exchange = undefined
@@ -364,30 +374,22 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
 
   #expired(expiry: Expiry): void {
     if (this.#destroyed) return
-    const { stats } = this.#host.manager
-    if (expiry === 'head') {
-      stats.headerTimeouts.v++
-      this.#refuse({ status: 408, reason: 'request_header_timeout' })
-    } else if (expiry === 'body') this.#tooSlow()
+    if (expiry === 'head') this.#refuse({ status: 408, reason: 'request_header_timeout' })
+    else if (expiry === 'body') this.#tooSlow()
     else if (expiry === 'linger') {
       if (this.#linger?.expired()) this.#deadlines.linger()
-    } else {
-      if (expiry === 'idle') stats.idleTimeouts.v++
-      else stats.maxDuration.v++
-      // An exchange is let go to its end, which is the connection's.
-      if (this.#exchange === undefined) this.#closeUnused()
-      else this.#out.close = true
-    }
+    } else if (this.#exchange === undefined) this.#closeUnused()
+    // It is let go to its end, which is the connection's.
+    else this.#out.close = true
   }
 
   #tooSlow(): void {
-    if (this.#paused) {
-      // It is we who keep the client from sending.
-      this.#deadlines.bodyStarted(true)
-      return
+    // It is we who keep the client from sending.
+    if (this.#paused) this.#deadlines.bodyStarted(true)
+    else {
+      this.#host.manager.stats.slowBodies.v++
+      this.#refuseRest(FAILURES.clientIdle, { status: 408, body: 'Request Timeout', details: 'request_body_too_slow' })
     }
-    this.#host.manager.stats.slowBodies.v++
-    this.#refuseRest(FAILURES.clientIdle, { status: 408, body: 'Request Timeout', details: 'request_body_too_slow' })
   }
 }
 

@@ -1,4 +1,5 @@
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
+import type { OverloadLevers } from '../../lib/core/overload.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
 import type { Opening } from './host.ts'
@@ -36,6 +37,7 @@ export function headDeadlineMs(config: HttpConnectionManagerConfig): number {
 export class ConnectionDeadlines extends Timed {
   readonly openedMs: number
   readonly #manager: () => ConnectionManager
+  readonly #overload: OverloadLevers | undefined
   readonly #expired: (expiry: Expiry) => void
   #phase = IDLE
   #idleSinceMs: number
@@ -48,6 +50,7 @@ export class ConnectionDeadlines extends Timed {
   constructor(opening: Opening, manager: () => ConnectionManager, expired: (expiry: Expiry) => void) {
     super()
     this.#manager = manager
+    this.#overload = opening.info.state.overload
     this.#expired = expired
     this.openedMs = this.#idleSinceMs = opening.openedMs
     this.#headSinceMs = opening.headSinceMs
@@ -105,37 +108,61 @@ export class ConnectionDeadlines extends Timed {
     this.#manager().wheel.disarm(this)
   }
 
+  /** As configured, or what overload leaves of it. */
+  #limits(): { readonly idle: number; readonly age: number } {
+    const { idleTimeoutMs: idle, maxConnectionDurationMs: age } = this.#manager().config
+    const overload = this.#overload
+    if (overload === undefined) return { idle, age }
+    return { idle: overload.connectionIdle.of(idle), age: overload.connectionMax.of(age) }
+  }
+
+  override reconsider(): void {
+    if (this.#phase === IDLE) this.#armIdle()
+    else if (this.#phase === BUSY) this.#armBusy()
+  }
+
   #armIdle(): void {
-    const { config, wheel } = this.#manager()
-    const { idleTimeoutMs: idle, maxConnectionDurationMs: age } = config
+    const { wheel } = this.#manager()
+    const { idle, age } = this.#limits()
     let due = idle > 0 ? this.#idleSinceMs + idle : Number.POSITIVE_INFINITY
     if (age > 0) due = Math.min(due, this.openedMs + age)
     if (due !== Number.POSITIVE_INFINITY) wheel.armAt(this, Math.max(due, wheel.nowMs + 1))
   }
 
   #armBusy(): void {
-    const { config, wheel } = this.#manager()
-    const { idleTimeoutMs: idle, maxConnectionDurationMs: age } = config
+    const { wheel } = this.#manager()
+    const { idle, age } = this.#limits()
     const due = wheel.nowMs + Math.max(idle || BUSY_CHECK_MS, wheel.tickMs)
     wheel.armAt(this, age > 0 ? Math.min(due, this.openedMs + age) : due)
   }
 
   #tooOld(nowMs: number): boolean {
-    const age = this.#manager().config.maxConnectionDurationMs
+    const { age } = this.#limits()
     return age > 0 && nowMs >= this.openedMs + age
   }
 
   override onDue(nowMs: number): void {
-    const { config, wheel } = this.#manager()
+    const { wheel, stats } = this.#manager()
     if (this.#phase === LINGER) this.#expired('linger')
-    else if (this.#phase === HEAD) this.#expired('head')
-    else if (this.#phase === BODY) {
+    else if (this.#phase === HEAD) {
+      stats.headerTimeouts.v++
+      this.#expired('head')
+    } else if (this.#phase === BODY) {
       if (this.#tooSlow(nowMs)) this.#expired('body')
       else wheel.arm(this, BODY_GRACE_MS)
-    } else if (this.#tooOld(nowMs)) this.#expired('age')
-    else if (this.#phase === BUSY) this.#armBusy()
-    else if (config.idleTimeoutMs > 0 && nowMs >= this.#idleSinceMs + config.idleTimeoutMs) this.#expired('idle')
-    else this.#armIdle()
+    } else if (this.#tooOld(nowMs)) {
+      stats.maxDuration.v++
+      this.#expired('age')
+    } else if (this.#phase === BUSY) this.#armBusy()
+    else if (this.#idleFor(nowMs)) {
+      stats.idleTimeouts.v++
+      this.#expired('idle')
+    } else this.#armIdle()
+  }
+
+  #idleFor(nowMs: number): boolean {
+    const { idle } = this.#limits()
+    return idle > 0 && nowMs >= this.#idleSinceMs + idle
   }
 
   #tooSlow(nowMs: number): boolean {

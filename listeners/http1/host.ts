@@ -1,5 +1,6 @@
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { Http2Stats } from '../../lib/http2/contract.ts'
+import type { HeavyStream } from '../../lib/runtime/overload/heavy-streams.ts'
 import type { AcceptedReads } from '../detect/accepted-reads.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
 import type { HttpStats } from '../http/stats.ts'
@@ -31,6 +32,8 @@ export interface ServerConnection {
   closeIdle(): void
   /** The listener has begun to drain. Without it the connection asks `ConnectionHost.draining` when it answers. */
   drain?(): void
+  /** Shows what is under way on it, and how much of it waits in memory. */
+  streams?(see: (stream: HeavyStream) => void): void
 }
 
 /** What a connection needs from the listener that accepted it. */

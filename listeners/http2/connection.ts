@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net'
 import type { ConnectionInfo } from '../../lib/core/connection.ts'
+import { FAILURES } from '../../lib/core/failure.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import type { Headers } from '../../lib/core/headers.ts'
+import type { OverloadLevers } from '../../lib/core/overload.ts'
 import { systemDrained } from '../../lib/core/system-drained.ts'
 import {
   Http2Code,
@@ -11,8 +13,10 @@ import {
   type StreamFace,
 } from '../../lib/http2/contract.ts'
 import { Http2Session } from '../../lib/http2/session.ts'
+import type { HeavyStream } from '../../lib/runtime/overload/heavy-streams.ts'
 import type { Borrower, Receivers } from '../detect/accepted-reads.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
+import { endsWithAnswer, heavyStream } from '../http/overload.ts'
 import type { HttpStats } from '../http/stats.ts'
 import type { ConnectionHost, Opening, ServerConnection } from '../http1/host.ts'
 import { Linger } from '../http1/linger.ts'
@@ -119,6 +123,7 @@ export class Http2ServerConnection
   /** Bytes of the client: from the socket, or read before the protocol was known. */
   receive(chunk: Buffer): void {
     if (this.#linger !== undefined || this.#destroyed) return
+    if (this.info.state.overload !== undefined && this.#sheds(this.info.state.overload)) return
     if (this.#waiting === undefined) this.#begun = 0
     this.#session.receive(this.lent ? chunk : Buffer.from(chunk))
     this.#deadlines.received(this.manager.wheel.now(), this.#session.receivingHead)
@@ -127,6 +132,22 @@ export class Http2ServerConnection
     this.#workBytes = workBytes
     this.#socket.pause()
     setImmediate(readOn, this)
+  }
+
+  /** GOAWAY before what has come is looked at: requests in it were never begun. True: the connection ends as well. */
+  #sheds({ http2GoAway, http2GoAwayAndClose }: OverloadLevers): boolean {
+    if (http2GoAwayAndClose.sheds()) this.#session.fail(Http2Code.NO_ERROR, FAILURES.overload.reason)
+    else if (!this.#closing && http2GoAway.sheds()) this.#shutdown()
+    return this.#linger !== undefined
+  }
+
+  streams(see: (stream: HeavyStream) => void): void {
+    this.#session.visitStreams((face, bytes) => {
+      const exchange = face.handler instanceof Http2ServerStream ? face.handler.exchange : undefined
+      if (exchange !== undefined) see(heavyStream(exchange, bytes))
+      // Its answer is whole, and waits for the client.
+      else see({ bufferedBytes: bytes, shed: () => face.reset(Http2Code.ENHANCE_YOUR_CALM) })
+    })
   }
 
   /** Of `Borrower`. */
@@ -180,7 +201,11 @@ export class Http2ServerConnection
     face.handler = stream
     this.#requests++
     // Not before its first request: one that is told to go at once could ask for nothing.
-    if (!this.#draining && (this.#host.draining || manager.reachedLimits(this.#requests, this.openedMs))) this.drain()
+    if (
+      !this.#draining &&
+      (endsWithAnswer(this.#host, this.info) || manager.reachedLimits(this.#requests, this.openedMs))
+    )
+      this.drain()
     this.#deadlines.busy()
     return stream
   }

@@ -1,4 +1,5 @@
 import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
 import type { Http2KeepaliveConfig } from '../../lib/http2/config.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
@@ -28,6 +29,7 @@ export type Http2Expiry =
 /** What the deadlines must know of their connection. */
 export interface DeadlineSubject {
   readonly manager: ConnectionManager
+  readonly info: ConnectionInfo
   readonly openedMs: number
   /** The client's preface and first SETTINGS have come; ours have been acknowledged. */
   readonly ready: boolean
@@ -67,7 +69,7 @@ export class Http2Deadlines extends Timed {
     const now = wheel.now()
     this.#startedMs = this.#idleSinceMs = this.#receivedMs = now
     this.#schedulePing(now, config)
-    this.#stalledAtMs = now + flushCheckMs(config)
+    this.#stalledAtMs = now + this.#flushCheckMs(config)
     this.#arm(now)
   }
 
@@ -112,6 +114,18 @@ export class Http2Deadlines extends Timed {
     this.#subject.manager.wheel.disarm(this)
   }
 
+  override reconsider(nowMs: number): void {
+    const { config } = this.#subject.manager
+    this.#stalledAtMs = Math.min(this.#stalledAtMs, nowMs + this.#flushCheckMs(config))
+    this.#arm(nowMs)
+  }
+
+  /** How often responses that are complete but not sent are looked at. */
+  #flushCheckMs({ streamIdleTimeoutMs }: HttpConnectionManagerConfig): number {
+    if (streamIdleTimeoutMs <= 0) return BUSY_CHECK_MS
+    return this.#subject.info.state.overload?.streamFlush.of(streamIdleTimeoutMs) ?? streamIdleTimeoutMs
+  }
+
   override onDue(nowMs: number): void {
     const subject = this.#subject
     const expiry = this.#lingering ? 'linger' : this.#expired(nowMs)
@@ -149,7 +163,7 @@ export class Http2Deadlines extends Timed {
       return 'idle'
     }
     if (nowMs >= this.#stalledAtMs) {
-      this.#stalledAtMs = nowMs + flushCheckMs(config)
+      this.#stalledAtMs = nowMs + this.#flushCheckMs(config)
       return 'stalled'
     }
     return undefined
@@ -177,12 +191,14 @@ export class Http2Deadlines extends Timed {
 
   #idleDue({ idleTimeoutMs }: HttpConnectionManagerConfig): number {
     if (idleTimeoutMs <= 0 || !this.#subject.idle || this.#drainAtMs > 0) return Number.POSITIVE_INFINITY
-    return this.#idleSinceMs + idleTimeoutMs
+    const { overload } = this.#subject.info.state
+    return this.#idleSinceMs + (overload?.connectionIdle.of(idleTimeoutMs) ?? idleTimeoutMs)
   }
 
   #ageDue({ maxConnectionDurationMs }: HttpConnectionManagerConfig): number {
     if (maxConnectionDurationMs <= 0 || this.#tooOld) return Number.POSITIVE_INFINITY
-    return this.#subject.openedMs + maxConnectionDurationMs
+    const { info, openedMs } = this.#subject
+    return openedMs + (info.state.overload?.connectionMax.of(maxConnectionDurationMs) ?? maxConnectionDurationMs)
   }
 
   #headDue(config: HttpConnectionManagerConfig): number {
@@ -205,9 +221,4 @@ export class Http2Deadlines extends Timed {
 
 function jitter({ intervalMs, jitterPercent }: Http2KeepaliveConfig, manager: ConnectionManager): number {
   return jitterPercent > 0 ? (manager.random() * intervalMs * jitterPercent) / 100 : 0
-}
-
-/** How often responses that are complete but not sent are looked at. */
-function flushCheckMs({ streamIdleTimeoutMs }: HttpConnectionManagerConfig): number {
-  return streamIdleTimeoutMs > 0 ? streamIdleTimeoutMs : BUSY_CHECK_MS
 }

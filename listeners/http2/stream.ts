@@ -15,6 +15,7 @@ import {
 } from '../../lib/http2/contract.ts'
 import type { Codec, ConnectionManager } from '../http/connection-manager.ts'
 import type { Refusal } from '../http/local-reply.ts'
+import { overloadRefusal } from '../http/overload.ts'
 import type { Http2ServerConnection } from './connection.ts'
 
 /** A tunnel is asked for and not yet granted: what the client sends meanwhile waits in the session. */
@@ -65,7 +66,12 @@ export class Http2ServerStream implements Codec, StreamHandler {
     const exchange = manager.open(this, head, headers, 'HTTP/2')
     exchange.info.requestHeaderBytes = this.#face.receivedHeaderBytes
     this.#exchange = exchange
-    manager.start(exchange, flags, bodyless, refusalOf(head))
+    manager.start(exchange, flags, bodyless, overloadRefusal(exchange, manager) ?? refusalOf(head))
+  }
+
+  /** Undefined before the beginning and after the end. */
+  get exchange(): Exchange | undefined {
+    return this.#exchange
   }
 
   /** What is no request becomes an exchange all the same: answered, or reset by the session in a moment. */
@@ -228,6 +234,10 @@ export class Http2ServerStream implements Codec, StreamHandler {
   /** Streams end alone. */
   closeAfterResponse(): void {}
 
+  continueWith(next: Exchange): void {
+    this.#exchange = next
+  }
+
   exchangeEnded(): void {
     this.#exchange = undefined
     if (this.#requestDone) return
@@ -256,6 +266,7 @@ function refusalOf({ method, authority }: RequestHead): Refusal | undefined {
 }
 
 function failureOf({ by, code, detail }: StreamReset): Failure {
+  if (detail === FAILURES.overload.reason) return FAILURES.overload
   if (by === 'peer') return FAILURES.clientReset
   // The session fails with INTERNAL_ERROR where the client has done nothing wrong: the transport has gone, or it is a bug.
   if (by === 'connection' && code === Http2Code.INTERNAL_ERROR) return FAILURES.clientClosed
@@ -272,6 +283,8 @@ function codeOf({ code }: Failure): number {
     case 'duration':
     case 'draining':
       return Http2Code.CANCEL
+    case 'overload':
+      return Http2Code.ENHANCE_YOUR_CALM
     default:
       return Http2Code.INTERNAL_ERROR
   }

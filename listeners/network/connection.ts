@@ -47,6 +47,7 @@ export class NetworkChainConnection
   readonly openedMs: number
   readonly stats = undefined
   securing = false
+  #handshakeMs = 0
   readonly #host: NetworkHost
   readonly #chain: CompiledChain
   #socket: Socket
@@ -90,7 +91,15 @@ export class NetworkChainConnection
   /** The TLS handshake is under way; `limitMs`: what the filter chain gives it, 0: as long as TLS itself permits. */
   handshake(limitMs: number): void {
     this.securing = true
-    if (limitMs > 0) this.#host.wheel.arm(this, limitMs)
+    this.#handshakeMs = limitMs
+    if (limitMs > 0) this.reconsider()
+  }
+
+  /** Handshakes get less time under overload. */
+  override reconsider(): void {
+    const limitMs = this.#handshakeMs
+    if (this.#phase !== HANDSHAKE || limitMs === 0) return
+    this.#host.wheel.armAt(this, this.openedMs + (this.info.state.overload?.transportConnect.of(limitMs) ?? limitMs))
   }
 
   /** The stream that the filters work on: after the handshake, or at once on plaintext. Nothing of it has been read. */

@@ -138,6 +138,7 @@ function fakeBackend(): Fake {
     drainListeners: (wish) => void calls.push(['drain', wish]),
     setHealthy: (ok) => void calls.push(['healthy', ok]),
     reopenLogs: () => void calls.push('reopen'),
+    restartWorkers: () => calls.push('restart') > 0,
     quit: () => void calls.push('quit'),
   }
 }
@@ -190,7 +191,7 @@ t.test('the index and an unknown path list every endpoint', async (t) => {
   t.equal(missing.status, 404)
   const help = await ask('/help')
   const paths =
-    '/certs /clusters /config_dump /drain_listeners /healthcheck/fail /healthcheck/ok /init_dump /listeners /logging /memory /quitquitquit /ready /reopen_logs /runtime /runtime_modify /server_info /stats /stats/prometheus /v3/discovery:client_status'
+    '/certs /clusters /config_dump /drain_listeners /healthcheck/fail /healthcheck/ok /init_dump /listeners /logging /memory /quitquitquit /ready /reopen_logs /restart_workers /runtime /runtime_modify /server_info /stats /stats/prometheus /v3/discovery:client_status'
   for (const path of paths.split(' ')) {
     t.match(index.body, `"${path}"`)
     t.match(missing.body, `  ${path}`)
@@ -206,6 +207,7 @@ t.test('what changes something takes POST only, what looks takes GET and HEAD on
     '/healthcheck/fail',
     '/logging?level=debug',
     '/reopen_logs',
+    '/restart_workers',
   ]) {
     const answer = await ask(path)
     t.equal(answer.status, 405)
@@ -235,6 +237,7 @@ t.test('POST drains, fails and heals, reopens, sets the level and quits', async 
     '/healthcheck/fail',
     '/healthcheck/ok',
     '/reopen_logs',
+    '/restart_workers',
     '/quitquitquit',
   ]) {
     t.match(await post(path), { status: 200, body: 'OK\n' })
@@ -248,6 +251,7 @@ t.test('POST drains, fails and heals, reopens, sets the level and quits', async 
     ['healthy', false],
     ['healthy', true],
     'reopen',
+    'restart',
     'quit',
   ])
 })
@@ -276,6 +280,10 @@ t.test('server info, clusters, listeners and memory have the shapes of Envoy', a
   ]) {
     t.ok(clusters.includes(line), line)
   }
+  t.notOk(
+    clusters.some((line) => line.includes('::outlier::')),
+    'it has no outlier detection',
+  )
   const [cluster] = JSON.parse((await ask('/clusters?format=json')).body).cluster_statuses
   t.match(cluster, {
     name: 'web',
@@ -305,6 +313,37 @@ t.test('server info, clusters, listeners and memory have the shapes of Envoy', a
   })
   t.match(JSON.parse((await ask('/memory')).body), { allocated: '15', heap_size: '25', total_physical_bytes: '300' })
   t.match(await ask('/clusters?format=xml'), { status: 400, body: /format: must be text or json, not "xml"/ })
+})
+
+t.test('clusters show success rates and thresholds where there are some', async (t) => {
+  const { ask, backend } = await start(t)
+  const [web] = (await backend.status()).clusters
+  const figures = { average: 66.666666666, threshold: 12.5 }
+  const rated = {
+    ...web,
+    statName: 'other',
+    outlier: { external: figures, local: { average: -1, threshold: -1 } },
+    hosts: web.hosts.map((host) => ({ ...host, rates: { external: 40, local: -1 } })),
+  }
+  backend.status = async () => ({ listeners: [], clusters: [rated] })
+  const lines = (await ask('/clusters')).body.split('\n')
+  t.same(lines.slice(0, 5), [
+    'web::observability_name::other',
+    'web::outlier::success_rate_average::66.6667',
+    'web::outlier::success_rate_ejection_threshold::12.5',
+    'web::outlier::local_origin_success_rate_average::-1',
+    'web::outlier::local_origin_success_rate_ejection_threshold::-1',
+  ])
+  t.ok(lines.includes('web::10.0.0.1:80::success_rate::40'))
+  t.ok(lines.includes('web::10.0.0.1:80::local_origin_success_rate::-1'))
+  const [status] = JSON.parse((await ask('/clusters?format=json')).body).cluster_statuses
+  t.match(status, {
+    observability_name: 'other',
+    success_rate_ejection_threshold: { value: 12.5 },
+    host_statuses: [{ success_rate: { value: 40 } }],
+  })
+  t.notOk('local_origin_success_rate_ejection_threshold' in status)
+  t.notOk('local_origin_success_rate' in status.host_statuses[0])
 })
 
 t.test('statistics come as text, JSON and for Prometheus, all or selected', async (t) => {

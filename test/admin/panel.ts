@@ -112,6 +112,7 @@ export function fakePanel(dynamic: DynamicStatus | undefined, config: Partial<Ga
     drainListeners: none,
     setHealthy: none,
     reopenLogs: none,
+    restartWorkers: () => false,
     quit: none,
   }
 }

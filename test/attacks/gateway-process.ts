@@ -72,6 +72,11 @@ export class GatewayProcess {
     return (await ended)[0] as number | null
   }
 
+  /** To its main process. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
   /** Every counter and gauge. */
   async stats(): Promise<Stats> {
     const values = new Map<string, number>()
@@ -92,6 +97,10 @@ export class GatewayProcess {
       if (performance.now() > endMs) throw new Error(`no ${what} within ${deadlineMs} ms`)
       await new Promise((resolve) => setTimeout(resolve, 25))
     }
+  }
+
+  get supervisorPid(): number {
+    return this.#child.pid ?? 0
   }
 
   /** Process ids of what is running, by name: `control`, `worker 0`. */
@@ -138,9 +147,14 @@ export class GatewayProcess {
     return this.#said.text.split('\n').filter((line) => /"level":"?(?:error|fatal|50|60)/.test(line))
   }
 
+  /** Everything that its main process and its children have logged. */
+  get said(): string {
+    return this.#said.text
+  }
+
   /** The body of an answer of the admin server. */
-  async ask(path: string): Promise<string> {
-    const request = http.get(`${this.#admin}${path}`, { agent: false })
+  async ask(path: string, method = 'GET'): Promise<string> {
+    const request = http.request(`${this.#admin}${path}`, { agent: false, method }).end()
     const [response] = (await once(request, 'response')) as [IncomingMessage]
     let body = ''
     for await (const chunk of response) body += chunk

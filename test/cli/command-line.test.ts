@@ -97,15 +97,21 @@ t.test('the reference binary has the standard filters', async (t) => {
   t.strictSame(
     standardFilters().map((filter) => filter.name),
     [
+      'envoy.filters.http.adaptive_concurrency',
+      'envoy.filters.http.admission_control',
+      'envoy.filters.http.bandwidth_limit',
       'envoy.filters.http.buffer',
       'envoy.filters.http.cors',
+      'envoy.filters.http.dynamic_forward_proxy',
       'envoy.filters.http.grpc_http1_bridge',
       'envoy.filters.http.grpc_stats',
       'envoy.filters.http.grpc_web',
       'envoy.filters.http.header_mutation',
       'envoy.filters.http.health_check',
+      'envoy.filters.http.local_ratelimit',
       'envoy.filters.http.on_demand',
       'envoy.filters.http.router',
+      'envoy.filters.http.stateful_session',
     ],
   )
 })

@@ -87,7 +87,7 @@ t.test('what is left out gets a default that is safe at the edge', async (t) => 
     listeners: [{ address: '0.0.0.0:80', http: { routes: [] } }],
     clusters: [{ name: 'web', endpoints: ['127.0.0.1:1'] }],
   }
-  const { listeners, clusters, ...rest } = read(config)
+  const { listeners, clusters, overload: _, ...rest } = read(config)
   t.same(rest, { node: { id: '', cluster: '' }, runtime: {}, ignored: [] })
   const { filterChains, ...listener } = listeners[0]
   t.same(listener, {
@@ -448,6 +448,62 @@ t.test('mistakes of filters carry their paths', async (t) => {
   ])
 })
 
+t.test('clusters have members, names or destinations in place of endpoints', async (t) => {
+  t.match(readCluster({ name: 'a', members: ['b', 'c'] }), { type: 'aggregate', members: ['b', 'c'], localities: [] })
+  t.match(readCluster({ name: 'a', type: 'composite', members: ['b'] }), { type: 'composite', members: ['b'] })
+  const open = readCluster({ name: 'a', forwardProxy: {} })
+  t.match(open, {
+    type: 'dynamic-forward-proxy',
+    forwardProxy: { maxHosts: 1_024, hostTtlMs: 300_000 },
+    dns: { queryTimeoutMs: 5_000, minRefreshMs: 5_000, addresses: { kind: 'deny' } },
+  })
+  const ranges = open.dns?.addresses?.ranges.map(({ address, prefixLength }) => `${address}/${prefixLength}`)
+  for (const range of ['127.0.0.0/8', '10.0.0.0/8', '169.254.0.0/16', 'fc00::/7']) t.ok(ranges?.includes(range), range)
+  t.equal(readCluster({ name: 'a', forwardProxy: { addresses: 'any' } }).dns?.addresses, undefined)
+  const forward: NativeCluster = {
+    name: 'a',
+    forwardProxy: {
+      addresses: { allow: ['10.0.0.0/8', 'fd00::1'] },
+      preresolve: ['a.example:443'],
+      maxHosts: 3,
+      balanceWithin: 'random',
+    },
+  }
+  t.match(readCluster(forward), {
+    dns: { addresses: { kind: 'allow', ranges: [{ address: '10.0.0.0', prefixLength: 8 }, { prefixLength: 128 }] } },
+    forwardProxy: {
+      preresolve: [{ host: 'a.example', port: 443 }],
+      maxHosts: 3,
+      subClusters: { balancer: { kind: 'random' } },
+    },
+  })
+  const metadata = { namespace: 'n', path: ['p'] }
+  t.match(readCluster({ name: 'a', originalDst: { header: 'X-To', metadata, port: 443 } }), {
+    type: 'original-dst',
+    originalDst: { header: 'x-to', metadata, port: 443, cleanupMs: 5_000 },
+  })
+  const of = (...clusters: unknown[]): string[] => mistakes({ listeners: [], clusters })
+  t.same(
+    of({ name: 'a', type: 'static', members: ['b'] }, { name: 'b', type: 'aggregate', endpoints: ['10.0.0.1:1'] }),
+    [
+      'clusters[0].type: "static" is not what the cluster is: aggregate',
+      'clusters[1].type: "aggregate" has no endpoints',
+    ],
+  )
+  t.same(of({ name: 'a', members: ['b'] }, { name: 'b', members: ['c', 'c'] }, { name: 'c', members: ['a', 'c'] }), [
+    'clusters[1].members[1]: "c" is named twice',
+    'clusters[2].members[1]: "c" is the cluster itself',
+    'clusters[0].members: make a circle: a → b → c → a',
+  ])
+  t.same(of({ name: 'a', forwardProxy: { addresses: { deny: ['10.0.0.0/33'] }, preresolve: ['/run/x'] } }), [
+    'clusters[0].forwardProxy.preresolve[0]: "/run/x" is not host:port',
+    'clusters[0].forwardProxy.addresses.deny[0]: "10.0.0.0/33" is not an IP address range',
+  ])
+  t.same(of({ name: 'a', originalDst: { header: 'a b' }, endpoints: [] }), [
+    'clusters[0]: only one of endpoints, originalDst may be set',
+  ])
+})
+
 t.test('clusters choose their type by their endpoints', async (t) => {
   t.equal(readCluster({ name: 'a', endpoints: ['10.0.0.1:1', '/run/a.sock'] }).type, 'static')
   const named = readCluster({
@@ -519,6 +575,81 @@ t.test('balancers in their native forms', async (t) => {
   }
 })
 
+t.test('balancers that go by what requests ask for, and by what endpoints report, in their native forms', async (t) => {
+  const cluster = (rest: Partial<NativeCluster>): unknown => readCluster({ name: 'a', endpoints: [], ...rest })
+  const balancer = (form: unknown): unknown =>
+    (cluster({ balancer: form as NativeCluster['balancer'] }) as { balancer: unknown }).balancer
+  const peak = { kind: 'peak-ewma', decayMs: 10_000 }
+  const weights = {
+    kind: 'client-weighted',
+    blackoutMs: 10_000,
+    expirationMs: 180_000,
+    updateMs: 1_000,
+    errorPenalty: 1,
+    metrics: [],
+  }
+  const selectors = [{ keys: ['a', 'b'], fallback: 'keys', fallbackKeys: ['a'] }]
+  const plain = { kind: 'subset', fallback: 'none', defaultLabels: {}, selectors, within: peak }
+  for (const [form, expected] of [
+    ['client-weighted', weights],
+    [
+      { kind: 'client-weighted', outOfBand: { port: 90 }, localities: 'weighted', metrics: ['named_metrics.x'] },
+      {
+        ...weights,
+        metrics: ['named_metrics.x'],
+        outOfBand: { periodMs: 10_000, port: 90 },
+        localities: { kind: 'weighted' },
+      },
+    ],
+    [{ kind: 'subset', selectors }, plain],
+    [
+      { kind: 'subset', selectors, fallback: 'default', defaultLabels: { v: 1 }, listAsAny: true, within: 'random' },
+      { ...plain, fallback: 'default', defaultLabels: { v: 1 }, listAsAny: true, within: { kind: 'random' } },
+    ],
+    [
+      { kind: 'override-host', sources: [{ header: 'X-Go' }, { namespace: 'n', path: ['p'] }] },
+      { kind: 'override-host', sources: [{ header: 'x-go' }, { namespace: 'n', path: ['p'] }], otherwise: peak },
+    ],
+    [
+      { kind: 'override-host', sources: [{ header: 'x' }], otherwise: { kind: 'subset', selectors } },
+      { kind: 'override-host', sources: [{ header: 'x' }], otherwise: plain },
+    ],
+  ]) {
+    t.same(balancer(form), expected, JSON.stringify(form))
+  }
+  for (const [form, message] of [
+    ['subset', /balancer/],
+    [{ kind: 'subset', selectors: [{ keys: [] }] }, /keys/],
+    [{ kind: 'subset', selectors: [{ keys: ['a'], fallback: 'keys' }] }, /fallbackKeys: and fallback keys/],
+    [
+      { kind: 'subset', selectors: [{ keys: ['a'], fallback: 'keys', fallbackKeys: ['b'] }] },
+      /"b" is none of the keys/,
+    ],
+    [{ kind: 'subset', selectors: [{ keys: ['a'], fallback: 'keys', fallbackKeys: ['a'] }] }, /must not be all keys/],
+    [{ kind: 'subset', selectors, within: { kind: 'maglev', tableSize: 4 } }, /within.*must be a prime number/],
+    [{ kind: 'subset', selectors, within: { kind: 'subset', selectors } }, /within/],
+    [{ kind: 'override-host', sources: [] }, /sources/],
+    [{ kind: 'override-host', sources: [{}] }, /sources/],
+    [{ kind: 'client-weighted', updateMs: 50 }, /updateMs/],
+  ] as const) {
+    t.throws(() => balancer(form), { message }, JSON.stringify(form))
+  }
+  t.match(
+    cluster({
+      localCluster: { name: 'gateways', locality: { zone: 'z' } },
+      assignmentPolicy: { overprovisioningFactor: 200, dropOverload: 0.1 },
+      wantedHealth: ['healthy'],
+      predictiveRatio: 2,
+    }),
+    {
+      localCluster: { name: 'gateways', locality: { region: '', zone: 'z', subZone: '' } },
+      assignmentPolicy: { overprovisioningFactor: 200, dropOverload: 0.1 },
+      wantedHealth: ['healthy'],
+      predictiveRatio: 2,
+    },
+  )
+})
+
 t.test('outlier detection and health checks in their native forms', async (t) => {
   t.equal(readCluster({ name: 'a', endpoints: [], outlier: false }).outlier, undefined)
   const judged = readCluster({
@@ -539,6 +670,10 @@ t.test('outlier detection and health checks in their native forms', async (t) =>
     consecutive5xx: 3,
     enforcing: { ...EDGE_OUTLIER.enforcing, failurePercentage: 50 },
   })
+  const evicting = (retryAfter: object | true): unknown =>
+    readCluster({ name: 'a', endpoints: [], outlier: { retryAfter } }).outlier?.retryAfter
+  t.same(evicting(true), { statuses: [429, 503], maxMs: 30_000 })
+  t.same(evicting({ statuses: [429], maxMs: 5_000 }), { statuses: [429], maxMs: 5_000 })
   t.match(judged, { ignoreHealthOnRemoval: true, closeOnHealthFailure: true, ignoreUnchecked: true })
   t.same(judged.localities[0].endpoints[0].check, { port: 81, hostname: 'checks.test', disabled: false })
   t.match(judged.healthCheck, {
@@ -572,11 +707,21 @@ t.test('outlier detection and health checks in their native forms', async (t) =>
   t.same(probeOf({ tcp: {} }), { kind: 'tcp', receive: [] })
   const bad = (cluster: object): string =>
     mistakes({ listeners: [], clusters: [{ name: 'a', endpoints: [], ...cluster }] }).join()
+  const secured = {
+    name: 'a',
+    endpoints: [],
+    transports: { checks: {} },
+    healthCheck: { tcp: {}, transport: 'checks' },
+  }
+  t.same(readCluster(secured).healthCheck?.transportLabels, { transport: 'checks' })
+  t.match(bad({ healthCheck: { tcp: {}, transport: 'checks' } }), /healthCheck\.transport: unknown transport "checks"/)
   t.match(bad({ healthCheck: { tcp: {}, grpc: {} } }), /healthCheck/)
   t.match(bad({ healthCheck: { http: { path: 'a b' } } }), /path.*visible ASCII/)
   t.match(bad({ healthCheck: { http: { path: '/', headers: { host: 'x' } } } }), /"host" is not a header/)
   t.match(bad({ healthCheck: { tcp: {}, intervalMs: 0 } }), /intervalMs/)
   t.match(bad({ outlier: { maxEjectionPercent: 101 } }), /maxEjectionPercent/)
+  t.match(bad({ outlier: { retryAfter: { statuses: [500] } } }), /retryAfter\.statuses\[0\].*must be 429 or 503/)
+  t.match(bad({ outlier: { retryAfter: { maxMs: 0 } } }), /retryAfter\.maxMs/)
   t.match(bad({ outlier: { baseEjectionTimeMs: 9, maxEjectionTimeMs: 5 } }), /must not be less than baseEjectionTimeMs/)
 })
 
@@ -605,7 +750,9 @@ t.test('mistakes in clusters', async (t) => {
     'clusters[1].name: a second cluster "a"',
     'clusters[1].bindAddress: malformed IP address "x"',
   ])
-  t.same(of({ name: 'a' }), ['clusters[0]: one of endpoints, localities is required'])
+  t.same(of({ name: 'a' }), [
+    'clusters[0]: one of endpoints, localities, members, forwardProxy, originalDst is required',
+  ])
 })
 
 t.test('shapes are judged field by field, all of them at once', async (t) => {

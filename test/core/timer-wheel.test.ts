@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import type { Cancel, Clock } from '../../lib/core/clock.ts'
-import { Timed, TimerWheel } from '../../lib/core/timer-wheel.ts'
+import { Rechecked, Timed, TimerWheel } from '../../lib/core/timer-wheel.ts'
 
 /** A clock whose timers come as late as the test says. */
 class LateClock implements Clock {
@@ -77,4 +77,35 @@ t.test('a wheel that is closed after a stall fires nothing', async (t) => {
   wheel.arm(deadline, 50)
   clock.fire(60)
   t.equal(deadline.fired, 1)
+})
+
+t.test('what is armed is asked again when timeouts have changed', async (t) => {
+  const clock = new LateClock()
+  const wheel = new TimerWheel(clock)
+  let limitMs = 10_000
+  class Idle extends Rechecked {
+    readonly #sinceMs = clock.nowMs
+    fired = 0
+
+    override onDue(nowMs: number): void {
+      if (nowMs >= this.#sinceMs + limitMs) {
+        this.fired++
+        wheel.disarm(this)
+      } else wheel.armAt(this, this.#sinceMs + limitMs)
+    }
+  }
+  const [plain, one, two] = [new Deadline(), new Idle(), new Idle()]
+  for (const entry of [plain, one, two]) wheel.arm(entry, limitMs)
+  clock.fire(1_000)
+  await nextTurn()
+  limitMs = 500
+  wheel.reconsider()
+  t.strictSame([one.fired, two.fired, plain.fired], [1, 1, 0])
+  t.equal(wheel.armed, 1, 'others stay as they were')
+  limitMs = 2_000
+  const three = new Idle()
+  wheel.arm(three, 10_000)
+  wheel.reconsider()
+  t.strictSame([three.fired, three.dueMs], [0, clock.nowMs + 2_000])
+  wheel.close()
 })

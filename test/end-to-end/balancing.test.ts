@@ -102,6 +102,33 @@ t.test('a share of the requests is dropped where the control plane says so', asy
   t.match(line, { status: 503, flags: 'UDO', details: 'drop_overload', attempts: 1 })
 })
 
+t.test('retries are not dropped', async (t) => {
+  let draw = 0.9
+  const failing = await Origin.start(async (_request, reply) => {
+    // From now on whatever is asked is dropped.
+    draw = 0.1
+    await reply.send({ status: 500, body: '' })
+  })
+  t.teardown(() => failing.close())
+  const s = await setup(t, {
+    gateway: { random: () => draw },
+    clusters: [
+      cluster('one', failing.port, {
+        load_assignment: {
+          cluster_name: 'one',
+          policy: { drop_overloads: [{ category: 'load', drop_percentage: { numerator: 50 } }] },
+          endpoints: [{ lb_endpoints: [endpoint('127.0.0.1', failing.port)] }],
+        },
+      }),
+    ],
+    routes: [{ match: { prefix: '/' }, route: { cluster: 'one', retry_policy: { retry_on: '5xx' } } }],
+  })
+  const wire = await s.connect()
+  t.equal((await wire.exchange(get('/'))).status, 500)
+  t.equal(failing.requests.length, 2)
+  t.equal(s.gateway.stat('cluster.one.upstream_rq_drop_overload'), 0)
+})
+
 t.test('the native default leaves endpoints alone that fail at once, and comes back to them', async (t) => {
   const list = await origins(t, 4)
   const well = list[0].script

@@ -34,6 +34,8 @@ export interface BootstrapSpec extends ListenerSpec {
   /** Default: one listener of the fields above. */
   readonly listeners?: readonly ListenerSpec[]
   readonly clusters: readonly Fields[]
+  /** `overload_manager` */
+  readonly overload?: Fields
   /** Values of a static runtime layer. */
   readonly runtime?: Fields
 }
@@ -74,6 +76,7 @@ export function bootstrap(spec: BootstrapSpec): object {
       listeners: (spec.listeners ?? [spec]).map(listener),
       clusters: spec.clusters,
     },
+    ...(spec.overload && { overload_manager: spec.overload }),
     ...(spec.runtime && {
       layered_runtime: { layers: [{ name: 'test', static_layer: spec.runtime }] },
     }),

@@ -5,7 +5,8 @@ import type { TcpProxyConfig } from '../../filters/tcp-proxy/config.ts'
 import { compileTcpProxy } from '../../filters/tcp-proxy/filter.ts'
 import type { Session } from '../../filters/tcp-proxy/session.ts'
 import type { NetworkConnection, NetworkScope } from '../../lib/chain/network.ts'
-import type { ByteEvents, ByteStream, UpstreamInfo } from '../../lib/core/attempt.ts'
+import type { ByteEvents, ByteStream, Cluster, UpstreamInfo } from '../../lib/core/attempt.ts'
+import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
@@ -338,7 +339,7 @@ t.test('that a slow upstream takes what it was sent is activity too', (t) => {
   } as unknown as NetworkScope
   const closes: string[] = []
   const connection = {
-    facts: { state: { object: () => undefined } },
+    facts: { state: { object: () => undefined, metadata: () => undefined } },
     info: new StreamInfo(0, 0),
     drained: false,
     pause() {},
@@ -363,6 +364,50 @@ t.test('that a slow upstream takes what it was sent is activity too', (t) => {
   wheel.close()
   t.end()
 })
+
+t.test(
+  'a connection whose forward proxy is replaced while its name is looked up goes on with the successor',
+  async (t) => {
+    const wheel = new TimerWheel(new TestClock())
+    const connected: string[] = []
+    const forward = (label: string, found: () => Promise<Failure | undefined>): Cluster =>
+      ({
+        name: 'dfp',
+        prepare: found,
+        pick: () => ({ addressText: '192.0.2.1:1', hostname: '' }),
+        connect: () => void connected.push(label),
+      }) as unknown as Cluster
+    const before = Promise.withResolvers<Failure | undefined>()
+    let live = forward('old', () => before.promise)
+    const scope = {
+      wheel,
+      metrics: new MetricsStore(),
+      random: () => 0,
+      openLogs: () => ({ log() {} }),
+      clusters: { get: () => live },
+    } as unknown as NetworkScope
+    const closes: string[] = []
+    const connection = {
+      facts: { state: { object: () => undefined, metadata: () => undefined } },
+      info: new StreamInfo(0, 0),
+      pause() {},
+      resume() {},
+      close: (details: string) => void closes.push(details),
+    } as unknown as NetworkConnection
+    const config = { statPrefix: 'l4', clusters: [{ name: 'dfp', weight: 1 }], accessLogs: [] }
+    const { onConnect, onClose, createState } = compileTcpProxy(config as unknown as TcpProxyConfig, scope)
+    const session = createState?.(connection) as Session
+    onConnect?.(connection, session)
+    live = forward('young', async () => undefined)
+    // As it is told to those who wait when a cluster retires.
+    before.resolve(FAILURES.dnsFailed)
+    await settle()
+    t.same(closes, [])
+    t.same(connected, ['young'])
+    onClose?.(connection, session)
+    wheel.close()
+  },
+)
 
 t.test('a client that goes away while its host is being connected to frees the attempt', async (t) => {
   // Nobody accepts: the handshake of TLS does not go on.

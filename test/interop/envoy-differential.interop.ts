@@ -13,6 +13,7 @@ import { accessLogs } from './envoy/cases/access-logs.ts'
 import { connectionManager } from './envoy/cases/connection-manager.ts'
 import { headerEdits } from './envoy/cases/header-edits.ts'
 import { httpFilters } from './envoy/cases/http-filters.ts'
+import { limits } from './envoy/cases/limits.ts'
 import { matching } from './envoy/cases/matching.ts'
 import { observed } from './envoy/cases/observed.ts'
 import { redirecting } from './envoy/cases/redirects.ts'
@@ -37,6 +38,7 @@ const SETS: { readonly [name: string]: readonly Group[] } = {
   upstreams,
   accessLogs,
   httpFilters,
+  limits,
   observed,
 }
 

@@ -13,6 +13,7 @@ interface Suite {
 const SUITES: readonly Suite[] = [
   { file: 'envoy-differential.interop.ts', programs: ['envoy'] },
   { file: 'envoy-transport.interop.ts', programs: ['envoy'] },
+  { file: 'failover.interop.ts', programs: ['envoy'] },
   { file: 'clients.interop.ts', programs: ['curl', 'wrk', 'nginx', 'haproxy'] },
   { file: 'h2spec.interop.ts', programs: ['h2spec'] },
   { file: 'h2specd.interop.ts', programs: ['h2specd'] },

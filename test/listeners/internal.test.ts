@@ -6,10 +6,14 @@ import type { GatewayConfig } from '../../lib/config/model.ts'
 import { type ConnectionInfo, ConnectionState, plainConnection, verifiedPeer } from '../../lib/core/connection.ts'
 import type { PipeEnd } from '../../lib/core/pipe.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
+import { Entrance } from '../../listeners/entrance.ts'
 import { InternalListenerTable } from '../../listeners/internal.ts'
+import { ConnectionBudget } from '../../listeners/limits.ts'
+import { receptionStats } from '../../listeners/stats.ts'
 import { bootstrap, cluster, type Fields } from '../end-to-end/bootstrap.ts'
 import { get, post, setup } from '../end-to-end/setup.ts'
-import { settle } from '../support/clock.ts'
+import { workerLeases } from '../filters/worker-leases.ts'
+import { settle, TestClock } from '../support/clock.ts'
 import { TestGateway } from '../support/gateway.ts'
 import { Origin } from '../support/origin.ts'
 import { WireClient } from '../support/wire.ts'
@@ -79,6 +83,32 @@ t.test('no listener of that name, one that is not internal, and one that is full
   }
   t.equal(gateway.stat('listener.inside.downstream_cx_overflow'), 1)
 })
+
+t.test(
+  'a worker that could not take a connection from within has room for the next, where the gateway has',
+  async (t) => {
+    const clock = new TestClock()
+    const [leases] = await workerLeases(2, clock)
+    const config = { maxConnections: 2, ignoreGlobalLimit: false } as ListenerConfig
+    const stats = receptionStats(new MetricsStore(), '')
+    const entrance = new Entrance('inside', { budget: new ConnectionBudget(), stats, leases })
+    const enter = (id: number): boolean => {
+      const facts = plainConnection({
+        id,
+        remoteAddress: '',
+        remotePort: 0,
+        localAddress: '',
+        localPort: 0,
+        kind: 'ip',
+        listenerName: 'inside',
+      })
+      return entrance.enter({ ...facts, state: new ConnectionState(1) }, config)
+    }
+    t.same([enter(1), enter(2)], [true, false], 'its half is used')
+    await settle(10)
+    t.same([enter(3), enter(4)], [true, false], 'two is the limit')
+  },
+)
 
 t.test('a circle of internal listeners ends, with a log line and a count', async (t) => {
   const { gateway, connect } = await setup(t, {

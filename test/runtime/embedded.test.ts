@@ -13,6 +13,7 @@ function panelOf(calls: unknown[]): EmbeddedPanel {
     close: async () => {},
     status: () => ({ listeners: [], clusters: [] }),
     metrics: () => ({ counters: [['a', 1]], gauges: [], histograms: [] }),
+    metricsChange: () => t.fail('nobody asks for it') as never,
     setLogLevel: (level) => void calls.push(['level', level]),
     reopenLogs: () => void calls.push('reopen'),
   }

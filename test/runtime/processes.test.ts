@@ -194,10 +194,14 @@ t.test('SIGTERM to a worker lets its requests end, and another takes its place',
     (stats) => stats.get('fake.active') === 2,
   )
   process.kill(pid, 'SIGTERM')
-  // It accepts no more once its listener is gone from the status; control may have lost it altogether by then.
   await until(
-    async () => ((await g.panel('status')) as EngineStatus).listeners.length,
-    (listeners) => listeners === 0,
+    () => g.supervisor.pids.workers[0],
+    (now) => now !== pid,
+  )
+  // Once nobody but the new one is answering, the old one accepts no more.
+  await until(
+    async () => (await g.get()).pid,
+    (now) => now !== pid,
   )
   kept.resume()
   kept.write('GET /release HTTP/1.1\r\nhost: a\r\n\r\n')

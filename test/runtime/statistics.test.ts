@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { EngineStatus, HistogramSnapshot, HostStatus, MetricsSnapshot } from '../../lib/runtime/engine.ts'
+import type { StatsPush } from '../../lib/runtime/messages.ts'
 import { withServerGauges } from '../../lib/runtime/server-state.ts'
-import { StatsDelta } from '../../lib/runtime/stats-delta.ts'
 import { StatsStore } from '../../lib/runtime/stats-store.ts'
 import { mergeStatus } from '../../lib/runtime/status-merge.ts'
 
@@ -15,34 +15,23 @@ function histogram(count: number, sum: number, cumulative: number[]): HistogramS
   return { name: 'h', count, sum, bounds: [1, 10], cumulative }
 }
 
-t.test('a push carries only what has changed, counters as differences', async (t) => {
-  const delta = new StatsDelta()
-  const first = delta.next(snapshot({ a: 1, zero: 0 }, { g: 5 }, [histogram(2, 11, [1, 2])]), true)
-  t.strictSame(first.counters, [
-    ['a', 1],
-    ['zero', 0],
-  ])
-  t.equal(first.full, true)
-  const second = delta.next(snapshot({ a: 4, zero: 0 }, { g: 5, n: 0 }, [histogram(3, 12, [2, 3])]), false)
-  t.strictSame(second.counters, [['a', 3]])
-  t.strictSame(second.gauges, [['n', 0]])
-  t.strictSame(second.histograms, [histogram(1, 1, [1, 1])])
-  const third = delta.next(snapshot({ a: 4 }, { g: 4, n: 0 }, [histogram(3, 12, [2, 3])]), false)
-  t.strictSame(third, { full: false, gone: ['zero'], counters: [], gauges: [['g', 4]], histograms: [] })
-})
+/** What a worker tells of these values: `full` all of them, otherwise differences. */
+function push(values: MetricsSnapshot, more: Partial<StatsPush> = {}): StatsPush {
+  return { full: true, gone: [], tables: [], declared: [], undeclared: [], ...values, ...more }
+}
+
+const DIFFERENCE = { full: false }
 
 t.test('what workers count is added up and outlives them, their gauges do not', async (t) => {
   const store = new StatsStore()
-  const one = new StatsDelta()
-  const two = new StatsDelta()
-  store.add(0, one.next(snapshot({ rq: 3 }, { active: 2 }, [histogram(1, 5, [0, 1])]), true))
-  store.add(1, two.next(snapshot({ rq: 4 }, { active: 1 }, [histogram(2, 2, [2, 2])]), true))
-  store.add(1, two.next(snapshot({ rq: 10 }, { active: 0 }, [histogram(2, 2, [2, 2])]), false))
+  store.add(0, push(snapshot({ rq: 3 }, { active: 2 }, [histogram(1, 5, [0, 1])])))
+  store.add(1, push(snapshot({ rq: 4 }, { active: 1 }, [histogram(2, 2, [2, 2])])))
+  store.add(1, push(snapshot({ rq: 6 }, { active: 0 }), DIFFERENCE))
   t.strictSame(store.snapshot(), snapshot({ rq: 13 }, { active: 2 }, [histogram(3, 7, [2, 3])]))
   store.retire(0)
   t.strictSame(store.snapshot(), snapshot({ rq: 13 }, { active: 0 }, [histogram(3, 7, [2, 3])]))
   // Its successor starts at nothing.
-  store.add(0, new StatsDelta().next(snapshot({ rq: 1 }, { active: 1 }), true))
+  store.add(0, push(snapshot({ rq: 1 }, { active: 1 })))
   t.strictSame(store.snapshot().counters, [['rq', 14]])
   store.retire(0)
   store.retire(1)
@@ -51,32 +40,62 @@ t.test('what workers count is added up and outlives them, their gauges do not', 
 
 t.test('a difference without a base is left out until the whole has come', async (t) => {
   const store = new StatsStore()
-  const delta = new StatsDelta()
-  delta.next(snapshot({ rq: 100 }), true)
-  store.add(0, delta.next(snapshot({ rq: 101 }), false))
+  store.add(0, push(snapshot({ rq: 1 }), DIFFERENCE))
   t.strictSame(store.snapshot().counters, [])
-  store.add(0, delta.next(snapshot({ rq: 102 }), true))
-  store.add(0, delta.next(snapshot({ rq: 105 }), false))
+  store.add(0, push(snapshot({ rq: 102 })))
+  store.add(0, push(snapshot({ rq: 3 }), DIFFERENCE))
   t.strictSame(store.snapshot().counters, [['rq', 105]])
 })
 
 t.test('a statistic is gone when the last worker has dropped it, and not before', async (t) => {
   const store = new StatsStore()
-  const deltas = [new StatsDelta(), new StatsDelta()]
-  for (const [i, delta] of deltas.entries()) store.add(i, delta.next(snapshot({ 'cluster.x': 5, other: 1 }), true))
-  store.add(0, deltas[0].next(snapshot({ other: 1 }), false))
+  for (const worker of [0, 1]) store.add(worker, push(snapshot({ 'cluster.x': 5, other: 1 })))
+  const gone = push(snapshot({}), { ...DIFFERENCE, gone: ['cluster.x'] })
+  store.add(0, gone)
   t.strictSame(store.snapshot().counters, [
     ['cluster.x', 10],
     ['other', 2],
   ])
-  store.add(1, deltas[1].next(snapshot({ other: 1 }), false))
+  store.add(1, gone)
   t.strictSame(store.snapshot().counters, [['other', 2]])
 })
 
+t.test(
+  'what is declared shows with the value 0 until somebody counts, or the last worker has dropped it',
+  async (t) => {
+    const store = new StatsStore()
+    const names = { counters: ['rq', 'cx'], gauges: ['active'], histograms: ['time'] }
+    const tables: StatsPush['tables'] = [[0, names]]
+    store.add(0, push(snapshot({ 'cluster.x.rq': 4 }), { tables, declared: [['cluster.x.', 0]] }))
+    store.add(1, push(snapshot({}), { tables, declared: [['cluster.x.', 0]] }))
+    store.add(1, push(snapshot({}), { ...DIFFERENCE, declared: [['cluster.y.', 0]] }))
+    const shown = (): unknown => {
+      const { counters, gauges, histograms } = store.snapshot()
+      return [Object.fromEntries([...counters, ...gauges]), histograms.map((h) => [h.name, h.count])]
+    }
+    const zeros = { 'cluster.y.cx': 0, 'cluster.y.rq': 0, 'cluster.y.active': 0 }
+    const x = { 'cluster.x.cx': 0, 'cluster.x.rq': 4, 'cluster.x.active': 0 }
+    t.strictSame(shown(), [
+      { ...x, ...zeros },
+      [
+        ['cluster.x.time', 0],
+        ['cluster.y.time', 0],
+      ],
+    ])
+    store.add(1, push(snapshot({}), { ...DIFFERENCE, undeclared: ['cluster.x.', 'cluster.y.'] }))
+    t.strictSame(shown(), [x, [['cluster.x.time', 0]]])
+    store.add(0, push(snapshot({}), { ...DIFFERENCE, gone: ['cluster.x.rq'], undeclared: ['cluster.x.'] }))
+    t.strictSame(shown(), [{}, []])
+    // A table that nobody has told of (control was restarted) is not guessed at.
+    store.add(2, push(snapshot({}), { declared: [['cluster.z.', 7]] }))
+    t.strictSame(shown(), [{}, []])
+  },
+)
+
 t.test('what every worker knows for itself is not added up', async (t) => {
   const store = new StatsStore()
-  store.add(0, new StatsDelta().next(snapshot({}, { 'cluster.x.membership_total': 3, 'cluster.x.cx_active': 3 }), true))
-  store.add(1, new StatsDelta().next(snapshot({}, { 'cluster.x.membership_total': 3, 'cluster.x.cx_active': 1 }), true))
+  store.add(0, push(snapshot({}, { 'cluster.x.membership_total': 3, 'cluster.x.cx_active': 3 })))
+  store.add(1, push(snapshot({}, { 'cluster.x.membership_total': 3, 'cluster.x.cx_active': 1 })))
   t.strictSame(store.snapshot().gauges, [
     ['cluster.x.cx_active', 4],
     ['cluster.x.membership_total', 3],

@@ -19,6 +19,7 @@ import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import { Headers } from '../../lib/core/headers.ts'
+import { LocalLeases } from '../../lib/core/local-leases.ts'
 import type { Counter } from '../../lib/core/metrics.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
@@ -174,6 +175,8 @@ export interface DriveOptions {
   readonly names?: readonly string[]
   readonly head?: Partial<RequestHead>
   readonly request?: readonly string[]
+  /** Default: one for all. */
+  readonly connection?: ConnectionInfo
   /** False: a body follows. Default: true. */
   readonly end?: boolean
   readonly route?: Route | undefined
@@ -187,7 +190,7 @@ export interface DriveOptions {
 
 export const ROUTE: Route = Object.freeze({ name: 'r', virtualHost: 'v', cluster: 'c', metadata: undefined })
 
-const CONNECTION: ConnectionInfo = Object.freeze({
+export const CONNECTION: ConnectionInfo = Object.freeze({
   ...plainConnection({
     id: 1,
     remoteAddress: '192.0.2.1',
@@ -240,7 +243,7 @@ export function drive(options: DriveOptions): Driven {
   const exchange = new Exchange({
     owner,
     downstream,
-    connection: CONNECTION,
+    connection: options.connection ?? CONNECTION,
     head: { method: 'GET', scheme: 'http', authority: 'a.test', path: '/', protocol: undefined, ...options.head },
     headers: new Headers([...(options.request ?? [])]),
     info: new StreamInfo(clock.now(), clock.wall()),
@@ -299,6 +302,7 @@ export function testScope(options: ScopeOptions = {}): TestScope {
   return {
     filterName: 'filter',
     statPrefix: 'http.ingress.',
+    place: 'listener/chain',
     runtime: { get: (key) => options.runtime?.[key] },
     node: { id: 'gate-1', cluster: 'edge' },
     clock,
@@ -312,6 +316,7 @@ export function testScope(options: ScopeOptions = {}): TestScope {
       histogram: (name) => ({ record: (value) => void recorded.push([name, value]) }),
     },
     clusters,
+    leases: new LocalLeases(clock),
     secret: (name) => options.secrets?.[name],
     demand: options.demand,
     serving: options.serving ?? (() => true),

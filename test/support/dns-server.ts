@@ -4,13 +4,19 @@ import { createServer, isIPv6, type Server, type Socket } from 'node:net'
 
 /** What the server says to one name and type. `silence` answers nothing, `garbage` bytes that are no DNS message. */
 export type DnsReply =
-  | { readonly addresses: readonly string[]; readonly ttlS?: number }
+  | { readonly addresses: readonly string[]; readonly ttlS?: number; readonly lie?: DnsLie }
   | 'NODATA'
   | 'NXDOMAIN'
   | 'SERVFAIL'
   | 'REFUSED'
   | 'silence'
   | 'garbage'
+
+/**
+ * What is wrong with an answer: its number, or its question, is another one's; its addresses are too short; it says that it
+ * holds more records than it does.
+ */
+export type DnsLie = 'id' | 'question' | 'rdata' | 'count'
 
 export interface DnsServer extends AsyncDisposable {
   /** `127.0.0.1:port`, for UDP and TCP. */
@@ -145,17 +151,22 @@ function encode(
 ): { readonly bytes: Buffer; readonly truncated: boolean } | undefined {
   if (reply === 'silence') return undefined
   if (reply === 'garbage') return { bytes: Buffer.from('this is not DNS, not at all'), truncated: false }
-  const records = typeof reply === 'string' ? [] : reply.addresses.map((a) => record(a, reply.ttlS ?? 60))
+  const lie = typeof reply === 'string' ? undefined : reply.lie
+  const cut = (bytes: Buffer): Buffer => (lie === 'rdata' ? bytes.subarray(0, -2) : bytes)
+  const records = typeof reply === 'string' ? [] : reply.addresses.map((a) => cut(record(a, reply.ttlS ?? 60)))
   const size = records.reduce((sum, r) => sum + r.length, 12 + question.section.length)
   const truncated = size > limitBytes
   const header = Buffer.alloc(12)
-  header.writeUInt16BE(question.id, 0)
+  header.writeUInt16BE(lie === 'id' ? question.id ^ 1 : question.id, 0)
   // Response, authoritative, recursion desired and available; TC where it did not fit.
   const code = typeof reply === 'string' ? RCODES[reply] : 0
   header.writeUInt16BE(0x8580 | (truncated ? 0x0200 : 0) | code, 2)
   header.writeUInt16BE(1, 4)
-  header.writeUInt16BE(truncated ? 0 : records.length, 6)
-  return { bytes: Buffer.concat([header, question.section, ...(truncated ? [] : records)]), truncated }
+  header.writeUInt16BE(truncated ? 0 : records.length + (lie === 'count' ? 1 : 0), 6)
+  const section = Buffer.from(question.section)
+  // The first letter of the name, in its other case or another letter.
+  if (lie === 'question') section[1] ^= 1
+  return { bytes: Buffer.concat([header, section, ...(truncated ? [] : records)]), truncated }
 }
 
 /** One resource record that points at the question's name (offset 12). */

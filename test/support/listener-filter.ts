@@ -53,6 +53,7 @@ export function inspect(
     typed: collect((namespace) => facts.state.typedMetadata(namespace)),
   })
   const accepted = filter.onAccept?.(facts, socket)
+  if (accepted instanceof Promise) throw new Error('leases of one process never make anybody wait')
   if (accepted !== undefined && 'refused' in accepted) return result('refused', {}, 0, accepted.refused)
   if (filter.inspect === undefined) return result('passed', accepted ?? {}, 0)
   const now: ConnectionInfo = { ...facts, ...accepted }

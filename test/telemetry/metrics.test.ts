@@ -36,6 +36,126 @@ t.test('a name always gives the same cell', async (t) => {
   t.same(store.snapshot().counters[1], ['__proto__', 5])
 })
 
+t.test('a change carries only what has changed, counters as differences', async (t) => {
+  const store = new MetricsStore()
+  const none = {
+    full: false,
+    gone: [],
+    counters: [],
+    gauges: [],
+    histograms: [],
+    tables: [],
+    declared: [],
+    undeclared: [],
+  }
+  const a = store.counter('a')
+  a.v = 1
+  store.counter('zero')
+  const g = store.gauge('g')
+  g.v = 5
+  const h = store.histogram('h')
+  h.record(3)
+  const first = store.change(true)
+  t.strictSame(first.counters, [
+    ['a', 1],
+    ['zero', 0],
+  ])
+  t.strictSame(first.gauges, [['g', 5]])
+  t.equal(first.histograms[0].count, 1)
+  t.equal(first.full, true)
+  t.strictSame(store.change(false), none)
+  a.v = 4
+  store.gauge('n')
+  h.record(700)
+  h.record(0)
+  const second = store.change(false)
+  t.strictSame(second.counters, [['a', 3]])
+  t.strictSame(second.gauges, [['n', 0]])
+  t.strictSame([second.histograms[0].count, second.histograms[0].sum], [2, 700])
+  t.equal(second.histograms[0].cumulative.at(-1), 2)
+  h.record(0)
+  t.equal(store.change(false).histograms[0].count, 1, 'a value of 0 is a value')
+  g.v = 0
+  t.strictSame(store.change(false).gauges, [['g', 0]])
+  t.strictSame(store.change(true).counters, [
+    ['a', 4],
+    ['zero', 0],
+  ])
+})
+
+t.test('names are gone with the last user of their group, and only those that were told of', async (t) => {
+  const store = new MetricsStore()
+  const group = store.group('cluster.x')
+  const same = store.group('cluster.x')
+  group.counter('cluster.x.rq').v = 2
+  t.strictSame(store.change(true).counters, [['cluster.x.rq', 2]])
+  group.gauge('cluster.x.never told')
+  group.release()
+  t.strictSame(store.change(false).gone, [])
+  same.release()
+  t.strictSame(store.change(false).gone, ['cluster.x.rq', 'cluster.x.never told'])
+  t.strictSame(store.change(false).gone, [])
+  // Back before anybody was told that it went: nothing is gone, and it begins at nothing.
+  const again = store.group('cluster.x')
+  again.counter('cluster.x.rq').v = 7
+  store.change(false)
+  again.release()
+  const back = store.group('cluster.x')
+  back.counter('cluster.x.rq').v = 1
+  const { counters, gone } = store.change(false)
+  t.strictSame([counters, gone], [[['cluster.x.rq', 1]], []])
+})
+
+t.test('declared names show with the value 0, cost no cells, and go with their group', async (t) => {
+  const store = new MetricsStore()
+  const names = { counters: ['rq', 'cx'], gauges: ['active'], histograms: ['time'] }
+  const group = store.group('cluster.x')
+  group.declare?.('cluster.x.', names)
+  group.counter('cluster.x.rq').v = 3
+  const { counters, gauges, histograms } = store.snapshot()
+  t.strictSame(Object.fromEntries([...counters, ...gauges]), {
+    'cluster.x.rq': 3,
+    'cluster.x.cx': 0,
+    'cluster.x.active': 0,
+  })
+  t.strictSame(
+    histograms.map(({ name, count, bounds }) => [name, count, bounds]),
+    [['cluster.x.time', 0, HISTOGRAM_BOUNDS]],
+  )
+  const told = store.change(true)
+  t.strictSame([told.tables, told.declared], [[[0, names]], [['cluster.x.', 0]]])
+  store.declare('cluster.y.', names)
+  const more = store.change(false)
+  t.strictSame([more.tables, more.declared, more.undeclared], [[], [['cluster.y.', 0]], []])
+  group.release()
+  t.strictSame(store.change(false).undeclared, ['cluster.x.'])
+  t.strictSame(store.change(true).declared, [['cluster.y.', 0]])
+})
+
+t.test('what is declared twice behind one prefix shows, both of it', async (t) => {
+  const store = new MetricsStore()
+  const one = { counters: ['rq'], gauges: [], histograms: [] }
+  const two = { counters: ['ejected'], gauges: ['active'], histograms: [] }
+  for (const prefix of ['cluster.x.', 'cluster.y.']) {
+    store.declare(prefix, one)
+    store.declare(prefix, two)
+    store.declare(prefix, one)
+  }
+  const { tables, declared } = store.change(true)
+  t.strictSame(
+    declared.map(([prefix]) => prefix),
+    ['cluster.x.', 'cluster.y.'],
+  )
+  t.equal(declared[0][1], declared[1][1], 'and it is one table for all who have both')
+  t.ok(tables.length <= 2)
+  t.strictSame(store.snapshot().counters, [
+    ['cluster.x.rq', 0],
+    ['cluster.x.ejected', 0],
+    ['cluster.y.rq', 0],
+    ['cluster.y.ejected', 0],
+  ])
+})
+
 t.test('histogram bounds are inclusive, and every value falls into its bucket', async (t) => {
   for (let i = 0; i < HISTOGRAM_BOUNDS.length; i++) {
     for (const [value, bucket] of [

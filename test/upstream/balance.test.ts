@@ -276,7 +276,7 @@ t.test('levels get their shares, and picks in panic are counted', async (t) => {
     { priority: 1, endpoints: [endpoint(6, 1), endpoint(7, 1)] },
   ])
   const panicPicks = { v: 0 }
-  const balancer = createBalancer(ROUND_ROBIN, hosts, { random: seeded(9).next, panicPicks })
+  const balancer = createBalancer(ROUND_ROBIN, hosts, { random: seeded(9).next, panicPicks: () => panicPicks })
   // One of three healthy: 46 %; the rest goes to the second level.
   isNear(
     t,

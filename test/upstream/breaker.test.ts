@@ -1,7 +1,11 @@
 import t from 'tap'
+import { LocalLeases } from '../../lib/core/local-leases.ts'
 import type { Metrics } from '../../lib/core/metrics.ts'
 import { CircuitBreakers } from '../../lib/upstream/breaker.ts'
-import { clusterStats } from '../../lib/upstream/stats.ts'
+import { Host, type HostPool } from '../../lib/upstream/host.ts'
+import { PoolRoom } from '../../lib/upstream/pool-room.ts'
+import { ClusterStats, MembershipStats } from '../../lib/upstream/stats.ts'
+import { TestClock } from '../support/clock.ts'
 
 interface Cells extends Metrics {
   value(name: string): number | undefined
@@ -99,7 +103,8 @@ t.test('a cluster and its successor share gauges, and the old one leaves them', 
 
 t.test('cluster statistics stand under Envoy names, status codes when they are seen', async (t) => {
   const metrics = cells()
-  const stats = clusterStats(metrics, 'web')
+  const stats = new ClusterStats(metrics, 'web')
+  new MembershipStats(metrics, 'web').membershipTotal.v += 3
   stats.cxTotal.v++
   stats.cxActive.v += 2
   stats.rqTime.record(12)
@@ -119,11 +124,74 @@ t.test('cluster statistics stand under Envoy names, status codes when they are s
     upstream_rq_404: 1,
     upstream_rq_799: 1,
     upstream_rq_500: undefined,
-    membership_total: 0,
-    update_no_rebuild: 0,
+    membership_total: 3,
+    update_no_rebuild: undefined,
   }
   for (const [name, value] of Object.entries(expected)) t.equal(metrics.value(`cluster.web.${name}`), value, name)
-  t.equal(clusterStats(metrics, 'web').cxTotal, stats.cxTotal, 'the same name gives the same cell')
+  t.equal(new ClusterStats(metrics, 'web').cxTotal, stats.cxTotal, 'the same name gives the same cell')
   t.equal(new Set(metrics.names).size, metrics.names.length)
   t.ok(metrics.names.every((name) => /^cluster\.web\.[a-z0-9_]+$/.test(name)))
+})
+
+t.test(
+  'a retry budget that is exceeded since requests have ended admits nothing before it is not any more',
+  async (t) => {
+    const metrics = cells()
+    const wide = { ...WIDE, retryBudget: { percent: 20, minConcurrency: 3 } }
+    const { requests, retries } = new CircuitBreakers(metrics, 'web', { default: wide, high: WIDE }).of('default')
+    for (let i = 0; i < 100; i++) t.equal(requests.tryAcquire(), true)
+    for (let i = 0; i < 20; i++) t.equal(retries.tryAcquire(), true, 'a fifth of the requests')
+    t.equal(retries.tryAcquire(), false)
+    for (let i = 0; i < 100; i++) requests.release()
+    for (let left = 19; left >= 3; left--) {
+      retries.release()
+      t.equal(retries.tryAcquire(), false, `${left} are under way, of 3`)
+    }
+    retries.release()
+    t.equal(retries.tryAcquire(), true)
+    t.equal(retries.tryAcquire(), false)
+  },
+)
+
+t.test('a pool makes room for one of its own priority alone', async (t) => {
+  const one = { ...WIDE, maxConnectionPools: 1 }
+  const breakers = new CircuitBreakers(cells(), 'web', { default: one, high: one })
+  const room = new PoolRoom()
+  const closed: string[] = []
+  const open = (name: string, priority: 'default' | 'high', busy: boolean): boolean => {
+    const taken = room.take(breakers.of(priority).pools)
+    const host = new Host(
+      { address: { kind: 'ip', host: '127.0.0.1', port: 1 }, weight: 1, health: 'healthy' },
+      0,
+      undefined,
+    )
+    if (busy) host.rqActive++
+    const pool: HostPool = { open: () => undefined, close: () => void closed.push(name), destroy: () => {} }
+    if (taken) room.given(pool, host)
+    return taken
+  }
+  t.equal(open('idle', 'default', false), true)
+  t.equal(open('busy', 'high', true), true)
+  t.equal(open('next', 'high', false), false)
+  t.same(closed, [], 'no room would have come of it')
+  t.equal(open('other', 'default', false), true)
+  t.same(closed, ['idle'])
+})
+
+t.test('limits of a cluster that is gone follow the runtime no longer, and hold nothing for good', async (t) => {
+  const leases = new LocalLeases(new TestClock())
+  const runtime = { version: 1, get: () => undefined }
+  const source = { name: 'web', leases, runtime, now: () => 0 }
+  const old = new CircuitBreakers(cells(), 'web', { default: WIDE, high: WIDE }, source)
+  old.default.connections.acquire()
+  old[Symbol.dispose]()
+  const next = new CircuitBreakers(cells(), 'web', { default: LIMITS, high: WIDE }, source)
+  runtime.version++
+  t.equal(next.default.connections.tryAcquire(), true)
+  t.equal(old.default.connections.tryAhead(), false, 'the limit is that of its successor')
+  t.equal(next.default.connections.max, 2)
+  next.default.connections.release()
+  old.default.connections.release()
+  next[Symbol.dispose]()
+  t.equal(leases.size, 0)
 })

@@ -5,11 +5,14 @@ import t, { type Test } from 'tap'
 import type { ByteEvents, ByteStream, RoutingPriority, UpstreamInfo } from '../../lib/core/attempt.ts'
 import { plainConnection } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
+import type { Leases, SlotLease } from '../../lib/core/lease.ts'
+import { LocalLeases } from '../../lib/core/local-leases.ts'
 import { createPipe } from '../../lib/core/pipe.ts'
 import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
 import { resetConnection } from '../../lib/tls/raw-socket.ts'
+import type { Host } from '../../lib/upstream/host.ts'
 import { Authority } from '../support/certificates.ts'
-import { settle } from '../support/clock.ts'
+import { settle, TestClock } from '../support/clock.ts'
 import { socketPath } from '../support/socket-path.ts'
 import { type Lab, type LabOptions, lab, listen, until } from './http2-lab.ts'
 
@@ -467,4 +470,65 @@ t.test('a cluster that is destroyed resets its connections, those in the making 
   const late = new Bytes({ ...lab, host: () => ({}) as ReturnType<Lab['host']> })
   t.equal(late.stream, undefined)
   t.equal(late.closes[0]?.why, FAILURES.noHealthyHost)
+})
+
+/** Leases of two limits that have nothing here until `tell`, which has what lay unused in another process come here. */
+class Elsewhere implements Leases {
+  readonly local = new LocalLeases(new TestClock())
+  readonly tokens = this.local.tokens.bind(this.local)
+  readonly #key: string
+  readonly #here = Promise.withResolvers<void>()
+  #told = false
+
+  constructor(key: string) {
+    this.#key = key
+  }
+
+  tell(): void {
+    this.#told = true
+    this.#here.resolve()
+  }
+
+  slots(key: string, limit: number): SlotLease {
+    const lease = this.local.slots(key, limit)
+    if (key !== this.#key) return lease
+    return Object.assign(Object.create(lease) as SlotLease, {
+      ask: () => (this.#told ? undefined : this.#here.promise),
+      tryAcquire: () => this.#told && lease.tryAcquire(),
+      release: () => lease.release(),
+      [Symbol.dispose]: () => lease[Symbol.dispose](),
+    })
+  }
+}
+
+t.test('a raw connection waits for room that other processes may have, of its host too', async (t) => {
+  const { options } = await TRANSPORTS.plain(t)
+  const { host } = await lab(t, options)
+  for (const key of ['cluster.web.default.cx', `cluster.web.host.${(host() as Host).key}`]) {
+    const leases = new Elsewhere(key)
+    const made = await lab(t, { ...options, cluster: { maxConnectionsPerHost: 1 }, leases })
+    const first = new Bytes(made)
+    t.equal(first.closed, false, key)
+    leases.tell()
+    await until(() => first.connects === 1, 'the connection')
+    const second = new Bytes(made)
+    if (key.includes('host')) t.equal(second.closes[0]?.why, FAILURES.overflow)
+    first.stream?.reset()
+    second.stream?.reset()
+    await until(() => made.stat('upstream_cx_active') === 0, 'the end')
+    made.cluster.retire()
+    t.equal(leases.local.size, 0, 'no room is held for good')
+  }
+})
+
+t.test('a raw connection that has waited until the cluster was destroyed is not opened', async (t) => {
+  const { options } = await TRANSPORTS.plain(t)
+  const leases = new Elsewhere('cluster.web.default.cx')
+  const made = await lab(t, { ...options, leases })
+  const late = new Bytes(made)
+  made.cluster.destroy()
+  leases.tell()
+  await settle()
+  t.same(late.closes, [{ why: FAILURES.noHealthyHost, detail: undefined }])
+  t.equal(made.stat('upstream_cx_total'), 0)
 })

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { formatAddress } from '../../lib/core/address.ts'
 import { type ConnectionInfo, ConnectionState } from '../../lib/core/connection.ts'
-import type { Metrics } from '../../lib/core/metrics.ts'
 import { ENVOY_HTTP2 } from '../../lib/http2/config.ts'
+import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import type { ClusterConfig, DnsConfig, EndpointConfig, ForwardProxyConfig } from '../../lib/upstream/config.ts'
 import { createDiscovery } from '../../lib/upstream/discovery/create-discovery.ts'
 import type { Discovery } from '../../lib/upstream/discovery/discovery.ts'
@@ -12,7 +12,7 @@ import { nodeTransport } from '../../lib/upstream/discovery/dns/transport.ts'
 import { wantedHost } from '../../lib/upstream/discovery/wanted-host.ts'
 import type { ResolvedLocality } from '../../lib/upstream/host.ts'
 import { HostSet } from '../../lib/upstream/host-set.ts'
-import { ClusterStats } from '../../lib/upstream/stats.ts'
+import { MembershipStats } from '../../lib/upstream/stats.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { watchLeaks } from '../support/leaks.ts'
@@ -62,19 +62,10 @@ function answer(addresses: readonly string[], ttlS = 30): DnsReply {
   return { code: '', records: addresses.map((address) => ({ address, ttlS })) }
 }
 
-function noMetrics(): Metrics {
-  return {
-    has: () => false,
-    counter: () => ({ v: 0 }),
-    gauge: () => ({ v: 0 }),
-    histogram: () => ({ record: () => undefined }),
-  }
-}
-
 interface Run {
   readonly discovery: Discovery
   readonly clock: TestClock
-  readonly stats: ClusterStats
+  readonly stats: MembershipStats
   /** Replies to the next questions, the last for ever; per `4 name`. */
   readonly replies: Map<string, (DnsReply | Promise<DnsReply>)[]>
   readonly asked: string[]
@@ -87,7 +78,7 @@ interface Run {
 
 function run(config: ClusterConfig, options: { random?: () => number; makeTransport?: MakeTransport } = {}): Run {
   const clock = new TestClock()
-  const stats = new ClusterStats(noMetrics(), 'web')
+  const stats = new MembershipStats(new MetricsStore(), 'web')
   const replies: Run['replies'] = new Map()
   const asked: string[] = []
   const warnings: string[] = []
@@ -128,8 +119,19 @@ function run(config: ClusterConfig, options: { random?: () => number; makeTransp
     warnings,
     updates,
     last,
-    begin: () => discovery.start((localities) => updates.push(localities)),
+    begin: () =>
+      discovery.start(
+        (localities) => updates.push(localities),
+        (endpoint) => {
+          const known = updates.at(-1)?.[0].endpoints ?? []
+          updates.push([{ priority: 0, endpoints: [...known, endpoint] }])
+        },
+      ),
   }
+}
+
+const NOBODY = (): void => {
+  t.fail('no endpoint comes alone')
 }
 
 t.test('static: the endpoints of the configuration, at once', async (t) => {
@@ -152,7 +154,7 @@ t.test('strict DNS: every address is a host, and what vanishes is removed', asyn
   await r.discovery.start((localities) => {
     r.updates.push(localities)
     hosts.update(localities)
-  })
+  }, NOBODY)
   t.same(r.last(), ['web.test -> 10.0.0.1:80', 'web.test -> 10.0.0.2:80'])
   t.same(
     hosts.all.map((h) => h.weight),
@@ -225,7 +227,7 @@ t.test('logical DNS: one host that keeps its identity and has all the addresses 
   await r.discovery.start((localities) => {
     r.updates.push(localities)
     hosts.update(localities)
-  })
+  }, NOBODY)
   t.equal(hosts.all.length, 1)
   const [host] = hosts.all
   const others = (): string[] => host.additionalAddresses.map(formatAddress)
@@ -352,7 +354,7 @@ t.test('a flapping real name server never empties a cluster', async (t) => {
   await r.discovery.start((localities) => {
     const { added, removed } = hosts.update(localities)
     counts.push(added.length, -removed.length)
-  })
+  }, NOBODY)
   const survivor = hosts.all[1]
   for (let i = 1; i < 8; i++) {
     const seen = r.stats.updateSuccess.v + r.stats.updateFailure.v
@@ -361,7 +363,7 @@ t.test('a flapping real name server never empties a cluster', async (t) => {
     t.ok(hosts.all.includes(survivor), `answer ${i}`)
   }
   t.equal(hosts.all.length, 1)
-  t.same(counts, [2, 0, 0, -1, 255, 0, 0, -255])
+  t.same(counts, [2, 0, 0, -1, 299, 0, 0, -299])
   t.equal(r.stats.updateSuccess.v, 4)
   t.equal(r.stats.updateFailure.v, 4)
   r.discovery.close()
@@ -430,6 +432,31 @@ t.test('a forward proxy bounds who waits, resolves ahead, and frees those who wa
   r.discovery.close()
   for (const one of waiting) t.match(await one, { code: 'dns-failed' })
   t.match(r.discovery.demand?.('late.test', 80), { code: 'dns-failed' })
+})
+
+t.test('a forward proxy bounds the requests that wait, those for the same name included', async (t) => {
+  const r = run(forwardProxy({ maxHosts: 10 }))
+  await r.begin()
+  const slow = Promise.withResolvers<DnsReply>()
+  r.replies.set('4 slow.test', [slow.promise])
+  const waiting = [r.discovery.demand?.('slow.test', 80), r.discovery.demand?.('slow.test', 80)]
+  t.match(r.discovery.demand?.('slow.test', 80), { code: 'overflow' })
+  t.match(r.discovery.demand?.('other.test', 80), { code: 'overflow' })
+  slow.resolve(answer(['10.0.0.1']))
+  for (const one of waiting) t.equal(await one, 'slow.test:80')
+  t.match(await r.discovery.demand?.('other.test', 80), { code: 'dns-failed' }, 'there is room again')
+  r.discovery.close()
+})
+
+t.test('what a forward proxy knew when it closed serves those who have got it', async (t) => {
+  const r = run(forwardProxy())
+  await r.begin()
+  r.replies.set('4 a.test', [answer(['10.0.0.1'])])
+  await r.discovery.demand?.('a.test', 80)
+  r.discovery.close()
+  t.equal(r.discovery.demand?.('a.test', 80), 'a.test:80')
+  t.match(r.discovery.demand?.('b.test', 80), { code: 'dns-failed' })
+  t.equal(r.clock.pending, 0)
 })
 
 t.test('a forward proxy neither keeps nor asks for what is no name of a host', async (t) => {

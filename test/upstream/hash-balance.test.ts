@@ -299,7 +299,7 @@ t.test('with bounded loads a full host passes requests on, the same for the same
   const hosts = hostSet(SIX)
   const of = hostShares([{ hosts: hosts.all, weight: 1 }])
   const active = { v: 0 }
-  const bound = new BoundedLoad(of, { factor: 150, active })
+  const bound = new BoundedLoad(of, { factor: 150, active: () => active.v })
   const hash = hash64(987_654_321_987_654_321n)
   t.equal(bound.choose(3, hash), 3, 'idle')
   // 12 active: ceil((13 × 150 + 99) / 100 / 6) = 4 slots each.
@@ -312,12 +312,16 @@ t.test('with bounded loads a full host passes requests on, the same for the same
   t.equal(bound.choose(3, hash), other)
   const spread = new Set(Array.from({ length: 60 }, (_, i) => bound.choose(3, hash64(BigInt(i)))))
   t.same([...spread].sort(), [0, 1, 2, 4, 5], 'others by chance of the hash')
-  const fresh = new BoundedLoad(of, { factor: 150, active })
+  const fresh = new BoundedLoad(of, { factor: 150, active: () => active.v })
   for (let i = 0; i < 500; i++) {
     const load = seeded(i)
     for (const host of hosts.all) host.rqActive = load.below(9)
     const key = hash64(BigInt(i) * 7_919n)
-    t.equal(bound.choose(3, key), new BoundedLoad(of, { factor: 150, active }).choose(3, key), 'nothing is left behind')
+    t.equal(
+      bound.choose(3, key),
+      new BoundedLoad(of, { factor: 150, active: () => active.v }).choose(3, key),
+      'nothing is left behind',
+    )
     t.equal(bound.choose(3, key), fresh.choose(3, key))
   }
   hosts.all.forEach((host, i) => {
@@ -331,7 +335,10 @@ t.test('no host gets more than the factor of its share of what is active', async
   for (const config of [{ ...RING_HASH, minSize: 64 }, MAGLEV] as const) {
     const hosts = hostSet(FORTY)
     const active = { v: 0 }
-    const balancer = createBalancer({ ...config, balanceFactor: 120 }, hosts, { random: () => 0, active })
+    const balancer = createBalancer({ ...config, balanceFactor: 120 }, hosts, {
+      random: () => 0,
+      active: () => active.v,
+    })
     const random = seeded(3)
     for (let i = 0; i < 4_000; i++) {
       // One hot key takes half of all requests.

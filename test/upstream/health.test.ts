@@ -13,7 +13,9 @@ import type { ClusterConfig, EndpointConfig } from '../../lib/upstream/config.ts
 import { AssignmentTable } from '../../lib/upstream/discovery/assignments.ts'
 import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
 import type { HealthCheckConfig, HttpProbeConfig } from '../../lib/upstream/health/config.ts'
+import { makeChecker } from '../../lib/upstream/health/make.ts'
 import { ENVOY_OUTLIER } from '../../lib/upstream/outlier/config.ts'
+import type { Transports } from '../../lib/upstream/transports.ts'
 import { settle, TestClock } from '../support/clock.ts'
 
 const WIDE = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
@@ -352,6 +354,20 @@ t.test('a host that wants to be left out is excluded, by its check or by its tra
   await settle(2)
   t.same(it.flags(), ['/failed_active_hc/excluded_via_immediate_hc_fail'])
   t.equal(it.stat('health_check.passive_failure'), 1)
+})
+
+t.test('a host that wants to be left out and never fails often enough is used again after a good answer', async (t) => {
+  const host = await peer(t)
+  const it = rig(t, [at(host.port)], { healthCheck: http({ retriableStatuses: [{ start: 429, end: 430 }] }) })
+  await it.warm
+  it.traffic()
+  host.answer = status(429, { 'x-envoy-immediate-health-check-fail': '1' })
+  await it.pass(60_020)
+  t.same(it.flags(), ['/excluded_via_immediate_hc_fail'])
+  host.answer = status(200)
+  await it.pass(5_020)
+  t.same(it.flags(), ['healthy'])
+  t.equal(it.stat('membership_excluded'), 0)
 })
 
 t.test('the request is as configured, its body too, and the response must say what is expected', async (t) => {
@@ -721,4 +737,56 @@ t.test('what is logged of checks, and intervals with jitter', async (t) => {
     { health_check_failure_event: { failure_type: 'ACTIVE', first_check: false } },
     { health_check_failure_event: { failure_type: 'ACTIVE', first_check: false } },
   ])
+})
+
+t.test(
+  'hosts that requests name are forgotten however healthy they are, and are there once when they come again',
+  async (t) => {
+    const host = await peer(t)
+    const it = rig(t, [], {
+      type: 'original-dst',
+      originalDst: { header: 'x-to', cleanupMs: 1_000 },
+      healthCheck: CHECK,
+    })
+    await it.warm
+    const context = { header: () => `127.0.0.1:${host.port}` }
+    const first = it.cluster.pick(context)
+    t.match(first, { addressText: `127.0.0.1:${host.port}` })
+    await it.until(() => it.stat('health_check.success') === 1)
+    t.equal(it.stat('membership_total'), 1)
+    await it.pass(1_000)
+    await it.pass(1_000)
+    t.equal(it.cluster.hosts.size, 0)
+    t.equal(it.stat('membership_total'), 0)
+    await it.pass(120_000)
+    t.equal(host.seen.length, 1, 'nobody checks what is forgotten')
+    t.not(it.cluster.pick(context), first)
+    t.equal(it.stat('membership_total'), 1)
+    await it.until(() => it.stat('health_check.success') === 2)
+  },
+)
+
+t.test('tunnels that checks have for themselves end with them', async (t) => {
+  const it = rig(t, [], {})
+  await it.warm
+  const ended: string[] = []
+  const transports = (name: string): Transports =>
+    ({ tunnels: [{ destroy: () => void ended.push(name) }] }) as unknown as Transports
+  const wheel = new TimerWheel(it.clock)
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  const config = { ...it.cluster.config, healthCheck: { ...CHECK, alpn: ['http/1.1'] } }
+  const checker = makeChecker(
+    config,
+    { wheel, log, random: () => 0.5, nextConnectionId: () => 1 },
+    {
+      hosts: it.cluster.hosts,
+      metrics: it.metrics,
+      transports: transports('of the cluster'),
+      ownTransports: () => transports('own'),
+      hadTraffic: () => false,
+      listener: { hostChecked() {} },
+    },
+  )
+  checker?.close()
+  t.same(ended, ['own'])
 })

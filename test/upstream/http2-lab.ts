@@ -16,6 +16,7 @@ import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { Failure } from '../../lib/core/failure.ts'
 import { Headers } from '../../lib/core/headers.ts'
 import type { InternalListeners } from '../../lib/core/internal-listeners.ts'
+import type { Leases } from '../../lib/core/lease.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { ENVOY_HTTP2, type Http2Config } from '../../lib/http2/config.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
@@ -43,6 +44,8 @@ export interface LabOptions {
   /** More of the endpoint, or another address. */
   readonly endpoint?: Partial<EndpointConfig>
   readonly internal?: InternalListeners
+  /** Undefined: limits are the cluster's alone. */
+  readonly leases?: Leases
 }
 
 export interface CallOptions {
@@ -196,6 +199,7 @@ export async function lab(t: Test, options: LabOptions): Promise<Lab> {
     nextConnectionId: () => ++connectionId,
     ...(options.readBuffer && { readBuffer: options.readBuffer }),
     ...(options.internal && { internal: options.internal }),
+    ...(options.leases && { leases: options.leases }),
   })
   await cluster.warm()
   t.teardown(async () => {

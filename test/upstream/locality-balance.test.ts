@@ -1,7 +1,9 @@
 import t, { type Test } from 'tap'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { createBalancer } from '../../lib/upstream/balance/balancer.ts'
+import { Narrowed } from '../../lib/upstream/choice/narrowed.ts'
 import type { BalancerConfig, EndpointConfig, LocalityConfig } from '../../lib/upstream/config.ts'
+import { HEALTH } from '../../lib/upstream/health-flags.ts'
 import type { Host } from '../../lib/upstream/host.ts'
 import { HostSet, type HostSetOptions } from '../../lib/upstream/host-set.ts'
 import { seeded } from '../support/random.ts'
@@ -256,6 +258,53 @@ t.test('routing by zone follows the local cluster, its replacement and the runti
   balancer[Symbol.dispose]()
 })
 
+t.test('a balancer that has retired lets go of the local cluster, and picks as before', (t) => {
+  const subset: BalancerConfig = {
+    kind: 'subset',
+    fallback: 'any',
+    defaultLabels: {},
+    selectors: [{ keys: ['version'] }],
+    within: { kind: 'random', localities: ZONE_AWARE },
+  }
+  for (const config of [{ kind: 'random', localities: ZONE_AWARE }, subset] as const) {
+    const local = zones([
+      ['a', 1],
+      ['b', 1],
+    ])
+    let followers = 0
+    const follow = local.onChange.bind(local)
+    local.onChange = (listener) => {
+      const stop = follow(listener)
+      followers++
+      return () => {
+        followers--
+        stop()
+      }
+    }
+    const metrics = new MetricsStore()
+    const hosts = zones([
+      ['a', 6],
+      ['b', 6],
+    ])
+    const balancer = createBalancer(config, hosts, {
+      random: seeded(6).next,
+      stats: { metrics, prefix: '' },
+      local: { hosts: () => local, locality: zone('a') },
+    })
+    for (let i = 0; i < 10; i++) t.equal(balancer.pick({})?.locality?.zone, 'a')
+    t.equal(followers, 1)
+    balancer.retire?.()
+    t.equal(followers, 0)
+    for (let i = 0; i < 10; i++) t.equal(balancer.pick({})?.locality?.zone, 'a')
+    hosts.flag(hosts.all[0], HEALTH.failedActiveHc, true)
+    const worked = metrics.counter('lb_recalculate_zone_structures').v
+    for (let i = 0; i < 10; i++) t.ok(balancer.pick({}))
+    t.ok(metrics.counter('lb_recalculate_zone_structures').v <= worked + 1, 'not with each pick')
+    t.equal(followers, 0)
+  }
+  t.end()
+})
+
 t.test('the own zone can be forced, and panic can be made to fail', async (t) => {
   const local = zones([['a', 1]])
   const forced = createBalancer(
@@ -278,7 +327,7 @@ t.test('the own zone can be forced, and panic can be made to fail', async (t) =>
     zones([['a', 4, 3]]),
     {
       random: seeded(6).next,
-      panicPicks,
+      panicPicks: () => panicPicks,
     },
   )
   t.equal(sick.pick({}), undefined)
@@ -348,6 +397,17 @@ t.test('priorities that retries have used are left to others, as long as there a
     hosts.update([{ priority: 0, endpoints: endpoints(1, 3) }])
     t.same(levels([0]), [0])
   }
+})
+
+t.test('a choice within one priority of an aggregate looks as often as the retry policy permits', (t) => {
+  const balancer = createBalancer({ kind: 'round-robin' }, zones([['a', 8]]), { random: () => 0 })
+  for (const selectionAttempts of [0, 1, 5]) {
+    let seen = 0
+    const rejects = (): boolean => ++seen > 0
+    t.ok(balancer.pick(new Narrowed({ rejects, selectionAttempts }, [1])), 'what is rejected goes through in the end')
+    t.equal(seen, 1 + selectionAttempts)
+  }
+  t.end()
 })
 
 t.test('new hosts get a growing part of their weight', async (t) => {

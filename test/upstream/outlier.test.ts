@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import { FAILURES } from '../../lib/core/failure.ts'
+import { Headers } from '../../lib/core/headers.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { HEALTH } from '../../lib/upstream/health-flags.ts'
@@ -137,6 +138,43 @@ t.test(
     t.equal(it.stat('active'), 0)
   },
 )
+
+t.test('a host that says how long to wait gets no requests for that time', async (t) => {
+  const it = rig(t, { intervalMs: 500, retryAfter: { statuses: [429], maxMs: 20_000 } })
+  const says = (i: number, status: number, ...raw: string[]): void =>
+    it.host(i).monitor?.onUnavailable?.(status, new Headers(raw))
+  says(0, 503, 'retry-after', '3')
+  says(0, 429)
+  says(0, 429, 'retry-after', 'soon')
+  says(0, 429, 'retry-after', '-1')
+  says(0, 429, 'retry-after', '0')
+  says(0, 429, 'retry-after', 'Mon, 01 Jan 2001 00:00:00 GMT')
+  t.same(it.out(), [])
+  says(0, 429, 'retry-after', '3')
+  says(1, 429, 'retry-after-ms', '2000', 'retry-after', '9')
+  says(2, 429, 'retry-after', new Date(it.clock.wall() + 5_000).toUTCString())
+  says(3, 429, 'x-ratelimit-reset', '10')
+  says(4, 429, 'x-ratelimit-reset', String(Math.trunc(it.clock.wall() / 1000) + 999_999))
+  t.same(it.out(), [0, 1, 2, 3, 4])
+  t.equal(it.stat('active'), 5)
+  says(5, 429, 'retry-after', '1')
+  t.equal(it.stat('overflow'), 1, 'half of the hosts at most')
+  const times = [0, 0, 0, 0, 0]
+  for (let ms = 0; ms < 25_000; ms += 100) {
+    it.clock.advance(100)
+    for (const i of it.out()) times[i] = ms
+  }
+  t.same(
+    times.map((ms) => Math.round(ms / 1_000)),
+    [3, 2, 5, 10, 20],
+    'and never longer than is permitted',
+  )
+  t.match(it.lines[0], { type: 'RETRY_AFTER', action: 'EJECT', eject_retry_after_event: { retry_after_ms: 3_000 } })
+  says(0, 429, 'retry-after', '3')
+  it.clock.advance(4_000)
+  t.same(it.out(), [], 'its second time is no longer for being the second')
+  t.equal(rig(t).host(0).monitor?.onUnavailable, undefined, 'without the option nobody looks')
+})
 
 t.test('jitter makes an ejection longer by what chance says', async (t) => {
   const it = rig(t, { intervalMs: 100, baseEjectionTimeMs: 1_000, maxEjectionTimeJitterMs: 999 })

@@ -1,7 +1,12 @@
 import t from 'tap'
+import type { Attempt, UpstreamEvents } from '../../lib/core/attempt.ts'
+import { FAILURES } from '../../lib/core/failure.ts'
+import type { Leases, SlotLease } from '../../lib/core/lease.ts'
+import { LocalLeases } from '../../lib/core/local-leases.ts'
+import { openLater } from '../../lib/upstream/auto-stream.ts'
 import { upstreamOptions } from '../end-to-end/bootstrap.ts'
 import { get, post, setup } from '../end-to-end/setup.ts'
-import { settle } from '../support/clock.ts'
+import { settle, TestClock } from '../support/clock.ts'
 import type { OriginScript } from '../support/origin.ts'
 import { lab, until } from './http2-lab.ts'
 
@@ -152,6 +157,23 @@ t.test('a body that begins before there is a connection waits, whole and in orde
   t.equal((await wire.readResponse()).text(), body)
 })
 
+t.test('a client that leaves behind a body that waited for its connection is missed', async (t) => {
+  for (const trailers of ['', 'x-last: 1\r\n']) {
+    const { script, release } = held()
+    t.teardown(release)
+    const hcm = { http_protocol_options: { enable_trailers: true } }
+    const { gateway, origin, connect } = await setup(t, { origin: script, hcm })
+    const wire = await connect()
+    const head = 'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n'
+    await wire.write(`${head}3\r\nabc\r\n2\r\nde\r\n0\r\n${trailers}\r\n`)
+    await origin.seen(1)
+    wire.reset()
+    await gateway.until(() => gateway.stat('http.test.downstream_rq_active') === 0, 'end of the exchange')
+    await gateway.until(() => gateway.stat('cluster.origin.upstream_rq_active') === 0, 'end of the attempt')
+    t.equal(gateway.stat('cluster.origin.upstream_rq_cancelled'), 1)
+  }
+})
+
 t.test('what is written as soon as there is a connection goes out behind the head', async (t) => {
   const { origin } = await setup(t)
   const { call } = await lab(t, { port: origin.port, cluster: { protocol: 'http1' } })
@@ -182,4 +204,197 @@ t.test('a response that is complete before its request costs the connection', as
   const next = await connect()
   t.equal((await next.exchange(get())).text(), 'enough')
   t.equal(origin.connections, 2)
+})
+
+/** Leases of which one limit is larger once somebody has asked: so much lay unused in other processes. */
+class Elsewhere implements Leases {
+  readonly #key: string
+  readonly #more: number
+  readonly local = new LocalLeases(new TestClock())
+  readonly tokens = this.local.tokens.bind(this.local)
+  asked = 0
+  #answer: Promise<void> | undefined = undefined
+  /** Tells those that asked; undefined: nobody has. */
+  tell: (() => void) | undefined = undefined
+
+  constructor(resource: 'rq' | 'cx', more: number) {
+    this.#key = `cluster.web.default.${resource}`
+    this.#more = more
+  }
+
+  slots(key: string, limit: number): SlotLease {
+    const lease = this.local.slots(key, limit)
+    if (key !== this.#key) return lease
+    return Object.assign(Object.create(lease) as SlotLease, {
+      ask: () => {
+        if (lease.remaining > 0) return undefined
+        this.asked++
+        this.#answer ??= new Promise<void>((resolve) => {
+          this.tell = () => {
+            this.local.slots(key, lease.limit + this.#more)[Symbol.dispose]()
+            resolve()
+          }
+        })
+        return this.#answer
+      },
+      tryAcquire: () => lease.tryAcquire(),
+      force: () => lease.force(),
+      release: () => lease.release(),
+      [Symbol.dispose]: () => lease[Symbol.dispose](),
+    })
+  }
+}
+
+t.test('a request to a host that has connections waits for room that other processes may have', async (t) => {
+  const { script, release } = held()
+  const { origin } = await setup(t, { origin: script })
+  const leases = new Elsewhere('rq', 1)
+  const { call, stat } = await lab(t, {
+    port: origin.port,
+    cluster: { protocol: 'http1' },
+    limits: { maxRequests: 1 },
+    leases,
+  })
+  const [first, second] = [call({ path: '/1' }), call({ path: '/2' })]
+  await origin.seen(1)
+  t.equal(leases.asked, 1)
+  t.equal(second.failure, undefined, 'it is not refused before there is an answer')
+  leases.tell?.()
+  await origin.seen(2)
+  release()
+  release()
+  await until(() => first.over && second.over, 'the answers')
+  t.same([first.text, second.text], ['/1', '/2'])
+  t.equal(stat('upstream_rq_pending_overflow'), 0)
+})
+
+t.test('all who wait get connections when the gateway has room for them', async (t) => {
+  const { script, release } = held()
+  const { origin } = await setup(t, { origin: script })
+  const leases = new Elsewhere('cx', 2)
+  const { call, stat } = await lab(t, {
+    port: origin.port,
+    cluster: { protocol: 'http1' },
+    limits: { maxConnections: 1 },
+    leases,
+  })
+  const calls = ['/1', '/2', '/3'].map((path) => call({ path }))
+  await origin.seen(1)
+  leases.tell?.()
+  await origin.seen(3)
+  t.equal(origin.connections, 3)
+  for (let i = 0; i < 3; i++) release()
+  await until(() => calls.every(({ over }) => over), 'the answers')
+  t.equal(stat('upstream_cx_overflow'), 0)
+})
+
+t.test('who has waited for room while the cluster ended is served, and nothing is kept for later', async (t) => {
+  const { script, release } = held()
+  const { origin } = await setup(t, { origin: script })
+  const leases = new Elsewhere('rq', 1)
+  const { call, cluster, wheel } = await lab(t, {
+    port: origin.port,
+    cluster: { protocol: 'http1' },
+    limits: { maxRequests: 1 },
+    leases,
+  })
+  const [first, second] = [call({ path: '/1' }), call({ path: '/2' })]
+  await origin.seen(1)
+  cluster.retire()
+  release()
+  await until(() => first.over, 'the first answer')
+  leases.tell?.()
+  await origin.seen(2)
+  release()
+  await until(() => second.over, 'the second answer')
+  await until(() => wheel.armed === 0, 'end of its connection, which is for nobody else')
+  t.equal(second.text, '/2', 'as a choice that was made just before the end, it is served')
+})
+
+t.test('who has waited for room does not begin on a cluster that was destroyed meanwhile', async (t) => {
+  const { script } = held()
+  const { origin } = await setup(t, { origin: script })
+  const leases = new Elsewhere('rq', 1)
+  const { call, cluster } = await lab(t, {
+    port: origin.port,
+    cluster: { protocol: 'http1' },
+    limits: { maxRequests: 1 },
+    leases,
+  })
+  const [first, second] = [call({ path: '/1' }), call({ path: '/2' })]
+  await origin.seen(1)
+  leases.tell?.()
+  cluster.destroy()
+  await until(() => first.over && second.over, 'the end of both')
+  t.equal(second.failure?.reason, FAILURES.noHealthyHost.reason)
+  t.equal(origin.requests.length, 1)
+})
+
+t.test('what is asked of a cluster for the first time after its end holds no room for good', async (t) => {
+  const { origin } = await setup(t)
+  const leases = new LocalLeases(new TestClock())
+  const { call, cluster, host } = await lab(t, { port: origin.port, cluster: { protocol: 'http1' }, leases })
+  const chosen = host()
+  cluster.retire()
+  const late = call({ host: chosen })
+  await until(() => late.over, 'the answer')
+  t.equal(late.status, 200)
+  await until(() => leases.size === 0, 'end of the limits')
+})
+
+/** Leases whose limit on connections grows to `more` once the one answer comes. */
+class ElsewhereConnections implements Leases {
+  readonly local = new LocalLeases(new TestClock())
+  readonly tokens = this.local.tokens.bind(this.local)
+  tell: (() => void) | undefined = undefined
+  readonly #more: number
+
+  constructor(more: number) {
+    this.#more = more
+  }
+
+  slots(key: string, limit: number): SlotLease {
+    const lease = this.local.slots(key, limit)
+    if (key !== 'cluster.web.default.cx') return lease
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.tell = () => {
+      this.local.slots(key, this.#more)[Symbol.dispose]()
+      resolve()
+    }
+    return Object.assign(Object.create(lease) as SlotLease, {
+      ask: () => (lease.limit === this.#more ? undefined : promise),
+      tryAcquire: () => lease.tryAcquire(),
+      force: () => lease.force(),
+      release: () => lease.release(),
+      [Symbol.dispose]: () => lease[Symbol.dispose](),
+    })
+  }
+}
+
+t.test('all that wait for connections get theirs when the gateway has room for as many', async (t) => {
+  const { script, release } = held()
+  const { origin } = await setup(t, { origin: script })
+  const leases = new ElsewhereConnections(3)
+  const limits = { maxConnections: 1 }
+  const { call } = await lab(t, { port: origin.port, cluster: { protocol: 'http1' }, limits, leases })
+  const calls = [1, 2, 3, 4].map((i) => call({ path: `/${i}` }))
+  await origin.seen(1)
+  t.equal(origin.connections, 1)
+  leases.tell?.()
+  await origin.seen(3)
+  t.equal(origin.connections, 3, 'none of them waits for the first to be answered')
+  for (let i = 0; i < 4; i++) release()
+  await until(() => calls.every(({ over }) => over), 'the answers')
+  t.equal(origin.connections, 3)
+})
+
+t.test('what is written while a request waits for room is counted as kept', async (t) => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const stream = openLater(promise, {} as Attempt, {} as UpstreamEvents, { open: () => undefined })
+  t.equal(stream.write(Buffer.from('01234'), false), false)
+  stream.write(Buffer.from('56789'), true)
+  t.equal(stream.pendingBytes, 10)
+  resolve()
+  await settle()
+  t.equal(stream.pendingBytes, undefined, 'it has gone on')
 })

@@ -268,7 +268,7 @@ t.test('what contradicts itself or cannot be had is refused by name', async (t) 
   )
   has(
     check({ custom_health_check: { name: 'envoy.health_checkers.redis' } }),
-    /custom health checkers are not available/,
+    /the health checker "envoy\.health_checkers\.redis" is not available/,
   )
   has(http({ path: '/', codec_client_type: 'HTTP3' }), /HTTP3 is not available/)
   has(http({ path: '/', expected_statuses: [{ start: 300, end: 200 }] }), /\[300, 200\) is no range/)

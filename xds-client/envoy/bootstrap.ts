@@ -1,3 +1,4 @@
+import { circleMessage, circlesOf } from '../../lib/config/checks/cluster-types.ts'
 import type { ListenerConfig } from '../../lib/config/listener.ts'
 import type { AdminConfig, GatewayConfig, NodeConfig } from '../../lib/config/model.ts'
 import { formatAddress } from '../../lib/core/address.ts'
@@ -13,7 +14,7 @@ import { translateResolvers } from './dns.ts'
 import { isDelivered, managementClusters, nodeJson, refuseAuthorities, translateDynamic } from './dynamic.ts'
 import { translateNodeLocality } from './endpoints.ts'
 import { translateListener } from './listener.ts'
-import { translateConnectionLimit } from './overload.ts'
+import { translateOverload } from './overload.ts'
 import { type Reference, ReferenceList } from './references.ts'
 import { consume, refuseExtension, typedExtension, WHY } from './refusals.ts'
 import { translateRuntime } from './runtime-layers.ts'
@@ -91,13 +92,13 @@ export function translateBootstrap(reader: FieldReader, context: EnvoyContext): 
   const references = new Map<string, readonly Reference[]>()
   const translated = translateResources(resources, inner, references)
   const parts = translateDynamic(reader, inner)
-  const connectionLimit = translateConnectionLimit(reader.message('overload_manager'))
+  const overload = translateOverload(reader.message('overload_manager'))
   const config: GatewayConfig = {
     node,
     ...(admin && { admin }),
     ...translated,
     ...staticSecrets(secrets),
-    ...connectionLimit,
+    ...overload,
     runtime,
     ignored: [],
   }
@@ -178,7 +179,14 @@ function translateClusterDefaults(reader: FieldReader): ClusterDefaults {
   const outlierEventLogPath = outlier?.string('event_log_path') || undefined
   const bind = translateBindConfig(manager?.message('upstream_bind_config'))
   const localCluster = local === '' || locality === undefined ? undefined : { name: local, locality }
-  return { bind, resolvers: translateResolvers(reader) ?? [], outlierEventLogPath, localCluster }
+  const localClusterName = local || undefined
+  return {
+    bind,
+    resolvers: translateResolvers(reader) ?? { resolvers: [] },
+    outlierEventLogPath,
+    localCluster,
+    localClusterName,
+  }
 }
 
 interface StaticResources {
@@ -214,6 +222,13 @@ function translateResources(
     note(references, `cluster/${cluster.name}`, needs)
     return cluster
   })
+  if (clusters.some(({ members }) => members !== undefined)) {
+    const circles = circlesOf(clusters)
+    reader.messages('clusters').forEach((entry, i) => {
+      const circle = circles.get(clusters[i].name)
+      if (circle !== undefined) entry.error('cluster_type', circleMessage(circle))
+    })
+  }
   return { listeners: translateListeners(reader, { ...context, clusters: names }, references), clusters }
 }
 

@@ -42,7 +42,7 @@ export function translateCircuitBreakers(reader: FieldReader | undefined): Circu
 }
 
 function translateThresholds(reader: FieldReader): ThresholdsConfig {
-  reader.ignore('track_remaining', 'max_connection_pools')
+  const maxConnectionPools = reader.number('max_connection_pools')
   const retryBudget = translateBudget(reader.message('retry_budget'))
   return {
     maxConnections: reader.number('max_connections') ?? DEFAULTS.maxConnections,
@@ -50,16 +50,20 @@ function translateThresholds(reader: FieldReader): ThresholdsConfig {
     maxRequests: reader.number('max_requests') ?? DEFAULTS.maxRequests,
     maxRetries: reader.number('max_retries') ?? DEFAULTS.maxRetries,
     ...(retryBudget && { retryBudget }),
+    ...(maxConnectionPools !== undefined && { maxConnectionPools }),
+    ...(reader.bool('track_remaining') && { trackRemaining: true }),
   }
 }
 
-/** `RetryBudget`; what is under way counts, not what was within an interval. */
+/** `RetryBudget`. */
 function translateBudget(reader: FieldReader | undefined): RetryBudgetConfig | undefined {
   if (reader === undefined) return undefined
-  reader.ignore('budget_interval')
+  const intervalMs = reader.durationMs('budget_interval') ?? 0
+  if (intervalMs < 0) reader.error('budget_interval', `must not be negative, is ${intervalMs / 1000}s`)
   const percent = reader.message('budget_percent')
   return {
     percent: percent === undefined ? BUDGET_PERCENT : (percent.number('value') ?? 0),
     minConcurrency: reader.number('min_retry_concurrency') ?? BUDGET_MIN,
+    ...(intervalMs > 0 && { intervalMs }),
   }
 }

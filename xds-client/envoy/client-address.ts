@@ -1,8 +1,8 @@
 import type { OriginalIpDetectionConfig } from '../../lib/config/listener.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { httpStatus } from '../../lib/core/http-status.ts'
 import type { CidrConfig } from '../../lib/match/config.ts'
 import { translateCidr } from './address.ts'
-import { httpStatus } from './http-status.ts'
 import { refuseExtension, typedExtension } from './refusals.ts'
 
 const XFF = 'envoy.extensions.http.original_ip_detection.xff.v3.XffConfig'

@@ -1,24 +1,33 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { UpstreamTlsConfig } from '../../lib/tls/config.ts'
 import type {
-  BalancerConfig,
   ClusterConfig,
   DnsConfig,
   ForwardProxyConfig,
   LocalityEndpointsConfig,
+  OriginalDstConfig,
   TransportConfig,
 } from '../../lib/upstream/config.ts'
 import { translateBufferLimit } from './buffer-limit.ts'
 import { translateCircuitBreakers } from './circuit-breakers.ts'
+import {
+  AGGREGATE,
+  COMPOSITE,
+  ORIGINAL_DST,
+  translateAggregate,
+  translateComposite,
+  translateOriginalDst,
+} from './cluster-types.ts'
 import { translateConfigSource } from './config-source.ts'
 import { translateBindConfig, translateConnectionOptions } from './connection-options.ts'
 import type { EnvoyContext } from './context.ts'
-import { clusterResolvers, translateDns, typedResolvers } from './dns.ts'
+import { clusterResolvers, translateDns, translateDnsCluster } from './dns.ts'
 import { durationMs } from './durations.ts'
 import { translateAssignmentPolicy, translateEndpoints } from './endpoints.ts'
-import { FORWARD_PROXY, translateForwardProxy } from './forward-proxy.ts'
+import { FORWARD_PROXY, forwardedTls, translateForwardProxy } from './forward-proxy.ts'
 import { translateHealthCheck } from './health-check.ts'
-import { translateBalancing } from './load-balancing.ts'
+import { checkProvided, translateBalancing } from './load-balancing.ts'
+import { percentage } from './locality-balancing.ts'
 import { translateMetadata } from './metadata.ts'
 import { translateOutlier } from './outlier.ts'
 import { referenceKey } from './references.ts'
@@ -36,7 +45,6 @@ const REPORTED = [
   'stats_matcher',
   'per_connection_buffer_high_watermark_timeout',
   'wait_for_warm_on_init',
-  'cleanup_interval',
   'lrs_server',
   'lrs_report_endpoint_metrics',
   'track_timeout_budgets',
@@ -61,8 +69,12 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
   const matches = translateTransportMatches(reader, context)
   const secure = own.tls !== undefined || matches.some(({ transport }) => transport.tls !== undefined)
   const { http, serverName, credential } = translateUpstreamProtocol(reader, secure, context)
+  const named = (tls: UpstreamTlsConfig): UpstreamTlsConfig =>
+    discovery.type === 'dynamic-forward-proxy' ? forwardedTls(reader, tls, serverName) : tls
   const complete = (transport: TransportConfig): TransportConfig =>
-    transport.tls === undefined ? transport : { ...transport, tls: completeTls(reader, transport.tls, serverName) }
+    transport.tls === undefined
+      ? transport
+      : { ...transport, tls: named(completeTls(reader, transport.tls, serverName)) }
   const transportMatches = matches.map((match) => ({ ...match, transport: complete(match.transport) }))
   return {
     name,
@@ -70,7 +82,7 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     ...discovery,
     ...(assignmentPolicy && { assignmentPolicy }),
     ...(localCluster && { localCluster }),
-    ...(discovery.type === 'dynamic-forward-proxy' ? unusedBalancer(reader) : translateBalancing(reader)),
+    ...(PROVIDED.has(discovery.type) ? providedBalancer(reader, discovery.type) : translateBalancing(reader)),
     connectTimeoutMs: durationMs(reader, 'connect_timeout') ?? CONNECT_TIMEOUT_MS,
     bufferLimitBytes: translateBufferLimit(reader),
     ...translateCircuitBreakers(reader.message('circuit_breakers')),
@@ -81,7 +93,7 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     ...http,
     ...complete(own),
     ...(transportMatches.length > 0 && { transportMatches }),
-    preconnectRatio: translatePreconnect(reader.message('preconnect_policy')),
+    ...translatePreconnect(reader.message('preconnect_policy')),
     ...options,
     ...bind,
     ...(credential && { credential }),
@@ -93,7 +105,6 @@ function refuseUnavailable(reader: FieldReader): void {
   reader.refuse('transport_socket_matcher', 'choosing a transport socket is not available yet')
   reader.refuse('filters', 'upstream network filters are not available')
   reader.refuse('upstream_config', 'upstream extensions are not available')
-  reader.refuse('lb_subset_config', 'load-balancing subsets are not available yet')
   refuseTrue(reader, 'connection_pool_per_downstream_connection', 'is not available')
 }
 
@@ -119,10 +130,16 @@ function completeTls(
   }
 }
 
-/** Connections ahead of the need of one endpoint; those ahead of the need of the whole cluster are not opened. */
-function translatePreconnect(reader: FieldReader | undefined): number {
-  reader?.ignore('predictive_preconnect_ratio', 'preconnect_enabled_metadata')
-  return reader?.number('per_upstream_preconnect_ratio') ?? 1
+/** Connections ahead of the need of one endpoint, and of those that are likely to be chosen next. */
+function translatePreconnect(
+  reader: FieldReader | undefined,
+): Pick<ClusterConfig, 'preconnectRatio' | 'predictiveRatio'> {
+  reader?.ignore('preconnect_enabled_metadata')
+  const predictiveRatio = reader?.number('predictive_preconnect_ratio') ?? 1
+  return {
+    preconnectRatio: reader?.number('per_upstream_preconnect_ratio') ?? 1,
+    ...(predictiveRatio > 1 && { predictiveRatio }),
+  }
 }
 
 interface Discovery {
@@ -131,18 +148,39 @@ interface Discovery {
   readonly localities: readonly LocalityEndpointsConfig[]
   readonly dns?: DnsConfig
   readonly forwardProxy?: ForwardProxyConfig
+  readonly members?: readonly string[]
+  readonly originalDst?: OriginalDstConfig
 }
 
-/** Of clusters that choose by name. */
-function unusedBalancer(reader: FieldReader): { readonly balancer: BalancerConfig } {
-  reader.ignore('common_lb_config')
-  return { balancer: { kind: 'round-robin' } }
+/** Types that choose hosts by themselves (`CLUSTER_PROVIDED`). */
+const PROVIDED: ReadonlySet<ClusterConfig['type']> = new Set([
+  'dynamic-forward-proxy',
+  'original-dst',
+  'aggregate',
+  'composite',
+])
+
+function providedBalancer(
+  reader: FieldReader,
+  type: ClusterConfig['type'],
+): Pick<ClusterConfig, 'balancer' | 'panicThreshold'> {
+  const common = reader.message('common_lb_config')
+  // Levels of an aggregate have shares, and there is a threshold below which a level is used whole.
+  const panicThreshold = type === 'aggregate' ? percentage(common, 'healthy_panic_threshold') : undefined
+  common?.unread('report')
+  if (type !== 'original-dst') reader.refuse('original_dst_lb_config', 'belongs to clusters of type ORIGINAL_DST')
+  checkProvided(reader)
+  return { balancer: { kind: 'round-robin' }, ...(panicThreshold !== undefined && { panicThreshold }) }
 }
 
 function translateDiscovery(reader: FieldReader, context: EnvoyContext): Discovery {
   const type = reader.enumName('type')
   const custom = reader.message('cluster_type')
   if (custom !== undefined) return translateClusterType(reader, custom, context)
+  if (type === 'ORIGINAL_DST') {
+    return translateOriginalDst(reader, reader.message('original_dst_lb_config'), context)
+  }
+  reader.ignore('cleanup_interval')
   if (type === 'EDS') return translateEds(reader, context)
   reader.refuse('eds_cluster_config', 'belongs to clusters of type EDS')
   const resolvers = clusterResolvers(reader, context)
@@ -152,9 +190,6 @@ function translateDiscovery(reader: FieldReader, context: EnvoyContext): Discove
       return { type: 'strict-dns', localities: translateAssignment(reader, 'strict-dns'), dns }
     case 'LOGICAL_DNS':
       return { type: 'logical-dns', localities: translateAssignment(reader, 'logical-dns'), dns }
-    case 'ORIGINAL_DST':
-      reader.error('type', 'ORIGINAL_DST is not available')
-      break
   }
   return { type: 'static', localities: translateAssignment(reader, 'static') }
 }
@@ -186,19 +221,23 @@ function translateEds(reader: FieldReader, context: EnvoyContext): Discovery {
 function translateClusterType(reader: FieldReader, custom: FieldReader, context: EnvoyContext): Discovery {
   const name = custom.string('name')
   const extension = custom.any('typed_config')
+  if (extension?.typeUrl === ORIGINAL_DST) return translateOriginalDst(reader, extension.fields, context)
+  reader.ignore('cleanup_interval')
   if (extension?.typeUrl === FORWARD_PROXY) return translateForwardProxy(reader, extension, context)
+  if (extension?.typeUrl === AGGREGATE) return translateAggregate(reader, extension, context)
+  if (extension?.typeUrl === COMPOSITE) return translateComposite(reader, extension, context)
   if (extension?.typeUrl !== DNS_CLUSTER) {
     if (extension !== undefined) consume(extension)
     custom.error('typed_config', `cluster type "${extension?.typeUrl || name}" is not available`)
     return { type: 'static', localities: translateAssignment(reader, 'static') }
   }
-  const fields = extension.fields
-  fields.ignore('dns_min_refresh_rate')
+  const { fields } = extension
+  fields.unread('refuse')
   const type = fields.bool('all_addresses_in_single_endpoint') ? 'logical-dns' : 'strict-dns'
   // The extension's own settings replace those of the cluster, which are then without effect.
   const inherited = clusterResolvers(reader, context)
   reader.ignore('dns_refresh_rate', 'dns_failure_refresh_rate', 'respect_dns_ttl', 'dns_jitter', 'dns_lookup_family')
-  const dns = translateDns(fields, typedResolvers(fields) ?? inherited)
+  const dns = translateDnsCluster(fields, inherited)
   return { type, localities: translateAssignment(reader, type), dns }
 }
 

@@ -6,18 +6,24 @@ import type { References } from './references.ts'
 import { translateSecretReference } from './tls/secret-reference.ts'
 
 /** What filters of a resource may have delivered; undefined where nothing can be. */
-export function configSources(context: EnvoyContext): ConfigSources | undefined {
+export function configSources(context: EnvoyContext, within = ''): ConfigSources | undefined {
   const { references } = context
-  return references && new FilterSources(context, references)
+  return references && new FilterSources(context, references, within)
 }
 
 class FilterSources implements ConfigSources {
   readonly #context: EnvoyContext
   readonly #references: References
+  readonly within: string
 
-  constructor(context: EnvoyContext, references: References) {
+  constructor(context: EnvoyContext, references: References, within: string) {
     this.#context = context
     this.#references = references
+    this.within = within
+  }
+
+  get localCluster(): string | undefined {
+    return this.#context.clusterDefaults?.localClusterName
   }
 
   demandedClusters(reader: FieldReader | undefined, locator: string): string | undefined {

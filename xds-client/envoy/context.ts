@@ -6,7 +6,7 @@ import type {
   TrustDomainConfig,
   UpstreamTlsConfig,
 } from '../../lib/tls/config.ts'
-import type { ClusterConfig } from '../../lib/upstream/config.ts'
+import type { ClusterConfig, DnsConfig } from '../../lib/upstream/config.ts'
 import type { ConfigSourceConfig } from '../config.ts'
 import type { BindAddresses } from './connection-options.ts'
 import type { References } from './references.ts'
@@ -89,10 +89,12 @@ export interface ClusterDefaults {
   /** `cluster_manager.upstream_bind_config` */
   readonly bind?: BindAddresses
   /** `host:port` of name servers; empty: those of the machine. */
-  readonly resolvers: readonly string[]
+  readonly resolvers: Pick<DnsConfig, 'resolvers' | 'asking'>
   /** `cluster_manager.outlier_detection.event_log_path` */
   readonly outlierEventLogPath?: string
-  /** `cluster_manager.local_cluster_name`, where the node says its locality. */
+  /** `cluster_manager.local_cluster_name` */
+  readonly localClusterName?: string
+  /** The same, where the node says its locality. */
   readonly localCluster?: ClusterConfig['localCluster']
 }
 

@@ -115,7 +115,8 @@ function translateOwn(
     )
     return undefined
   }
-  const sources = configSources(how.scope.context)
+  const { context, table, virtualHost } = how.scope
+  const sources = configSources(context, `${table}/${virtualHost}`)
   const value = (parser.parseRoute?.(extension.fields, sources) ?? parser.parse(extension.fields, sources)) as Json
   return { disabled: false, config: { typeUrl: extension.typeUrl, value } }
 }

@@ -83,7 +83,7 @@ function assemble({ statPrefix, target, args, tls }: Parts, context: EnvoyContex
   if (empty === undefined) return undefined
   const { dns: _, ...standard } = translateCluster(empty, { ...context, references: undefined })
   const endpoints = target.addresses.map((address) => ({ address, weight: 1, health: 'healthy' }) as const)
-  const dns = { ...DNS, resolvers: context.clusterDefaults?.resolvers ?? [] }
+  const dns = { ...DNS, resolvers: [], ...context.clusterDefaults?.resolvers }
   const sni = args.serverName ?? target.host
   const identity = `google_grpc:${target.authority}`
   const config: ClusterConfig = {

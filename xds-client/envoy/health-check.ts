@@ -100,7 +100,8 @@ function translateProbe(reader: FieldReader): ProbeConfig {
     case 'custom_health_check': {
       const custom = reader.message(kind)
       custom?.toJson()
-      reader.error(kind, 'custom health checkers are not available')
+      const name = custom?.string('name') ?? ''
+      reader.error(kind, `the health checker "${name}" is not available; there are those of HTTP, gRPC and TCP`)
       return NOTHING
     }
     default:

@@ -54,7 +54,6 @@ const REPORTED = [
   'flush_access_log_on_new_request',
   'access_log_options',
   'proxy_status_config',
-  'append_local_overload',
   'add_proxy_protocol_connection_state',
   'record_route_resolution_stats',
 ] as const
@@ -101,6 +100,7 @@ export function translateHttpConnectionManager(
     localReply: translateLocalReplies(reader.message('local_reply_config'), context),
     accessLogs: translateAccessLogs(reader, 'access_log', context),
     upgrades: translateUpgrades(reader, 'connection manager'),
+    ...(reader.bool('append_local_overload') && { appendLocalOverload: true }),
   }
 }
 

@@ -144,6 +144,7 @@ function translateSettings(reader: FieldReader, name: string): Settings {
     drainType: reader.enumName('drain_type') === 'MODIFY_ONLY' ? 'modify-only' : 'default',
     maxConnectionsKey: `envoy.resource_limits.listener.${name}.connection_limit`,
     ignoreGlobalLimit: ignoreGlobalLimit || bypass,
+    ...(bypass && { bypassOverload: true }),
     ...(metadata && { metadata }),
   }
 }

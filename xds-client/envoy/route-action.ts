@@ -1,7 +1,9 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { parseRateLimits } from '../../lib/ratelimit/parse.ts'
 import type { ClusterChoiceConfig, PathMatchConfig, RouteActionConfig } from '../../lib/router/config.ts'
 import { durationMs } from './durations.ts'
 import { translateHashPolicies } from './hash-policies.ts'
+import { translateInternalRedirect } from './internal-redirect.ts'
 import { translateMetadataMatch } from './metadata.ts'
 import { translateMirrors } from './mirrors.ts'
 import { translateHostRewrite, translatePathRewrite } from './path-rewrite.ts'
@@ -19,15 +21,7 @@ const NOT_FOUND_STATUS: Readonly<Record<string, number>> = {
 }
 
 /** Known, neither selecting nor admitting, and not built yet: reported. */
-const REPORTED = [
-  'flush_timeout',
-  'early_data_policy',
-  'rate_limits',
-  'include_vh_rate_limits',
-  'internal_redirect_policy',
-  'internal_redirect_action',
-  'max_internal_redirects',
-] as const
+const REPORTED = ['flush_timeout', 'early_data_policy'] as const
 
 /** What the route around an action is: its name and the path it matches. */
 export type ActionScope = RouteScope & { readonly route: string; readonly path: PathMatchConfig | undefined }
@@ -40,6 +34,7 @@ export function translateRouteAction(reader: FieldReader, scope: ActionScope): R
   reader.refuse('retry_policy_typed_config', 'retry policies by extension are not available; use retry_policy')
   const retry = translateRetryPolicy(reader)
   const hedge = translateHedgePolicy(reader)
+  const internalRedirect = translateInternalRedirect(reader)
   const timeoutMs = durationMs(reader, 'timeout')
   const idleTimeoutMs = durationMs(reader, 'idle_timeout')
   const pathRewrite = translatePathRewrite(reader, scope.context, scope.path)
@@ -47,6 +42,7 @@ export function translateRouteAction(reader: FieldReader, scope: ActionScope): R
   const mirrors = translateMirrors(reader, scope, scope.route)
   const upgrades = translateUpgrades(reader, 'route')
   const metadataMatch = translateMetadataMatch(reader, 'metadata_match')
+  const rateLimits = parseRateLimits(reader, 'rate_limits', 'route')
   return {
     kind: 'route',
     cluster: translateChoice(reader, scope),
@@ -63,9 +59,12 @@ export function translateRouteAction(reader: FieldReader, scope: ActionScope): R
     ...(upgrades.length > 0 && { upgrades }),
     ...(metadataMatch && { metadataMatch }),
     ...translateHashPolicies(reader),
+    ...(rateLimits.length > 0 && { rateLimits }),
+    ...(reader.bool('include_vh_rate_limits') && { includeVirtualHostRateLimits: true }),
     ...(scope.bodyBufferLimitBytes !== undefined && { bodyBufferLimitBytes: scope.bodyBufferLimitBytes }),
     ...(retry && { retry }),
     ...(hedge && { hedge }),
+    ...(internalRedirect && { internalRedirect }),
   }
 }
 

@@ -1,5 +1,6 @@
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
 import { parseMatcherTree } from '../../lib/match/parse-tree.ts'
+import { parseRateLimits } from '../../lib/ratelimit/parse.ts'
 import type { RouteConfig, RouteTableConfig, VirtualHostConfig } from '../../lib/router/config.ts'
 import { translateConfigSource } from './config-source.ts'
 import type { EnvoyContext } from './context.ts'
@@ -47,6 +48,7 @@ export function translateRouteConfiguration(
     chain: place.chain,
     clusters: validateClusters ? context.clusters : undefined,
     maxDirectResponseBodyBytes: reader.number('max_direct_response_body_size_bytes') ?? MAX_DIRECT_RESPONSE_BODY_BYTES,
+    table: reader.string('name'),
     virtualHost: '',
     bodyBufferLimitBytes: undefined,
   }
@@ -104,6 +106,7 @@ export function translateVirtualHostResource(reader: FieldReader, context: Envoy
     chain: undefined,
     clusters: undefined,
     maxDirectResponseBodyBytes: MAX_DIRECT_RESPONSE_BODY_BYTES,
+    table: '',
     virtualHost: '',
     bodyBufferLimitBytes: undefined,
   })
@@ -128,7 +131,7 @@ function translateVirtualHosts(reader: FieldReader, scope: RouteScope): VirtualH
 /** `config.route.v3.VirtualHost` */
 function translateVirtualHost(reader: FieldReader, table: RouteScope): VirtualHostConfig {
   reader.unread('refuse')
-  reader.ignore('virtual_clusters', 'rate_limits')
+  reader.ignore('virtual_clusters')
   reader.refuse('retry_policy_typed_config', 'retry policies by extension are not available; use retry_policy')
   reader.refuse('cors', 'use typed_per_filter_config with envoy.filters.http.cors')
   reader.refuse('route_specifiers', 'route specifier extensions are not available')
@@ -136,6 +139,7 @@ function translateVirtualHost(reader: FieldReader, table: RouteScope): VirtualHo
   const scope: RouteScope = { ...table, virtualHost: name, bodyBufferLimitBytes: bodyBufferLimit(reader) }
   const retry = translateRetryPolicy(reader)
   const hedge = translateHedgePolicy(reader)
+  const rateLimits = parseRateLimits(reader, 'rate_limits', 'route')
   const tree = reader.message('matcher')
   if (tree !== undefined && reader.has('routes')) reader.error('matcher', 'excludes routes')
   const matcher = tree && parseMatcherTree(tree, (action, at) => translateMatchedRoute(action, at, scope))
@@ -155,6 +159,7 @@ function translateVirtualHost(reader: FieldReader, table: RouteScope): VirtualHo
     ...(responseHeaders && { responseHeaders }),
     ...(filterConfigs && { filterConfigs }),
     ...(mirrors && { mirrors }),
+    ...(rateLimits.length > 0 && { rateLimits }),
     ...(retry && { retry }),
     ...(hedge && { hedge }),
     ...(reader.bool('include_is_timeout_retry_header') && { includeTimeoutRetry: true }),

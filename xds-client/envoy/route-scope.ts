@@ -19,6 +19,8 @@ export interface RouteScope {
   /** Known clusters, where the route table asks for validation; otherwise undefined. */
   readonly clusters: ReadonlySet<string> | undefined
   readonly maxDirectResponseBodyBytes: number
+  /** Name of the route table; '' where a virtual host stands alone. */
+  readonly table: string
   /** Of the virtual host, for messages and inheritance. */
   readonly virtualHost: string
   readonly bodyBufferLimitBytes: number | undefined

@@ -53,6 +53,8 @@ export interface ServerName {
   readonly autoSni: boolean
   /** Where it is wrong that the certificate must have the request's name. */
   readonly autoSanValidation: FieldReader | undefined
+  /** Where they would stand; undefined: nothing is said of names. */
+  readonly at: FieldReader | undefined
 }
 
 /** Which options hold, wherever they were written. */
@@ -80,6 +82,7 @@ export function translateUpstreamProtocol(cluster: FieldReader, tls: boolean, co
   const serverName = {
     autoSni: tls && (names?.bool('auto_sni') ?? false),
     autoSanValidation: tls && names?.bool('auto_san_validation') ? names : undefined,
+    at: names,
   }
   const retryPolicy = fields && translateRetryPolicy(fields)
   const http = { ...assemble(options, legacyMax), ...(retryPolicy && { retryPolicy }) }

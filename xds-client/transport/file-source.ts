@@ -7,6 +7,7 @@ import type { DiscoveryResponse } from '../protocol/messages.ts'
 import type { DiscoverySource, DiscoveryWatcher, SubscribeOptions, Subscription } from '../source.ts'
 import type { SourceParts } from './grpc-source.ts'
 import { MoveWatch } from './move-watch.ts'
+import { PolledLink } from './polled-link.ts'
 import { PolledType } from './polled-type.ts'
 import { readResponseFile } from './read-document.ts'
 
@@ -22,15 +23,13 @@ export interface FileSourceParts extends SourceParts {
 export class FileSource implements DiscoverySource {
   readonly #parts: FileSourceParts
   readonly #types = new Map<string, PolledType>()
-  readonly #listeners = new Set<(connected: boolean) => void>()
+  readonly #link: PolledLink
   #watch: MoveWatch | undefined = undefined
-  #connected: boolean | undefined = undefined
-  #lastUpdateMs: number | undefined = undefined
-  #lastError: string | undefined = undefined
   #disposed = false
 
   constructor(parts: FileSourceParts) {
     this.#parts = parts
+    this.#link = new PolledLink(parts.config.path)
   }
 
   subscribe(options: SubscribeOptions, watcher: DiscoveryWatcher): Subscription {
@@ -56,46 +55,34 @@ export class FileSource implements DiscoverySource {
     } catch (error) {
       const why = error instanceof ConfigRefused || error instanceof Error ? error.message : String(error)
       log.warn('a file of resources cannot be used', { path: config.path, why })
-      this.#lastError = why
+      this.#link.lastError = why
       for (const { interest } of wanting) interest.failed()
-      this.#link(false)
+      this.#link.set(false)
       return
     }
-    this.#lastUpdateMs = clock.wall()
-    this.#lastError = undefined
-    this.#link(true)
+    this.#link.lastUpdateMs = clock.wall()
+    this.#link.lastError = undefined
+    this.#link.set(true)
     for (const type of wanting) {
       const reason = type.take(response)
-      if (reason !== '') this.#lastError = reason
+      if (reason !== '') this.#link.lastError = reason
     }
   }
 
   readonly #moved = (): void => this.#refresh([...this.#types.values()])
 
-  #link(connected: boolean): void {
-    if (this.#connected === connected) return
-    this.#connected = connected
-    for (const listener of [...this.#listeners]) listener(connected)
-  }
-
   status(): SourceStatus {
-    return {
-      name: this.#parts.config.path,
-      connected: this.#connected === true,
-      lastUpdateMs: this.#lastUpdateMs,
-      lastError: this.#lastError,
-    }
+    return this.#link.status()
   }
 
   onConnection(listener: (connected: boolean) => void): () => void {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
+    return this.#link.onChange(listener)
   }
 
   [Symbol.dispose](): void {
     this.#disposed = true
     this.#watch?.close()
-    this.#listeners.clear()
+    this.#link.close()
     for (const { interest } of this.#types.values()) interest.dispose()
     this.#types.clear()
   }

@@ -2,6 +2,7 @@ import type { Attempt, Cluster, UpstreamEvents, UpstreamInfo, UpstreamStream } f
 import type { Cancel, Clock } from '../../lib/core/clock.ts'
 import type { Failure } from '../../lib/core/failure.ts'
 import { Headers } from '../../lib/core/headers.ts'
+import { ownAttempt } from '../../lib/core/own-request.ts'
 
 /** One request whose body fits into memory, and its answer. */
 export interface HttpCallOptions {
@@ -66,16 +67,8 @@ class HttpCall implements UpstreamEvents {
 
   #attempt(): Attempt {
     const { method, authority, path, headers, body } = this.#options
-    return {
-      head: { method, scheme: '', authority, path, protocol: undefined },
-      headers: new Headers([...headers, 'content-length', String(body.length)]),
-      end: false,
-      priority: 'default',
-      upgrade: false,
-      downstream: undefined,
-      downstreamProtocol: 'HTTP/1.1',
-      forwardContinue: false,
-    }
+    const framed = [...headers, 'content-length', String(body.length)]
+    return ownAttempt({ method, authority, path, headers: framed, end: false })
   }
 
   cancel(): void {

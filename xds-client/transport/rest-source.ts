@@ -8,6 +8,7 @@ import { resourceType } from '../protocol/types.ts'
 import type { DiscoverySource, DiscoveryWatcher, SubscribeOptions, Subscription } from '../source.ts'
 import type { SourceParts } from './grpc-source.ts'
 import { type HttpAnswer, httpCall } from './http-call.ts'
+import { PolledLink } from './polled-link.ts'
 import { PolledType } from './polled-type.ts'
 import { readJsonResponse } from './read-document.ts'
 
@@ -42,15 +43,13 @@ interface Poll {
 export class RestSource implements DiscoverySource {
   readonly #parts: RestSourceParts
   readonly #polls = new Map<string, Poll>()
-  readonly #listeners = new Set<(connected: boolean) => void>()
+  readonly #link: PolledLink
   #at = 0
-  #connected: boolean | undefined = undefined
-  #lastUpdateMs: number | undefined = undefined
-  #lastError: string | undefined = undefined
   #disposed = false
 
   constructor(parts: RestSourceParts) {
     this.#parts = parts
+    this.#link = new PolledLink(parts.name)
   }
 
   /** @throws TypeError for a type that has no REST endpoint */
@@ -131,7 +130,7 @@ export class RestSource implements DiscoverySource {
     if (this.#disposed) return
     if (!answer.ok) this.#failed(poll, answer.why)
     else if (answer.status === NOT_MODIFIED) {
-      this.#link(true)
+      this.#link.set(true)
       this.#later(poll)
     } else if (answer.status !== 200) this.#failed(poll, `the server answered with status ${answer.status}`)
     else this.#take(poll, answer.body)
@@ -141,10 +140,10 @@ export class RestSource implements DiscoverySource {
     const { clock, registry } = this.#parts
     try {
       const response = readJsonResponse(registry, JSON.parse(body.toString('utf8')) as Json)
-      this.#lastUpdateMs = clock.wall()
-      this.#link(true)
+      this.#link.lastUpdateMs = clock.wall()
+      this.#link.set(true)
       const reason = poll.polled.take(response)
-      this.#lastError = reason === '' ? undefined : reason
+      this.#link.lastError = reason === '' ? undefined : reason
     } catch (error) {
       const why = error instanceof ConfigRefused || error instanceof SyntaxError ? error.message : String(error)
       this.#failed(poll, why)
@@ -155,37 +154,25 @@ export class RestSource implements DiscoverySource {
 
   #failed(poll: Poll, why: string): void {
     const { name, log, config } = this.#parts
-    if (this.#lastError !== why) log.warn('the control plane gave no answer', { source: name, why })
-    this.#lastError = why
+    if (this.#link.lastError !== why) log.warn('the control plane gave no answer', { source: name, why })
+    this.#link.lastError = why
     this.#at = (this.#at + 1) % config.targets.length
     poll.polled.interest.failed()
-    this.#link(false)
+    this.#link.set(false)
     if (!this.#disposed) this.#later(poll)
   }
 
-  #link(connected: boolean): void {
-    if (this.#connected === connected) return
-    this.#connected = connected
-    for (const listener of [...this.#listeners]) listener(connected)
-  }
-
   status(): SourceStatus {
-    return {
-      name: this.#parts.name,
-      connected: this.#connected === true,
-      lastUpdateMs: this.#lastUpdateMs,
-      lastError: this.#lastError,
-    }
+    return this.#link.status()
   }
 
   onConnection(listener: (connected: boolean) => void): () => void {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
+    return this.#link.onChange(listener)
   }
 
   [Symbol.dispose](): void {
     this.#disposed = true
-    this.#listeners.clear()
+    this.#link.close()
     for (const { polled, timer, call } of this.#polls.values()) {
       timer?.()
       call?.()

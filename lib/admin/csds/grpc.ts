@@ -2,7 +2,10 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { toBinary } from '@bufbuild/protobuf'
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
 import { ConfigRefused } from '../../core/errors.ts'
+import { encodeGrpcMessage } from '../../core/grpc.ts'
 import type { Log } from '../../core/metrics.ts'
+import { MessageReader } from '../../grpc/message-reader.ts'
+import { GrpcCode } from '../../grpc/status.ts'
 import { drained } from '../drained.ts'
 import { Pace } from '../dump/pace.ts'
 import type { AdminBackend, SchemaSource } from '../endpoint.ts'
@@ -15,14 +18,6 @@ const MAX_REQUEST_BYTES = 1024 * 1024
 const PREFIX_BYTES = 5
 /** Of a status: peers bound header blocks. */
 const MAX_MESSAGE_CHARS = 512
-
-const CODES = Object.freeze({
-  ok: 0,
-  invalidArgument: 3,
-  resourceExhausted: 8,
-  unimplemented: 12,
-  internal: 13,
-} as const)
 
 class CallError extends Error {
   readonly code: number
@@ -50,63 +45,56 @@ export function isGrpc(req: Http2ServerRequest): boolean {
  */
 export async function serveGrpc(req: Http2ServerRequest, res: Http2ServerResponse, parts: CsdsParts): Promise<void> {
   res.writeHead(200, { 'content-type': 'application/grpc' })
-  let status: { readonly code: number; readonly message: string } = { code: CODES.ok, message: '' }
+  let status: { readonly code: number; readonly message: string } = { code: GrpcCode.OK, message: '' }
   try {
     await call(req, res, parts)
   } catch (error) {
     status = statusOf(error)
-    if (status.code === CODES.internal) parts.log.debug('client status failed', { error: String(error) })
+    if (status.code === GrpcCode.INTERNAL) parts.log.debug('client status failed', { error: String(error) })
   }
   if (res.stream.destroyed) return
   res.addTrailers({
     'grpc-status': String(status.code),
-    ...(status.message !== '' && { 'grpc-message': messageText(status.message) }),
+    ...(status.message !== '' && { 'grpc-message': encodeGrpcMessage(status.message.slice(0, MAX_MESSAGE_CHARS)) }),
   })
   // A client that goes on sending is not listened to.
-  if (status.code !== CODES.ok) req.resume()
+  if (status.code !== GrpcCode.OK) req.resume()
   res.end()
-}
-
-/** As HTTP/2 takes it, whatever was quoted from the request: half of a surrogate pair cannot be encoded. */
-function messageText(message: string): string {
-  return encodeURIComponent(message.slice(0, MAX_MESSAGE_CHARS).toWellFormed())
 }
 
 function statusOf(error: unknown): { code: number; message: string } {
   if (error instanceof CallError) return { code: error.code, message: error.message }
-  if (error instanceof ConfigRefused) return { code: CODES.invalidArgument, message: error.message }
-  return { code: CODES.internal, message: 'internal error' }
+  if (error instanceof ConfigRefused) return { code: GrpcCode.INVALID_ARGUMENT, message: error.message }
+  return { code: GrpcCode.INTERNAL, message: 'internal error' }
 }
 
 async function call(req: Http2ServerRequest, res: Http2ServerResponse, parts: CsdsParts): Promise<void> {
   const method = req.url.startsWith(SERVICE) ? req.url.slice(SERVICE.length) : ''
   const streaming = method === 'StreamClientStatus'
   if (!streaming && method !== 'FetchClientStatus')
-    throw new CallError(CODES.unimplemented, `unknown method ${req.url}`)
+    throw new CallError(GrpcCode.UNIMPLEMENTED, `unknown method ${req.url}`)
   let answered = 0
   for await (const message of messages(req)) {
-    if (!streaming && answered > 0) throw new CallError(CODES.unimplemented, 'more than one message in a unary call')
+    if (!streaming && answered > 0) throw new CallError(GrpcCode.UNIMPLEMENTED, 'more than one message in a unary call')
     await answer(message, res, parts)
     answered++
   }
-  if (!streaming && answered === 0) throw new CallError(CODES.unimplemented, 'a unary call without a message')
+  if (!streaming && answered === 0) throw new CallError(GrpcCode.UNIMPLEMENTED, 'a unary call without a message')
 }
 
-/** The messages of a request, by their prefixes of five bytes. */
+/** The messages of a request. */
 async function* messages(req: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
-  let held: Buffer = Buffer.alloc(0)
+  const reader = new MessageReader(MAX_REQUEST_BYTES)
   for await (const chunk of req) {
-    held = held.length === 0 ? chunk : Buffer.concat([held, chunk])
-    while (held.length >= PREFIX_BYTES) {
-      if (held[0] !== 0) throw new CallError(CODES.unimplemented, 'compressed messages are not taken here')
-      const end = PREFIX_BYTES + held.readUInt32BE(1)
-      if (end > MAX_REQUEST_BYTES) throw new CallError(CODES.resourceExhausted, 'the message is too large')
-      if (held.length < end) break
-      yield held.subarray(PREFIX_BYTES, end)
-      held = held.subarray(end)
+    reader.push(chunk)
+    for (let found = reader.next(); found !== 'more'; found = reader.next()) {
+      if (found === 'too-large') throw new CallError(GrpcCode.RESOURCE_EXHAUSTED, 'the message is too large')
+      if (found === 'broken') throw new CallError(GrpcCode.INTERNAL, 'the message has no valid prefix')
+      if (reader.compressed) throw new CallError(GrpcCode.UNIMPLEMENTED, 'compressed messages are not taken here')
+      yield reader.payload
     }
   }
-  if (held.length > 0) throw new CallError(CODES.internal, 'the request ends within a message')
+  if (reader.inMessage) throw new CallError(GrpcCode.INTERNAL, 'the request ends within a message')
 }
 
 async function answer(bytes: Buffer, res: Http2ServerResponse, parts: CsdsParts): Promise<void> {
@@ -115,7 +103,7 @@ async function answer(bytes: Buffer, res: Http2ServerResponse, parts: CsdsParts)
   try {
     request = clientStatusRequest(schema, bytes)
   } catch {
-    throw new CallError(CODES.internal, 'the message cannot be decoded')
+    throw new CallError(GrpcCode.INTERNAL, 'the message cannot be decoded')
   }
   const found = clientStatus(parts.backend, schema, request)
   const gone = (): boolean => res.stream.destroyed

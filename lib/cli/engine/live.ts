@@ -4,6 +4,7 @@ import type { Runtime } from '../../core/metrics.ts'
 
 /** Runtime values as they are now: whoever has it sees changes without being compiled again. */
 export class LiveRuntime implements Runtime {
+  version = 0
   #values: ReadonlyMap<string, unknown> = new Map()
 
   get(key: string): unknown {
@@ -12,6 +13,7 @@ export class LiveRuntime implements Runtime {
 
   replace(values: JsonObject): void {
     this.#values = new Map(Object.entries(values))
+    this.version++
   }
 }
 

@@ -12,6 +12,7 @@ import type {
   TransportLayerConfig,
 } from '../../upstream/config.ts'
 import { checkBalancer } from './balancers.ts'
+import { checkAddressFilter, checkClusterType } from './cluster-types.ts'
 import type { Spot } from './spot.ts'
 import { checkTls } from './tls.ts'
 
@@ -19,6 +20,8 @@ import { checkTls } from './tls.ts'
 const MAX_SOCKET_PATH_BYTES = 107
 /** What fits into a header beside addresses of IPv6 and the TLV's own head. */
 const MAX_TLV_BYTES = 0xffff - 36 - 3
+/** Types whose hosts have names. */
+const NAMED: ReadonlySet<ClusterConfig['type']> = new Set(['strict-dns', 'logical-dns', 'dynamic-forward-proxy'])
 const MAX_WEIGHT_SUM = 0xffff_ffff
 /** RFC 1123 labels, with underscores, which private zones use. */
 const NAME =
@@ -48,7 +51,7 @@ function checkPort(port: number, spot: Spot): void {
 /** One cluster: endpoints that fit its type, TLS that can be used, a protocol that it can have. */
 export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   const { type, localities, dns, bindAddress } = cluster
-  if (type === 'eds') checkEds(cluster, spot)
+  checkClusterType(cluster, spot)
   spot.each('localities', localities, (group, at) => checkLocality(group, at, type))
   const count = localities.reduce((total, group) => total + group.endpoints.length, 0)
   if (type === 'logical-dns' && (count !== 1 || localities.length !== 1)) {
@@ -64,23 +67,17 @@ export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   checkTransports(cluster, spot)
   checkBalancer(cluster.balancer, spot.field('balancer', cluster.balancer))
   if (dns === undefined) {
-    if (type !== 'static' && type !== 'eds')
-      spot.field('dns').error('is required by clusters whose endpoints have names')
+    if (NAMED.has(type)) spot.field('dns').error('is required by clusters whose endpoints have names')
     return
   }
   const at = spot.field('dns', dns)
   if (dns.failureRefreshMaxMs < dns.failureRefreshMs) {
     at.field('failureRefreshMaxMs').error('must not be shorter than failureRefreshMs')
   }
+  checkAddressFilter(dns, at)
   at.each('resolvers', dns.resolvers, (server, where) => {
     if (!isServer(server)) where.error(`"${server}" is not an IP address with a port`)
   })
-}
-
-function checkEds({ assignment, localities }: ClusterConfig, spot: Spot): void {
-  if (assignment === undefined || assignment === '')
-    spot.field('assignment').error('is required by clusters of type eds')
-  if (localities.length > 0) spot.field('localities', localities).error('are those of the assignment')
 }
 
 /** The endpoints of clusters of type `eds`: numbers, as those of static ones. */

@@ -1,6 +1,14 @@
 import type { Address, InternalAddress } from '../../core/address.ts'
-import type { AddressOrderConfig, EndpointConfig, LocalityConfig, ThresholdsConfig } from '../../upstream/config.ts'
+import type {
+  AddressOrderConfig,
+  AssignmentPolicyConfig,
+  ClusterConfig,
+  EndpointConfig,
+  LocalityConfig,
+  ThresholdsConfig,
+} from '../../upstream/config.ts'
 import type { NativeBalancer } from './balancers.ts'
+import type { NativeForwardProxy, NativeOriginalDst } from './cluster-types.ts'
 import type { NativeHealthCheck, NativeOutlier } from './health.ts'
 import type { NativeHttp2 } from './http2.ts'
 import type { NativeMetadata } from './matches.ts'
@@ -77,10 +85,13 @@ export interface NativeDns {
   readonly family?: 'auto' | 'v4-only' | 'v6-only' | 'v4-preferred' | 'all'
   /** Name servers as `host:port`. Default: those of the machine. */
   readonly resolvers?: readonly string[]
+  /** One lookup takes at most so long. Default: 15,000; of a forward proxy 5,000. */
+  readonly queryTimeoutMs?: number
 }
 
 /**
- * A group of endpoints that requests are balanced over. Exactly one of `endpoints` and `localities`. Limits count per
+ * A group of endpoints that requests are balanced over. Exactly one of `endpoints`, `localities`, `members`, `forwardProxy`
+ * and `originalDst`. Limits count per
  * worker; an embedded gateway is one.
  */
 export interface NativeCluster extends NativeTransport {
@@ -89,17 +100,43 @@ export interface NativeCluster extends NativeTransport {
   readonly statName?: string
   /**
    * `static`: addresses; `strict-dns`: every address of every name is an endpoint; `logical-dns`: one name, whose current
-   * address is used for new connections. Default: `strict-dns` where an endpoint has a name, otherwise `static`.
+   * address is used for new connections. Default: `strict-dns` where an endpoint has a name, otherwise `static`; of
+   * `members` `aggregate`.
    */
-  readonly type?: 'static' | 'strict-dns' | 'logical-dns'
+  readonly type?:
+    | 'static'
+    | 'strict-dns'
+    | 'logical-dns'
+    | 'aggregate'
+    | 'composite'
+    | 'dynamic-forward-proxy'
+    | 'original-dst'
   /** Short for one locality. */
   readonly endpoints?: readonly NativeEndpoint[]
   readonly localities?: readonly NativeLocality[]
+  /**
+   * Other clusters by name, whose endpoints are used. Of type `aggregate`: the first as long as it is healthy, and what it
+   * cannot take goes to the next. Of type `composite`: each attempt of a request goes to the next.
+   */
+  readonly members?: readonly string[]
+  /** Requests go to the host that they name; routes to it need the filter `envoy.filters.http.dynamic_forward_proxy`. */
+  readonly forwardProxy?: NativeForwardProxy
+  /** Requests go where their connection was meant to go. */
+  readonly originalDst?: NativeOriginalDst
   readonly dns?: NativeDns
   /** Default: `peak-ewma`, the better of two by latency, requests under way and failures. */
   readonly balancer?: NativeBalancer
   /** Percent of usable endpoints below which a priority is used whole; 0: never. Default: 50. */
   readonly panicThreshold?: number
+  /** What endpoints must be for requests that name one (sessions, say). Default: healthy or degraded. */
+  readonly wantedHealth?: ClusterConfig['wantedHealth']
+  /**
+   * The cluster whose endpoints are the gateways beside this one, and where this one is; for balancers with `localities` of
+   * kind `zone-aware`. Default: none.
+   */
+  readonly localCluster?: { readonly name: string; readonly locality: Partial<LocalityConfig> }
+  /** How the health of priorities is reckoned, and which share of the requests is dropped. */
+  readonly assignmentPolicy?: AssignmentPolicyConfig
   /** Default: on; see there. */
   readonly outlier?: NativeOutlier | false
   /** Default: none; endpoints count as healthy. */
@@ -114,7 +151,10 @@ export interface NativeCluster extends NativeTransport {
   readonly connectTimeoutMs?: number
   /** How much of a response waits for a slow client. Default: 32 KiB. */
   readonly bufferLimitBytes?: number
-  /** Circuit breakers. Default of each: 1,024 connections, 1,024 pending requests, 1,024 requests, 3 retries. */
+  /**
+   * Circuit breakers, for the whole gateway whatever the number of its workers. Default of each: 1,024 connections, 1,024
+   * pending requests, 1,024 requests, 3 retries, any number of pools.
+   */
   readonly thresholds?: { readonly default?: Partial<ThresholdsConfig>; readonly high?: Partial<ThresholdsConfig> }
   /** Goes before what routes say of retries. Default: they say. */
   readonly retryPolicy?: NativeRetry
@@ -148,6 +188,8 @@ export interface NativeCluster extends NativeTransport {
   readonly transports?: { readonly [name: string]: NativeTransport }
   /** How far connections are opened ahead of need, 1 to 3 times it. Default: 1, none. */
   readonly preconnectRatio?: number
+  /** As `preconnectRatio`, for endpoints that are likely to be chosen next, 1 to 3. Default: 1, none. */
+  readonly predictiveRatio?: number
   /** Default: none. */
   readonly keepalive?: NativeKeepalive
   /** The local IP address of connections. Default: the system's choice. */

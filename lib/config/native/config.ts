@@ -3,6 +3,7 @@ import type { LocalityConfig } from '../../upstream/config.ts'
 import type { NativeAddress, NativeCluster } from './clusters.ts'
 import type { NativeHboneServer } from './hbone.ts'
 import type { NativeListener } from './listeners.ts'
+import type { NativeOverload } from './overload.ts'
 
 /**
  * The configuration of a gateway, as plain data (and filter objects). Everything with a default may be left out; a field
@@ -34,6 +35,11 @@ export interface NativeConfig {
   readonly clusters?: readonly NativeCluster[]
   /** Open connections of all listeners together, per worker; more are reset. Default: no limit. */
   readonly maxConnections?: number
+  /**
+   * The overload manager. Default: one that watches the memory of the container and the delay of the event loop
+   * (`lib/config/native/resolve/overload.ts`). `false`: none.
+   */
+  readonly overload?: false | NativeOverload
   /** HBONE servers. Default: none. */
   readonly hbone?: readonly NativeHboneServer[]
   /** Values by key, for settings that have a `runtimeKey`. */

@@ -1,13 +1,19 @@
 import type { GrpcProbeConfig, HealthCheckConfig, HttpProbeConfig, OutlierConfig } from '../../upstream/config.ts'
+import type { RetryAfterConfig } from '../../upstream/outlier/config.ts'
 import type { NativeStringMatch } from './matches.ts'
 
 /**
  * Keeps requests off endpoints that fail. Default of each as in `EDGE_OUTLIER`: five failures in a row, of either origin,
  * eject for a second, for longer each time, at most half of the endpoints.
  */
-export interface NativeOutlier extends Partial<Omit<OutlierConfig, 'enforcing'>> {
+export interface NativeOutlier extends Partial<Omit<OutlierConfig, 'enforcing' | 'retryAfter'>> {
   /** Percent of what is detected that ejects. Default: 100 for 5xx and local failures in a row, otherwise 0. */
   readonly enforcing?: Partial<OutlierConfig['enforcing']>
+  /**
+   * An endpoint that answers 429 or 503 and says how long to wait (Retry-After, `retry-after-ms`, `x-ratelimit-reset`) gets
+   * no requests for that time. `true`: both statuses, at most `maxEjectionTimeMs`. Default: nobody looks for it.
+   */
+  readonly retryAfter?: true | Partial<RetryAfterConfig>
 }
 
 /** Payloads that are looked for or sent: text. */
@@ -37,6 +43,8 @@ export interface NativeHealthCheck
   readonly http?: NativeHttpProbe
   readonly grpc?: Partial<Pick<GrpcProbeConfig, 'service' | 'authority'>>
   readonly tcp?: { readonly send?: string; readonly receive?: readonly string[] }
+  /** One of the cluster's `transports`, for checks alone. Default: that of the endpoint. */
+  readonly transport?: string
   /** A file for events, one line of JSON each. Default: none. */
   readonly eventLogPath?: string
 }

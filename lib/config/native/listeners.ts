@@ -109,6 +109,8 @@ export interface NativeListener {
   readonly maxConnectionsPerSource?: number
   /** Its connections do not count for the `maxConnections` of the gateway. Default: false. */
   readonly ignoreGlobalLimit?: boolean
+  /** The overload manager leaves it alone: for health checks. Default: false. */
+  readonly bypassOverload?: boolean
   /** What one connection holds in memory per direction before its sender has to wait. Default: 32 KiB. */
   readonly bufferLimitBytes?: number
   /** Connections that wait to be accepted. Default: 65,535, which the system cuts down to its own limit. */

@@ -12,6 +12,7 @@ import { readAddress } from './resolve/addresses.ts'
 import { fullLocality, readCluster } from './resolve/clusters.ts'
 import { readHboneServer } from './resolve/hbone.ts'
 import { readListener } from './resolve/listeners.ts'
+import { readOverload } from './resolve/overload.ts'
 import type { Reading } from './resolve/reading.ts'
 import { checkShape } from './shape.ts'
 
@@ -67,6 +68,7 @@ export function readNativeConfig(config: unknown, options: NativeReadOptions): G
 
 function readConfig(config: NativeConfig, reading: Reading): GatewayConfig {
   const { admin, clusters = [], listeners, maxConnections, runtime = {} } = config
+  const overload = readOverload(config.overload, 'overload', reading)
   const address = admin && readAddress(admin.address, 'admin.address', reading)
   const tunnels = (config.hbone ?? [])
     .map((server, i) => readHboneServer(server, indexPath('hbone', i), reading))
@@ -85,6 +87,7 @@ function readConfig(config: NativeConfig, reading: Reading): GatewayConfig {
       ...within.values(),
     ],
     ...(maxConnections !== undefined && { maxConnections }),
+    ...(overload && { overload }),
     runtime: structuredClone(runtime) as JsonObject,
     ignored: [],
   }

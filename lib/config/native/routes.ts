@@ -53,6 +53,7 @@ export interface NativeWeightedCluster {
   readonly responseHeaders?: NativeHeaderEdits
   readonly filterConfigs?: NativeFilterOverrides
   readonly hostRewrite?: string
+  /** Over those of the route, label by label. */
   readonly metadataMatch?: JsonObject
 }
 
@@ -147,6 +148,7 @@ export interface NativeForward {
   readonly priority?: 'default' | 'high'
   /** Switches upgrades that the connection manager lists on or off for this route. */
   readonly upgrades?: readonly NativeUpgrade[]
+  /** Labels that endpoints must have, for balancers of kind `subset`. */
   readonly metadataMatch?: JsonObject
   /** What requests stick to an endpoint by, where the cluster's balancer hashes. Default: nothing. */
   readonly hashPolicies?: readonly HashPolicyConfig[]
@@ -156,6 +158,24 @@ export interface NativeForward {
   readonly retry?: NativeRetry
   /** A try beyond its `perTryTimeoutMs` goes on beside the next one, and the first good answer wins. Default: false. */
   readonly hedge?: boolean
+  /** Redirects of upstreams that are followed here, instead of by the client; `true`: one, of status 302. Default: none. */
+  readonly followRedirects?: boolean | NativeFollowRedirects
+}
+
+/** Which redirects are followed: a request goes on by its Location, through the filters of the route that it leads to. */
+export interface NativeFollowRedirects {
+  /** For one request. Default: 1. */
+  readonly max?: number
+  /** Default: 302. */
+  readonly statuses?: readonly RedirectConfig['status'][]
+  /** From http to https and the other way round, too. Default: neither. `safe`: never from http to https. */
+  readonly crossScheme?: boolean | 'safe'
+  /** Response headers that the next request has instead of its own. Default: none. */
+  readonly headersToCopy?: readonly string[]
+  /** Names of the routes that redirects may lead to. Default: any. */
+  readonly routes?: readonly string[]
+  /** No redirect leads from one route to another twice. Default: false. */
+  readonly newRoutesOnly?: boolean
 }
 
 /** Answers with a redirect. What is not set stays as the client asked. */

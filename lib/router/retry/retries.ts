@@ -25,8 +25,8 @@ export class Retries extends Timed {
   readonly #again: () => void
   readonly #counters: ClusterRetries['counters']
   #left: number
-  /** Retries made. */
-  #made = 0
+  /** Retries made, or about to be. */
+  made = 0
   /** A place among the cluster's retries is taken. */
   #holding = false
   #over = false
@@ -38,6 +38,8 @@ export class Retries extends Timed {
   #live: Try[] = []
   readonly #tried: UpstreamHost[] = []
   spentPriorities: readonly number[] | undefined = undefined
+  /** Those that have used them up. */
+  spentHosts: readonly UpstreamHost[] | undefined = undefined
 
   /** `again` opens the next try, when the wait for it is over. */
   constructor(plan: RetryPlan, start: ForwardingStart, cluster: ClusterRetries, again: () => void) {
@@ -77,13 +79,14 @@ export class Retries extends Timed {
     this.#tried.push(by.host)
     if (otherPriorities === undefined || this.#tried.length % otherPriorities.updateFrequency !== 0) return
     this.spentPriorities = [...new Set(this.#tried.map(({ priority }) => priority ?? 0))]
+    this.spentHosts = [...this.#tried]
   }
 
   /** True: this response goes no further, since another try takes its place. */
   response(by: Try, status: number, headers: Headers, end: boolean): boolean {
     if (this.#over) return false
     if (!retriesResponse(this.#plan, status, headers)) {
-      if (this.#made > 0) this.#counters.success.v++
+      if (this.made > 0) this.#counters.success.v++
       this.settle(by)
       return false
     }
@@ -191,9 +194,9 @@ export class Retries extends Timed {
     const told = headers && resetBackOff && resetMs(resetBackOff, headers, wheel.wall(), random())
     if (told === undefined) this.#counters.backOffExponential.v++
     else this.#counters.backOffRateLimited.v++
-    this.#made++
+    this.made++
     this.waiting = true
-    wheel.arm(this, told ?? exponentialMs(backOff, this.#made, random()))
+    wheel.arm(this, told ?? exponentialMs(backOff, this.made, random()))
   }
 
   override onDue(): void {

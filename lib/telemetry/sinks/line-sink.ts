@@ -9,7 +9,8 @@ export type FlushPolicy = 'turn' | 'timer'
 const BATCH_CHARS = 64 * 1024
 /** Lines beyond this wait in vain: the disk or the pipe has stalled. */
 const LIMIT_CHARS = 1024 * 1024
-const FLUSH_INTERVAL_MS = 1_000
+/** What a process that is killed has written to its files is whole but for so long. */
+const FLUSH_INTERVAL_MS = 200
 /** A full pipe is tried again after this. */
 const RETRY_MS = 5
 /** Complaints about one sink are logged at most this often. */
@@ -62,9 +63,9 @@ interface Batch {
  * Writes lines to a descriptor in batches, one write at a time, without ever making a caller wait.
  *
  * ```
- *  write() ─▶ pending (≤ 1 MiB, else dropped) ── 64 KiB, end of turn, or 1 s ──▶ batch ─▶ fs.write ─▶ next batch
- *                                                                                  ▲        │ EAGAIN: again after 5 ms
- *                                                                                  └────────┘ other errors: batch dropped
+ *  write() ─▶ pending (≤ 1 MiB, else dropped) ── 64 KiB, end of turn, or 200 ms ──▶ batch ─▶ fs.write ─▶ next batch
+ *                                                                                      ▲        │ EAGAIN: again after 5 ms
+ *                                                                                      └────────┘ other errors: batch dropped
  * ```
  */
 export class LineSink {

@@ -1,13 +1,16 @@
 import type { PickContext, UpstreamHost } from '../../core/attempt.ts'
 import { hashModulo } from '../../core/hash64.ts'
 import type { Counter } from '../../core/metrics.ts'
-import type { BalancerConfig } from '../config.ts'
+import type { BalancerConfig, SubsetConfig } from '../config.ts'
 import type { Host } from '../host.ts'
 import { choicesWithout, type HostView } from '../host-view.ts'
 import type { HostChoice } from '../priority-load.ts'
 import { hashFor } from './hash-picker.ts'
+import { HostLoads } from './host-loads.ts'
+import { OverrideHostBalancer } from './override-host.ts'
 import type { HostPicker } from './picker.ts'
 import { type BalancerOptions, createPolicy, type Policy } from './policy.ts'
+import { SubsetBalancer } from './subset-balancer.ts'
 
 export type { BalancerOptions } from './policy.ts'
 
@@ -15,6 +18,13 @@ export type { BalancerOptions } from './policy.ts'
 export interface Balancer extends Disposable {
   /** The host for one attempt, or undefined where none may be used (Envoy's `no_healthy_upstream`). */
   pick(context: PickContext): Host | undefined
+  /**
+   * The host that one of the next picks will give, each call another one; undefined where that cannot be told. Connections to
+   * it may be opened ahead of need.
+   */
+  peek?(context: PickContext): Host | undefined
+  /** A successor takes its place: it goes on choosing, and has no gauges and asks hosts nothing any more. */
+  retire?(): void
 }
 
 /** Picks more that an excluded host is worth, so that the policy's shares hold for the others. */
@@ -31,9 +41,28 @@ interface Lane {
   readonly weights: Float64Array
 }
 
+/** Picks that are known ahead, at most. */
+const MAX_AHEAD = 16
+
 /** Follows `hosts` from now on, until disposed. */
 export function createBalancer(config: BalancerConfig, hosts: HostView, options: BalancerOptions): Balancer {
-  return new HostBalancer(hosts, createPolicy(config, options), options)
+  switch (config.kind) {
+    case 'subset':
+      return subsets(config, hosts, options)
+    case 'override-host':
+      return new OverrideHostBalancer(config, hosts, createBalancer(config.otherwise, hosts, options))
+    default:
+      return new HostBalancer(hosts, createPolicy(config, options), options)
+  }
+}
+
+/** What hosts report is known once for all subsets that they are in. */
+function subsets(config: SubsetConfig, hosts: HostView, options: BalancerOptions): Balancer {
+  const { within } = config
+  const loads = within.kind === 'client-weighted' ? new HostLoads(within, options) : undefined
+  const shared = loads === undefined ? options : { ...options, loads }
+  const make = (view: HostView): Balancer => createBalancer(within, view, shared)
+  return new SubsetBalancer(config, hosts, { options, loads, make })
 }
 
 /** Chooses the level (and healthy or degraded) by its share, then a host by the cluster's policy: Envoy's order. */
@@ -41,11 +70,13 @@ export class HostBalancer implements Balancer {
   readonly #view: HostView
   readonly #policy: Policy
   readonly #random: () => number
-  readonly #panicPicks: Counter | undefined
+  readonly #panicPicks: (() => Counter) | undefined
   readonly #stop: readonly (() => void)[]
   #lanes: readonly Lane[] = []
   /** Lanes without priorities that were used before, made when they are needed. */
   readonly #alternatives = new Map<string, readonly Lane[]>()
+  /** Hosts that picks will give, as `peek` has told. */
+  #ahead: Host[] = NONE_AHEAD
 
   constructor(view: HostView, policy: Policy, options: BalancerOptions) {
     this.#view = view
@@ -55,6 +86,7 @@ export class HostBalancer implements Balancer {
     const compile = (): void => {
       this.#lanes = this.#lanesOf(view.choices, this.#lanes)
       this.#alternatives.clear()
+      this.#ahead = NONE_AHEAD
       policy.keep?.(view.all)
     }
     compile()
@@ -64,16 +96,35 @@ export class HostBalancer implements Balancer {
 
   pick(context: PickContext): Host | undefined {
     const spent = context.spentPriorities
+    if (this.#ahead.length > 0 && spent === undefined) {
+      const told = this.#ahead.shift()
+      if (told !== undefined && isWanted(told, context)) return told
+    }
     const lanes = spent === undefined || spent.length === 0 ? this.#lanes : this.#lanesWithout(spent)
     if (lanes.length === 0) return undefined
     const lane = lanes.length === 1 ? lanes[0] : this.#choose(lanes, context)
     if (lane.choice.panic) {
-      if (this.#panicPicks !== undefined) this.#panicPicks.v++
+      if (this.#panicPicks !== undefined) this.#panicPicks().v++
       if (this.#policy.failsOnPanic) return undefined
     }
     const host = lane.picker.next(context, 0)
     if (host === undefined || isWanted(host, context)) return host
     return this.#another(lane, context, host)
+  }
+
+  peek(context: PickContext): Host | undefined {
+    const lanes = this.#lanes
+    if (this.#policy.peeks !== true || lanes.length === 0 || this.#ahead.length >= MAX_AHEAD) return undefined
+    const lane = lanes.length === 1 ? lanes[0] : this.#choose(lanes, context)
+    const host = lane.choice.panic ? undefined : lane.picker.next(context, 0)
+    if (host === undefined) return undefined
+    if (this.#ahead === NONE_AHEAD) this.#ahead = [host]
+    else this.#ahead.push(host)
+    return host
+  }
+
+  retire(): void {
+    this.#policy.retire?.()
   }
 
   [Symbol.dispose](): void {
@@ -143,6 +194,8 @@ export class HostBalancer implements Balancer {
     return last
   }
 }
+
+const NONE_AHEAD: Host[] = Object.freeze([]) as unknown as Host[]
 
 function isWanted(host: Host, context: PickContext): boolean {
   if (context.excluded?.includes(host)) return false

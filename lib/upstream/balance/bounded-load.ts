@@ -1,5 +1,4 @@
 import type { Hash64 } from '../../core/hash64.ts'
-import type { Gauge } from '../../core/metrics.ts'
 import type { Host } from '../host.ts'
 import type { HostShares } from './host-shares.ts'
 import { Mersenne } from './mersenne.ts'
@@ -8,7 +7,7 @@ export interface BoundedLoadOptions {
   /** Percent of a host's share of all active requests that it may have, above 100 (Envoy's `hash_balance_factor`). */
   readonly factor: number
   /** The active requests of the cluster. */
-  readonly active: Gauge
+  readonly active: () => number
 }
 
 /**
@@ -38,7 +37,7 @@ export class BoundedLoad {
   #load(index: number): number {
     const { factor, active } = this.#options
     const host: Host = this.#of.hosts[index]
-    const total = Math.floor(((active.v + 1) * factor + 99) / 100)
+    const total = Math.floor(((active() + 1) * factor + 99) / 100)
     return host.rqActive / Math.max(1, Math.ceil(total * this.#of.shares[index]))
   }
 

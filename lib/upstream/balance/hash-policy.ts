@@ -59,5 +59,5 @@ function tableStats(
   }
 }
 
-const IDLE: Gauge = Object.freeze({ v: 0 })
+const IDLE = (): number => 0
 const NOTHING = Object.freeze({ next: () => undefined })

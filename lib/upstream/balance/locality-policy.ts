@@ -16,9 +16,12 @@ export class LocalityPolicy implements Policy {
   readonly #factory: PickerFactory
   readonly #random: () => number
 
-  constructor(factory: PickerFactory, random: () => number) {
+  readonly peeks: boolean
+
+  constructor(factory: PickerFactory, random: () => number, peeks = false) {
     this.#factory = factory
     this.#random = random
+    this.peeks = peeks
   }
 
   /** In panic localities do not count, and neither do they where none has a weight. */
@@ -38,6 +41,10 @@ export class LocalityPolicy implements Policy {
 
   keep(hosts: readonly Host[]): void {
     this.#factory.keep?.(hosts)
+  }
+
+  retire(): void {
+    this.#factory.retire?.()
   }
 
   [Symbol.dispose](): void {

@@ -1,7 +1,8 @@
 import { noRuntime } from '../../core/metrics.ts'
 import { runtimeNumber } from '../../core/runtime-value.ts'
-import type { BalancerConfig, LeastRequestConfig, MaglevConfig, RingHashConfig } from '../config.ts'
+import type { LeastRequestConfig, ListBalancerConfig, MaglevConfig, RingHashConfig } from '../config.ts'
 import type { Host } from '../host.ts'
+import { ClientWeights } from './client-weights.ts'
 import { fullScan, leastRequest } from './least-request.ts'
 import { LatencyTable } from './peak-ewma.ts'
 import type { HostPicker } from './picker.ts'
@@ -16,9 +17,11 @@ export interface PickerFactory extends Disposable {
   picker(hosts: readonly Host[]): HostPicker
   /** Lets go of what it knows of other hosts than these. */
   keep?(hosts: readonly Host[]): void
+  /** As `Balancer.retire`. */
+  retire?(): void
 }
 
-type Plain = Exclude<BalancerConfig, RingHashConfig | MaglevConfig>
+type Plain = Exclude<ListBalancerConfig, RingHashConfig | MaglevConfig>
 
 export function pickerFactory(config: Plain, options: BalancerOptions): PickerFactory {
   const { random, now = standstill } = options
@@ -33,6 +36,8 @@ export function pickerFactory(config: Plain, options: BalancerOptions): PickerFa
       return plain(leastRequestFactory(config, options))
     case 'peak-ewma':
       return new LatencyTable({ random, now, decayMs: config.decayMs })
+    case 'client-weighted':
+      return new ClientWeights(config, options)
   }
 }
 

@@ -36,6 +36,8 @@ export class ZonePolicy implements Policy {
   /** Of the hosts of the local cluster that are followed now. */
   #stop: (() => void) | undefined = undefined
   #followed: HostView | undefined = undefined
+  /** The local cluster, which lives on, would keep it. */
+  #retired = false
 
   constructor(factory: PickerFactory, config: ZoneAwareConfig = DEFAULTS, options: Options) {
     this.#factory = factory
@@ -54,7 +56,7 @@ export class ZonePolicy implements Policy {
   }
 
   #follow(gateways: HostView | undefined): void {
-    if (gateways === this.#followed) return
+    if (gateways === this.#followed || (this.#retired && gateways !== undefined)) return
     this.#stop?.()
     this.#followed = gateways
     this.#stop = gateways?.onChange(() => this.#changed?.())
@@ -62,7 +64,7 @@ export class ZonePolicy implements Policy {
 
   /** Another cluster may have the name of the local one by now: then pickers are made anew. */
   readonly #check = (): void => {
-    if (this.#options.local.hosts() !== this.#followed) this.#changed?.()
+    if (!this.#retired && this.#options.local.hosts() !== this.#followed) this.#changed?.()
   }
 
   picker(choice: HostChoice, view: HostView): HostPicker {
@@ -104,6 +106,12 @@ export class ZonePolicy implements Policy {
 
   keep(hosts: readonly Host[]): void {
     this.#factory.keep?.(hosts)
+  }
+
+  retire(): void {
+    this.#retired = true
+    this.#follow(undefined)
+    this.#factory.retire?.()
   }
 
   [Symbol.dispose](): void {

@@ -5,6 +5,7 @@ import type { Discovery, DiscoveryOptions } from './discovery.ts'
 import { DnsDiscovery } from './dns-discovery.ts'
 import { EdsDiscovery } from './eds.ts'
 import { ForwardProxyDiscovery } from './forward-proxy.ts'
+import { OriginalDstDiscovery } from './original-dst.ts'
 import { StaticDiscovery } from './static.ts'
 
 /** The discovery of a cluster by its `type`. Throws on a name server that is no IP address; nothing runs before `start`. */
@@ -19,7 +20,14 @@ export function createDiscovery(config: ClusterConfig, options: DiscoveryOptions
     case 'logical-dns':
       return new DnsDiscovery(config, options, logicalEndpoints)
     case 'dynamic-forward-proxy':
+      if (config.forwardProxy?.subClusters !== undefined) return new StaticDiscovery([])
       return new ForwardProxyDiscovery(config, options)
+    case 'original-dst':
+      return new OriginalDstDiscovery(config, options)
+    case 'aggregate':
+    case 'composite':
+      // Their hosts are those of other clusters.
+      return new StaticDiscovery([])
   }
 }
 

@@ -1,6 +1,7 @@
 import { formatAddress, isIp } from '../../core/address.ts'
 import type { ClusterConfig, EndpointConfig } from '../config.ts'
 import type { ResolvedEndpoint, ResolvedLocality } from '../host.ts'
+import { type AddressFilter, compileAddressFilter } from './address-filter.ts'
 import type { Discovery, DiscoveryOptions, OnMembership } from './discovery.ts'
 import { DEFAULT_DNS } from './discovery.ts'
 import type { DnsResult } from './dns/resolver.ts'
@@ -27,6 +28,7 @@ export class DnsDiscovery implements Discovery {
   readonly #config: ClusterConfig
   readonly #options: DiscoveryOptions
   readonly #endpointsOf: EndpointsOf
+  readonly #admits: AddressFilter | undefined
   readonly #targets: readonly (readonly Target[])[]
   #onUpdate: OnMembership | undefined = undefined
 
@@ -34,6 +36,7 @@ export class DnsDiscovery implements Discovery {
     this.#config = config
     this.#options = options
     this.#endpointsOf = endpointsOf
+    this.#admits = config.dns?.addresses && compileAddressFilter(config.dns.addresses)
     this.#targets = config.localities.map(({ endpoints }) => endpoints.map((endpoint) => this.#target(endpoint)))
   }
 
@@ -63,7 +66,8 @@ export class DnsDiscovery implements Discovery {
     }
     const { clock, random, stats, dns: resolvers } = this.#options
     const dns = this.#config.dns ?? DEFAULT_DNS
-    const options = { name, dns, resolver: resolvers.for(dns.resolvers), clock, random }
+    const resolver = resolvers.for(dns.resolvers, dns.asking)
+    const options = { name, dns, resolver, admits: this.#admits, clock, random }
     const onAttempt = (): void => {
       stats.updateAttempt.v++
     }

@@ -1,11 +1,14 @@
-import { formatHostPort, isIp } from '../../core/address.ts'
+import { type Address, formatHostPort, isIp } from '../../core/address.ts'
 import type { Cancel } from '../../core/clock.ts'
-import { FAILURES } from '../../core/failure.ts'
-import type { ClusterConfig, DnsConfig, ForwardProxyConfig } from '../config.ts'
+import { FAILURES, type Failure } from '../../core/failure.ts'
+import type { ClusterConfig } from '../config.ts'
 import type { ResolvedEndpoint } from '../host.ts'
-import type { Demand, Discovery, DiscoveryOptions, OnMembership } from './discovery.ts'
+import { type AddressFilter, compileAddressFilter, DENIED } from './address-filter.ts'
+import type { DnsConfig, ForwardProxyConfig } from './config.ts'
+import type { Demand, Discovery, DiscoveryOptions, OnEndpoint, OnMembership } from './discovery.ts'
 import { DEFAULT_DNS } from './discovery.ts'
 import type { DnsResult } from './dns/resolver.ts'
+import { type DnsCacheStats, dnsCacheStats, unnamedCacheStats } from './dns-cache-stats.ts'
 import { NameRefresh } from './name-refresh.ts'
 
 /** One name and port that somebody has asked for. */
@@ -19,6 +22,8 @@ interface Entry {
   refresh: NameRefresh | undefined
   /** The first answer, good or bad, while it is awaited. */
   first: Promise<Demand> | undefined
+  /** Who awaits it. */
+  waiting: number
   usedMs: number
 }
 
@@ -33,15 +38,19 @@ export const DEFAULT_FORWARD_PROXY: ForwardProxyConfig = Object.freeze({
 /**
  * The hosts of a dynamic forward proxy: whatever names are asked for, each looked up when it is first wanted, refreshed
  * while it is in use, and forgotten when nobody has asked for it during `hostTtlMs`. The number of names is bounded: one
- * more is refused (Envoy's DNS cache overflow).
+ * more is refused (Envoy's DNS cache overflow). Addresses that `DnsConfig.addresses` does not admit are as if the answer had
+ * not held them, and as names they are refused.
  */
 export class ForwardProxyDiscovery implements Discovery {
   readonly #options: DiscoveryOptions
   readonly #limits: ForwardProxyConfig
   readonly #dns: DnsConfig
+  readonly #admits: AddressFilter | undefined
+  readonly #cache: DnsCacheStats
   readonly #entries = new Map<string, Entry>()
   #pending = 0
   #onUpdate: OnMembership | undefined = undefined
+  #onEndpoint: OnEndpoint | undefined = undefined
   #sweep: Cancel | undefined = undefined
   #closed = false
 
@@ -49,10 +58,15 @@ export class ForwardProxyDiscovery implements Discovery {
     this.#options = options
     this.#limits = config.forwardProxy ?? DEFAULT_FORWARD_PROXY
     this.#dns = config.dns ?? DEFAULT_DNS
+    this.#admits = this.#dns.addresses && compileAddressFilter(this.#dns.addresses)
+    const { cache } = this.#limits
+    const { metrics } = options
+    this.#cache = cache === undefined || metrics === undefined ? unnamedCacheStats() : dnsCacheStats(metrics, cache)
   }
 
-  async start(onUpdate: OnMembership): Promise<void> {
+  async start(onUpdate: OnMembership, onEndpoint: OnEndpoint): Promise<void> {
     this.#onUpdate = onUpdate
+    this.#onEndpoint = onEndpoint
     this.#publish()
     await Promise.all(this.#limits.preresolve.map(({ host, port }) => this.demand(host, port)))
   }
@@ -65,55 +79,110 @@ export class ForwardProxyDiscovery implements Discovery {
     if (known !== undefined) {
       known.usedMs = now
       if (known.endpoint !== undefined) return key
-      return known.first ?? FAILURES.dnsFailed
+      return known.first === undefined ? FAILURES.dnsFailed : this.#join(known, known.first)
     }
-    if (this.#closed || !(isIp(name) || isHostName(name))) return FAILURES.dnsFailed
-    if (this.#entries.size >= this.#limits.maxHosts || this.#pending >= this.#limits.maxPending) {
-      return FAILURES.overflow
+    const refused = this.#refusal(name)
+    if (refused !== undefined) return refused
+    const entry: Entry = {
+      key,
+      name,
+      port,
+      endpoint: undefined,
+      refresh: undefined,
+      first: undefined,
+      waiting: 0,
+      usedMs: now,
     }
-    const entry: Entry = { key, name, port, endpoint: undefined, refresh: undefined, first: undefined, usedMs: now }
     this.#entries.set(key, entry)
+    this.#cache.hostAdded.v++
+    this.#cache.hosts.v++
     this.#sweepLater()
     if (isIp(name)) {
-      entry.endpoint = endpointOf(entry, name)
-      this.#publish()
+      entry.endpoint = endpointOf(entry, [name])
+      this.#onEndpoint?.(entry.endpoint)
       return key
     }
     return this.#lookUp(entry)
   }
 
+  /** Why nothing is done about a name that is not known. */
+  #refusal(name: string): Demand | undefined {
+    if (this.#closed || !(isIp(name) || isHostName(name))) return FAILURES.dnsFailed
+    if (isIp(name) && this.#admits?.(name) === false) return FAILURES.dnsFailed
+    if (this.#entries.size >= this.#limits.maxHosts) {
+      this.#cache.hostOverflow.v++
+      return FAILURES.dnsCacheOverflow
+    }
+    return isIp(name) ? undefined : this.#crowded()
+  }
+
+  #crowded(): Failure | undefined {
+    if (this.#pending < this.#limits.maxPending) return undefined
+    this.#cache.pendingOverflow.v++
+    return FAILURES.dnsPendingOverflow
+  }
+
+  /** One more who waits for the answer; each counts (as Envoy's pending requests). */
+  #join(entry: Entry, first: Promise<Demand>): Demand | Promise<Demand> {
+    const crowded = this.#crowded()
+    if (crowded !== undefined) return crowded
+    this.#wait(entry, 1)
+    return first
+  }
+
   #lookUp(entry: Entry): Promise<Demand> {
     const { clock, random, stats, dns: resolvers } = this.#options
-    const options = { name: entry.name, dns: this.#dns, resolver: resolvers.for(this.#dns.resolvers), clock, random }
+    const dns = this.#dns
+    const resolver = resolvers.for(dns.resolvers, dns.asking)
+    const options = { name: entry.name, dns, resolver, admits: this.#admits, clock, random }
     const onAttempt = (): void => {
       stats.updateAttempt.v++
+      this.#cache.queryAttempt.v++
     }
     const refresh = new NameRefresh(options, onAttempt, (result) => this.#take(entry, result))
     entry.refresh = refresh
-    this.#pending++
+    this.#wait(entry, 1)
     entry.first = refresh.start().then(() => {
-      this.#pending--
+      this.#wait(entry, -entry.waiting)
       entry.first = undefined
       return entry.endpoint === undefined ? FAILURES.dnsFailed : entry.key
     })
     return entry.first
   }
 
+  #wait(entry: Entry, more: number): void {
+    const { maxPending } = this.#limits
+    const wasFull = this.#pending >= maxPending
+    entry.waiting += more
+    this.#pending += more
+    const full = this.#pending >= maxPending
+    if (full !== wasFull) this.#cache.pendingOpen.v += full ? 1 : -1
+  }
+
   #take(entry: Entry, result: DnsResult): void {
-    const { stats } = this.#options
+    const { stats, log } = this.#options
+    const cache = this.#cache
     if (!result.ok) {
       stats.updateFailure.v++
+      if (result.reason === 'ETIMEOUT') cache.queryTimeout.v++
+      cache.queryFailure.v++
+      if (result.reason === DENIED) log.warn('a name leads to addresses that may not be used', { name: entry.name })
+      if (this.#limits.dropFailed === true) this.#drop(entry)
       return
     }
     stats.updateSuccess.v++
-    const next = endpointOf(entry, result.addresses[0])
-    const before = entry.endpoint?.address
-    if (before?.kind === 'ip' && next.address.kind === 'ip' && before.host === next.address.host) {
+    cache.querySuccess.v++
+    const next = endpointOf(entry, result.addresses)
+    if (entry.endpoint !== undefined && sameHosts(entry.endpoint, next)) {
       stats.updateNoRebuild.v++
       return
     }
+    const known = entry.endpoint !== undefined
     entry.endpoint = next
-    this.#publish()
+    if (known) {
+      cache.hostAddressChanged.v++
+      this.#publish()
+    } else this.#onEndpoint?.(next)
   }
 
   #publish(): void {
@@ -133,21 +202,40 @@ export class ForwardProxyDiscovery implements Discovery {
 
   /** Connections to hosts that are forgotten stay. */
   #forget(usedBeforeMs: number): void {
-    const before = this.#entries.size
-    for (const [key, entry] of this.#entries) {
+    let published = false
+    for (const entry of this.#entries.values()) {
       if (entry.usedMs > usedBeforeMs) continue
-      entry.refresh?.close()
-      this.#entries.delete(key)
+      published ||= entry.endpoint !== undefined
+      this.#remove(entry)
     }
-    if (this.#entries.size < before) this.#publish()
+    if (published) this.#publish()
   }
 
+  #drop(entry: Entry): void {
+    this.#remove(entry)
+    if (entry.endpoint !== undefined) this.#publish()
+  }
+
+  #remove(entry: Entry): void {
+    this.#end(entry)
+    this.#entries.delete(entry.key)
+  }
+
+  #end(entry: Entry): void {
+    entry.refresh?.close()
+    this.#cache.hostRemoved.v++
+    this.#cache.hosts.v--
+  }
+
+  /** What is known stays, for requests that have got the cluster. */
   close(): void {
+    if (this.#closed) return
     this.#closed = true
     this.#onUpdate = undefined
+    this.#onEndpoint = undefined
     this.#sweep?.()
     this.#sweep = undefined
-    for (const { refresh } of this.#entries.values()) refresh?.close()
+    for (const entry of this.#entries.values()) this.#end(entry)
   }
 
   [Symbol.dispose](): void {
@@ -161,10 +249,24 @@ const HOST_NAME = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z
  * RFC 1123 section 2.1, with the underscores that names in DNS have; a last label of digits would be (part of) an address.
  * What clients ask for comes into questions, logs and keys.
  */
-function isHostName(name: string): boolean {
+export function isHostName(name: string): boolean {
   return name.length <= 253 && HOST_NAME.test(name) && !/(?:^|\.)\d+$/.test(name)
 }
 
-function endpointOf({ key, name, port }: Entry, host: string): ResolvedEndpoint {
-  return { key, hostname: name, address: { kind: 'ip', host, port }, weight: 1, health: 'healthy' }
+/** All of its addresses are one host's: a connection goes to the one that answers first. */
+function endpointOf({ key, name, port }: Entry, hosts: readonly string[]): ResolvedEndpoint {
+  const [first, ...more] = hosts.map((host): Address => ({ kind: 'ip', host, port }))
+  const endpoint = { key, hostname: name, address: first, weight: 1, health: 'healthy' as const }
+  return more.length === 0 ? endpoint : { ...endpoint, additionalAddresses: more }
+}
+
+/** As sets: name servers rotate their answers. */
+function sameHosts(a: ResolvedEndpoint, b: ResolvedEndpoint): boolean {
+  const before = new Set(addressesOf(a))
+  const after = addressesOf(b)
+  return after.length === before.size && after.every((host) => before.has(host))
+}
+
+function addressesOf({ address, additionalAddresses = [] }: ResolvedEndpoint): string[] {
+  return [address, ...additionalAddresses].map((one) => (one.kind === 'ip' ? one.host : ''))
 }

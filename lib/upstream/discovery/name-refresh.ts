@@ -1,5 +1,6 @@
 import type { Cancel, Clock } from '../../core/clock.ts'
-import type { DnsConfig } from '../config.ts'
+import { type AddressFilter, admitted } from './address-filter.ts'
+import type { DnsConfig } from './config.ts'
 import type { DnsResolver, DnsResult } from './dns/resolver.ts'
 
 /** However long a TTL is, a name is looked at once a day: timers wait 2^31 - 1 ms at most, and TTLs may be typos. */
@@ -9,6 +10,8 @@ export interface NameRefreshOptions {
   readonly name: string
   readonly dns: DnsConfig
   readonly resolver: DnsResolver
+  /** Addresses that are taken for answers; undefined: all. */
+  readonly admits?: AddressFilter | undefined
   readonly clock: Clock
   /** In [0, 1). */
   readonly random: () => number
@@ -52,10 +55,11 @@ export class NameRefresh {
   }
 
   async #resolve(): Promise<void> {
-    const { name, dns, resolver, clock } = this.#options
+    const { name, dns, resolver, clock, admits } = this.#options
     if (this.#closed) return
     this.#onAttempt()
-    const result = await resolver.resolve(name, dns.family)
+    const answer = await resolver.resolve(name, dns.family, dns.queryTimeoutMs)
+    const result = admits === undefined ? answer : admitted(answer, admits)
     // A result that comes after `close` belongs to nobody.
     if (this.#closed) return
     this.#failures = result.ok ? 0 : this.#failures + 1

@@ -1,9 +1,9 @@
 import type { Log, Metrics, Runtime } from '../../core/metrics.ts'
 import { runtimeInteger } from '../../core/runtime-value.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
-import { HEALTH } from '../health-flags.ts'
+import { HEALTH, OF_CHECKS } from '../health-flags.ts'
 import type { Host } from '../host.ts'
-import type { HostSet } from '../host-set.ts'
+import type { FlaggedHosts } from '../host-view.ts'
 import type { HealthCheckConfig } from './config.ts'
 import type { HealthEventLog } from './event-log.ts'
 import { GrpcProbe } from './grpc-probe.ts'
@@ -19,7 +19,9 @@ import { TcpProbe } from './tcp-probe.ts'
 export interface CheckerParts {
   readonly clusterName: string
   readonly statName: string
-  readonly hosts: HostSet
+  readonly hosts: FlaggedHosts
+  /** Whether it is this checker that checks a host; default: all of them. */
+  readonly mine?: (host: Host) => boolean
   readonly wheel: TimerWheel
   readonly metrics: Metrics
   readonly runtime: Runtime
@@ -63,11 +65,19 @@ export class HealthChecker implements HealthSource {
     this.#http = probe.kind === 'http' ? new HttpCheck(probe, shared) : undefined
   }
 
-  /** New hosts are unhealthy until they have answered well once. */
-  update(added: readonly Host[], removed: readonly Host[]): void {
+  /**
+   * New hosts are unhealthy until they have answered well once. `known`: the flags that earlier checks left on a host; it
+   * keeps them, and is asked some time within its interval.
+   */
+  update(added: readonly Host[], removed: readonly Host[], known?: (host: Host) => number | undefined): void {
     for (const host of removed) this.#remove(host)
     const fresh: CheckSession[] = []
-    for (const host of added) if (host.check?.disabled !== true) fresh.push(this.#add(host))
+    for (const host of added) {
+      if (!this.#checks(host)) continue
+      const flags = known?.(host)
+      if (flags === undefined) fresh.push(this.#add(host))
+      else this.#resume(host, flags & OF_CHECKS)
+    }
     for (const host of this.#parts.hosts.all) this.#follow(host, fresh)
     // Behind all of them: an answer may come within.
     for (const session of fresh) session.begin()
@@ -75,7 +85,16 @@ export class HealthChecker implements HealthSource {
 
   /** A host is about to become a member. */
   admit(host: Host): void {
-    if (host.check?.disabled !== true) host.setFlags(this.#unchecked, true)
+    if (this.#checks(host)) host.setFlags(this.#unchecked, true)
+  }
+
+  #checks(host: Host): boolean {
+    return host.check?.disabled !== true && this.#parts.mine?.(host) !== false
+  }
+
+  /** One that asked by traffic to be left out. */
+  checkFailRequested(host: Host): void {
+    this.#sessions.get(host)?.onCheckFailRequested()
   }
 
   get #unchecked(): number {
@@ -84,20 +103,31 @@ export class HealthChecker implements HealthSource {
 
   #add(host: Host): CheckSession {
     this.flag(host, this.#unchecked, true)
+    this.#unanswered++
+    return this.#open(host)
+  }
+
+  #open(host: Host): CheckSession {
     const session = new CheckSession(host, this, this.#probeOf(host))
     this.#sessions.set(host, session)
-    this.#unanswered++
     host.watch(session)
     return session
   }
 
+  #resume(host: Host, flags: number): void {
+    this.flag(host, flags, true)
+    if (!host.has(HEALTH.failedActiveHc)) this.stats.healthy.v++
+    if (host.has(HEALTH.degradedActiveHc)) this.stats.degraded.v++
+    this.#open(host).resume(Math.floor(this.#parts.random() * this.intervalMs(!host.has(HEALTH.failedActiveHc), false)))
+  }
+
   /** An update may have switched the checks of a known host on or off. */
   #follow(host: Host, fresh: CheckSession[]): void {
-    const disabled = host.check?.disabled === true
-    if (disabled && this.#sessions.has(host)) {
+    const checks = this.#checks(host)
+    if (!checks && this.#sessions.has(host)) {
       this.#remove(host)
       this.flag(host, OF_CHECKS, false)
-    } else if (!disabled && !this.#sessions.has(host)) fresh.push(this.#add(host))
+    } else if (checks && !this.#sessions.has(host)) fresh.push(this.#add(host))
   }
 
   #remove(host: Host): void {
@@ -171,17 +201,11 @@ export class HealthChecker implements HealthSource {
 
   close(): void {
     for (const host of [...this.#sessions.keys()]) this.#remove(host)
+    this.#parts.connections.close()
     for (const resolve of this.#waiting.splice(0)) resolve()
     this.log?.[Symbol.dispose]()
   }
 }
-
-const OF_CHECKS =
-  HEALTH.failedActiveHc |
-  HEALTH.degradedActiveHc |
-  HEALTH.pendingActiveHc |
-  HEALTH.excludedViaImmediateHcFail |
-  HEALTH.activeHcTimeout
 
 /** What timers can wait for. */
 const LONGEST_MS = 0x7fff_ffff

@@ -1,7 +1,8 @@
 import type { Attempt, UpstreamEvents, UpstreamInfo, UpstreamStream } from '../../core/attempt.ts'
 import type { Failure } from '../../core/failure.ts'
-import { Headers } from '../../core/headers.ts'
+import type { Headers } from '../../core/headers.ts'
 import type { Counter } from '../../core/metrics.ts'
+import { ownAttempt } from '../../core/own-request.ts'
 import { compileString } from '../../match/string.ts'
 import type { Host } from '../host.ts'
 import type { HttpProbeConfig, StatusRange } from './config.ts'
@@ -87,24 +88,10 @@ export class HttpProbe implements Probe, UpstreamEvents {
     const { config, clusterName, send } = this.#check
     const raw = ['user-agent', config.userAgent, ...config.headers]
     if (send !== undefined) raw.push('content-length', String(send.length))
-    const headers = new Headers(raw)
-    for (const name of config.removedHeaders) headers.delete(name)
-    return {
-      head: {
-        method: config.method,
-        scheme: '',
-        authority: this.#host.check?.hostname || config.host || clusterName,
-        path: config.path,
-        protocol: undefined,
-      },
-      headers,
-      end,
-      priority: 'default',
-      upgrade: false,
-      downstream: undefined,
-      downstreamProtocol: 'HTTP/1.1',
-      forwardContinue: false,
-    }
+    const authority = this.#host.check?.hostname || config.host || clusterName
+    const attempt = ownAttempt({ method: config.method, authority, path: config.path, headers: raw, end })
+    for (const name of config.removedHeaders) attempt.headers.delete(name)
+    return attempt
   }
 
   cancel(): void {

@@ -42,6 +42,12 @@ export class CheckSession extends Timed implements ProbeOwner, HostMonitor {
     else this.#ask()
   }
 
+  /** In place of `begin`, where an earlier session has asked already. */
+  resume(delayMs: number): void {
+    this.first = false
+    this.#checker.wheel.arm(this, delayMs)
+  }
+
   override onDue(): void {
     if (!this.#asking) {
       this.#ask()
@@ -91,7 +97,7 @@ export class CheckSession extends Timed implements ProbeOwner, HostMonitor {
         checker.log?.addHealthy(host, first)
         transition = 'changed'
       }
-    }
+    } else if (checker.flag(host, HEALTH.excludedViaImmediateHcFail, false)) transition = 'changed'
     if (this.#setDegraded(degraded) && transition === 'unchanged') transition = 'changed'
     if (checker.config.alwaysLogSuccess) checker.log?.success(host)
     this.#told(transition)

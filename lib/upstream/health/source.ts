@@ -1,3 +1,4 @@
+import type { ClusterConfig } from '../config.ts'
 import type { Host } from '../host.ts'
 
 /** Who acts on what checks say. */
@@ -11,10 +12,14 @@ export interface HealthListener {
  * checks for several.
  */
 export interface HealthSource {
+  /** A host is about to become a member. */
+  admit(host: Host): void
   /** After each change of membership or of what is known of hosts; `removed` are looked at no longer. */
   update(added: readonly Host[], removed: readonly Host[]): void
   /** Resolves when something is known of each host that is a member now, or `close` was called; never rejects. */
   ready(): Promise<void>
+  /** Other certificates for connections to come. */
+  renew(config: ClusterConfig): void
   /** Idempotent. */
   close(): void
 }

@@ -13,8 +13,9 @@ import { CircuitBreakers } from '../breaker.ts'
 import type { ClusterConfig, ThresholdsConfig } from '../config.ts'
 import { Host, type HostPool, type ResolvedEndpoint } from '../host.ts'
 import { createHostPool, type PoolParts } from '../pool.ts'
-import { clusterStats } from '../stats.ts'
+import { ClusterStats } from '../stats.ts'
 import { ByteConnections } from '../tcp/byte-connections.ts'
+import { TrafficMeter } from '../traffic.ts'
 import type { Transports } from '../transports.ts'
 import type { HealthCheckConfig } from './config.ts'
 import { uncounted } from './uncounted.ts'
@@ -28,10 +29,13 @@ const NO_LIMITS: ThresholdsConfig = Object.freeze({
 
 const NO_WISH = Object.freeze({ authority: '', downstream: undefined })
 
+/** What connections of checks depend on. */
+export type CheckSettings = Pick<HealthCheckConfig, 'alpn' | 'transportLabels' | 'reuseConnection' | 'probe'>
+
 /** What the connections of all checks of a cluster share: its transports, and none of its limits and counts. */
 export class CheckConnections {
   readonly name: string
-  readonly check: HealthCheckConfig
+  readonly check: CheckSettings
   readonly parts: PoolParts
   readonly #shared: Transports
   readonly #own: Transports | undefined
@@ -39,20 +43,24 @@ export class CheckConnections {
   /** `own`: makes transports for a configuration that differs from the cluster's. */
   constructor(
     config: ClusterConfig,
-    check: HealthCheckConfig,
-    from: { readonly parts: PoolParts; readonly transports: Transports; own(config: ClusterConfig): Transports },
+    check: CheckSettings,
+    from: {
+      readonly parts: Pick<PoolParts, 'wheel' | 'random' | 'nextConnectionId'>
+      readonly transports: Transports
+      own(config: ClusterConfig): Transports
+    },
   ) {
     this.name = config.name
     this.check = check
     const derived = derive(config, check)
-    const { wheel, traffic, random, nextConnectionId } = from.parts
+    const { wheel, random, nextConnectionId } = from.parts
     this.parts = {
       config: derived,
-      stats: clusterStats(uncounted, ''),
+      stats: new ClusterStats(uncounted, ''),
       breakers: new CircuitBreakers(uncounted, '', derived.thresholds),
       http2Stats: http2Stats(uncounted, ''),
       wheel,
-      traffic,
+      traffic: new TrafficMeter(wheel, uncounted.counter(''), uncounted.counter('')),
       random,
       nextConnectionId,
     }
@@ -68,9 +76,14 @@ export class CheckConnections {
   renew(config: ClusterConfig): void {
     this.#own?.renew(derive(config, this.check))
   }
+
+  /** Tunnels of its own end; those that it shares are the cluster's. */
+  close(): void {
+    for (const tunnels of this.#own?.tunnels ?? []) tunnels.destroy()
+  }
 }
 
-function derive(config: ClusterConfig, { probe, alpn, reuseConnection }: HealthCheckConfig): ClusterConfig {
+function derive(config: ClusterConfig, { probe, alpn, reuseConnection }: CheckSettings): ClusterConfig {
   const { maxConnectionsPerHost: _, maxStreamDurationMs: __, maxRequestsPerConnection: ___, ...rest } = config
   const protocol = probe.kind === 'grpc' || (probe.kind === 'http' && probe.protocol === 'http2') ? 'http2' : 'http1'
   return {
@@ -176,7 +189,7 @@ function identity(host: Host): readonly unknown[] {
 }
 
 /** The host as its checks reach it. */
-function checkHost(host: Host, check: HealthCheckConfig): Host {
+function checkHost(host: Host, check: CheckSettings): Host {
   const { check: own, metadata, hostname, additionalAddresses, proxyAddress, addedTlvs } = host
   const labels = check.transportLabels
   const moved = own?.address !== undefined || (own?.port ?? 0) !== 0

@@ -2,8 +2,7 @@ import type { Socket } from 'node:net'
 import type { Attempt, RoutingPriority, UpstreamEvents, UpstreamStream } from '../../core/attempt.ts'
 import { FAILURES } from '../../core/failure.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
-import { type ConnectionAccount, HostAccounts } from '../accounts.ts'
-import type { BreakerLimit } from '../breaker.ts'
+import { type ConnectionAccount, HostAccounts, type Room } from '../accounts.ts'
 import type { Approach } from '../client-connection.ts'
 import type { ClusterConfig } from '../config.ts'
 import type { Connector, Transport } from '../connect.ts'
@@ -13,6 +12,9 @@ import type { ClusterStats } from '../stats.ts'
 import { WaitingLine } from '../waiting-line.ts'
 import { Http1ClientConnection } from './connection.ts'
 import { Http1ClientStream } from './stream.ts'
+
+/** Connections opened ahead of need with one request (as Envoy). */
+const MAX_AHEAD = 3
 
 /**
  * Keep-alive connections of one host (Envoy's HTTP/1 connection pool): idle ones are reused last in, first out; a
@@ -43,6 +45,10 @@ export class Http1Pool implements HostPool {
     this.#parts = parts
     this.#approach = { connector, wish: site.wish, timeoutMs: parts.config.connectTimeoutMs }
     this.#accounts = new HostAccounts(site.host, parts)
+    this.#accounts.whenRoom = () => {
+      // As much as there is room for: who waits may wait for long on the connections that are there.
+      while (this.#line.length > this.#connecting && this.#connectForPending());
+    }
     this.#line = new WaitingLine(this.#accounts, parts.stats.rqPendingFailureEject)
   }
 
@@ -54,7 +60,7 @@ export class Http1Pool implements HostPool {
   open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
     const { priority } = attempt
     const idle = this.#takeIdle()
-    if (idle === undefined && !this.#accounts.tryWait(priority)) {
+    if (idle === undefined && (this.#shedsConnection() || !this.#accounts.tryWait(priority))) {
       events.onReset(FAILURES.overflow)
       return undefined
     }
@@ -67,7 +73,28 @@ export class Http1Pool implements HostPool {
     const stream = new Http1ClientStream(attempt, events, this)
     if (idle !== undefined) stream.attach(idle)
     else this.#wait(stream)
+    const { preconnectRatio } = this.config
+    if (preconnectRatio > 1) for (let i = 0; i < MAX_AHEAD && this.#connectAhead(preconnectRatio, 0); i++);
     return stream
+  }
+
+  preconnect(ratio: number): boolean {
+    return this.#connectAhead(ratio, 1)
+  }
+
+  /** Envoy's rule: for requests under way and waiting, and so many more, there are to be `ratio` times the connections. */
+  #connectAhead(ratio: number, more: number): boolean {
+    const busy = this.#all.size - this.#idle.length - this.#connecting
+    if (this.#closing || (this.#line.length + busy + more) * ratio <= this.#all.size) return false
+    const room = this.#accounts.admitAhead('default')
+    if (room !== undefined) this.#connect(room)
+    return room !== undefined
+  }
+
+  /** A request needs another connection, and there is to be none. */
+  #shedsConnection(): boolean {
+    const { shedConnect } = this.#parts
+    return shedConnect !== undefined && this.#connecting <= this.#line.length && shedConnect.sheds()
   }
 
   #takeIdle(): Http1ClientConnection | undefined {
@@ -84,18 +111,18 @@ export class Http1Pool implements HostPool {
   }
 
   #connectFor(priority: RoutingPriority): boolean {
-    const limit = this.#accounts.admit(priority, this.#all.size === 0)
-    if (limit !== undefined) this.#connect(limit)
-    return limit !== undefined
+    const room = this.#accounts.admit(priority, this.#all.size === 0)
+    if (room !== undefined) this.#connect(room)
+    return room !== undefined
   }
 
-  #connectForPending(): void {
-    if (this.#line.high > this.#connecting && this.#connectFor('high')) return
-    if (this.#line.high < this.#line.length) this.#connectFor('default')
+  #connectForPending(): boolean {
+    if (this.#line.high > this.#connecting && this.#connectFor('high')) return true
+    return this.#line.high < this.#line.length && this.#connectFor('default')
   }
 
-  #connect(limit: BreakerLimit): void {
-    this.#add(this.#accounts.opened(limit)).connect(this.#approach)
+  #connect(room: Room): void {
+    this.#add(this.#accounts.opened(room)).connect(this.#approach)
   }
 
   #add(account: ConnectionAccount): Http1ClientConnection {

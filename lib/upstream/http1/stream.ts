@@ -110,6 +110,10 @@ export class Http1ClientStream implements UpstreamStream {
     return this.#events.dataSettled?.() === true
   }
 
+  get pendingBytes(): number {
+    return this.#queue?.reduce((sum, chunk) => sum + chunk.length, 0) ?? 0
+  }
+
   settled(): boolean {
     return this.#begun && this.#connection!.drained
   }

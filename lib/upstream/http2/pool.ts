@@ -3,8 +3,7 @@ import type { Attempt, RoutingPriority, UpstreamEvents, UpstreamStream } from '.
 import { FAILURES } from '../../core/failure.ts'
 import type { TimerWheel } from '../../core/timer-wheel.ts'
 import type { Http2Stats } from '../../http2/contract.ts'
-import { type ConnectionAccount, HostAccounts } from '../accounts.ts'
-import type { BreakerLimit } from '../breaker.ts'
+import { type ConnectionAccount, HostAccounts, type Room } from '../accounts.ts'
 import type { Approach } from '../client-connection.ts'
 import type { ClusterConfig } from '../config.ts'
 import type { Connector, Transport } from '../connect.ts'
@@ -61,6 +60,9 @@ export class Http2Pool implements HostPool {
     this.#parts = parts
     this.#approach = { connector, wish: site.wish, timeoutMs: parts.config.connectTimeoutMs }
     this.#accounts = new HostAccounts(site.host, parts)
+    this.#accounts.whenRoom = () => {
+      if (this.#line.length > 0) this.#openForPending()
+    }
     this.#line = new WaitingLine(this.#accounts, parts.stats.rqPendingFailureEject)
   }
 
@@ -119,12 +121,19 @@ export class Http2Pool implements HostPool {
   }
 
   #wait(stream: Http2ClientStream): void {
-    if (!this.#accounts.tryWait(stream.attempt.priority)) {
+    if (this.#shedsConnection() || !this.#accounts.tryWait(stream.attempt.priority)) {
       stream.fail(FAILURES.overflow)
       return
     }
     this.#line.add(stream)
     this.#openForPending()
+  }
+
+  /** A request needs another connection, and there is to be none. */
+  #shedsConnection(): boolean {
+    const { shedConnect } = this.#parts
+    if (shedConnect === undefined || shedConnect.scale === 0) return false
+    return this.#connecting * this.#perConnection <= this.#line.length && shedConnect.sheds()
   }
 
   // --- opening connections ------------------------------------------------------------------------------------------
@@ -142,7 +151,7 @@ export class Http2Pool implements HostPool {
   }
 
   /** `high`: requests of high priority need it. Those of the other one get nothing out of their limits. */
-  #admit(high: boolean): BreakerLimit | undefined {
+  #admit(high: boolean): Room | undefined {
     const first = this.#all.size === 0
     const limit = high ? this.#accounts.admit('high', first) : undefined
     if (limit !== undefined || this.#line.high === this.#line.length) return limit
@@ -163,6 +172,14 @@ export class Http2Pool implements HostPool {
     if (limit !== undefined) this.#connect(limit)
   }
 
+  /** A connection takes many requests: the first is what there is to open ahead. */
+  preconnect(_ratio: number): boolean {
+    if (this.#all.size > 0 || this.#closing) return false
+    const room = this.#accounts.admitAhead('default')
+    if (room !== undefined) this.#connect(room)
+    return room !== undefined
+  }
+
   /** Envoy's `per_upstream_preconnect_ratio`: room is kept for that many times the streams there are. */
   #preconnects(): boolean {
     const ratio = this.config.preconnectRatio
@@ -176,8 +193,8 @@ export class Http2Pool implements HostPool {
     return streams * ratio > capacity
   }
 
-  #connect(limit: BreakerLimit): void {
-    this.#add(this.#accounts.opened(limit)).connect(this.#approach)
+  #connect(room: Room): void {
+    this.#add(this.#accounts.opened(room)).connect(this.#approach)
   }
 
   #add(account: ConnectionAccount): Http2ClientConnection {

@@ -99,6 +99,10 @@ export class Http2ClientStream implements UpstreamStream, StreamHandler {
     return more || end
   }
 
+  get pendingBytes(): number {
+    return this.#face?.pendingBytes ?? this.#queue?.reduce((sum, chunk) => sum + chunk.length, 0) ?? 0
+  }
+
   settled(): boolean {
     return this.#queue === undefined && this.#face?.settled() === true
   }

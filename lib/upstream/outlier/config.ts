@@ -30,6 +30,16 @@ export interface OutlierConfig {
   readonly uneject: boolean
   /** A line of JSON for each ejection and its end; undefined: none. */
   readonly eventLogPath?: string
+  /** Hosts that ask to be left alone for a while are; undefined: nobody looks for it (Envoy). */
+  readonly retryAfter?: RetryAfterConfig
+}
+
+/** Ejection by what a response says of the time to wait: Retry-After, `retry-after-ms`, `x-ratelimit-reset`. */
+export interface RetryAfterConfig {
+  /** Of the responses that are looked at: 429 and 503, or one of them. */
+  readonly statuses: readonly number[]
+  /** A longer time counts as this. */
+  readonly maxMs: number
 }
 
 /** What ejects a host. */

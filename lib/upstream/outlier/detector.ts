@@ -1,19 +1,24 @@
+import type { EjectionState, HostCounts } from '../../core/host-health.ts'
 import type { Metrics, Runtime } from '../../core/metrics.ts'
 import { Timed, type TimerWheel } from '../../core/timer-wheel.ts'
 import { HEALTH } from '../health-flags.ts'
 import type { Host } from '../host.ts'
-import type { HostSet } from '../host-set.ts'
+import type { FlaggedHosts } from '../host-view.ts'
 import type { OutlierConfig, OutlierKind } from './config.ts'
+import { ejectionMs, longestMs } from './ejection-time.ts'
 import type { OutlierEventLog } from './event-log.ts'
-import { type OutlierJudge, OutlierMonitor } from './monitor.ts'
-import { judgeRates, type Origin, type RateVerdict } from './rates.ts'
+import { type OutlierJudge, OutlierMonitor, RateWindow } from './monitor.ts'
+import { judgeRates, NO_FIGURES, type Origin, type RateFigures, type RateVerdict } from './rates.ts'
 import { OutlierSettings } from './settings.ts'
-import { OutlierStats } from './stats.ts'
+import { OUTLIER_CELLS, OutlierStats } from './stats.ts'
+import type { OutlierWatch } from './watch.ts'
 
 /** What a detector works with. */
 export interface OutlierParts {
   readonly statName: string
-  readonly hosts: HostSet
+  readonly hosts: FlaggedHosts
+  /** Hosts of the cluster; default: those that the detector was told of. */
+  readonly size?: () => number
   readonly wheel: TimerWheel
   readonly metrics: Metrics
   readonly runtime: Runtime
@@ -26,7 +31,8 @@ export interface OutlierParts {
 
 /**
  * Keeps traffic off hosts that answer badly (Envoy's outlier detection): failures in a row eject at once, rates are judged
- * at the end of each interval, and hosts come back when their time is over. Counts what this process sees.
+ * at the end of each interval, and hosts come back when their time is over. Counts what this process sees, or (in control)
+ * what workers tell of theirs.
  *
  * ```
  *            failures in a row, or a bad rate
@@ -35,10 +41,12 @@ export interface OutlierParts {
  *      └── a sweep after its time, or an active check that passes
  * ```
  */
-export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
+export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch {
   readonly settings: OutlierSettings
+  readonly uncounted: RateWindow = new RateWindow()
   readonly #parts: OutlierParts
-  readonly #stats: OutlierStats
+  #cells: OutlierStats | undefined = undefined
+  readonly #figures = { external: NO_FIGURES, local: NO_FIGURES }
   readonly #monitors = new Map<Host, OutlierMonitor>()
   #active = 0
   #closed = false
@@ -47,7 +55,13 @@ export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
     super()
     this.settings = new OutlierSettings(config, parts.runtime)
     this.#parts = parts
-    this.#stats = new OutlierStats(parts.metrics, parts.statName)
+    parts.metrics.declare?.(`cluster.${parts.statName}.`, OUTLIER_CELLS)
+  }
+
+  /** Made when there is something to count. */
+  get #stats(): OutlierStats {
+    this.#cells ??= new OutlierStats(this.#parts.metrics, this.#parts.statName)
+    return this.#cells
   }
 
   /** Takes over a change of membership. */
@@ -74,9 +88,64 @@ export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
     if (host.has(HEALTH.failedOutlierCheck) && !host.has(HEALTH.failedActiveHc)) this.#uneject(monitor)
   }
 
-  /** For `/clusters`: percent; -1 where the last interval had too little traffic. */
   successRate(host: Host, origin: Origin): number {
     return this.#monitors.get(host)?.[origin].rate ?? -1
+  }
+
+  figures(origin: Origin): RateFigures {
+    return this.#figures[origin]
+  }
+
+  // --- from workers ---------------------------------------------------------------------------------------------------
+
+  /** What a worker has counted of a host. */
+  add(host: Host, [, total, success, localTotal, localSuccess]: HostCounts): void {
+    const monitor = this.#monitors.get(host)
+    if (monitor === undefined) return
+    monitor.external.total += total
+    monitor.external.success += success
+    monitor.local.total += localTotal
+    monitor.local.success += localSuccess
+    this.wake()
+  }
+
+  /** A worker has seen so many failures in a row, and has ejected the host if `enforced`, where it saw room. */
+  reported(host: Host, kind: OutlierKind, enforced: boolean): void {
+    const monitor = this.#monitors.get(host)
+    if (monitor === undefined || host.has(HEALTH.failedOutlierCheck)) return
+    this.wake()
+    this.#detected(monitor, kind, undefined, enforced)
+  }
+
+  /** A host asked one of the workers to be left alone. */
+  reportedEviction(host: Host, forMs: number): void {
+    const monitor = this.#monitors.get(host)
+    if (monitor !== undefined) this.evict(monitor, forMs)
+  }
+
+  /** What a process before this one knew of a host that is new here. */
+  resume(host: Host, { count, backoff, leftMs }: EjectionState, ejected: boolean): void {
+    const monitor = this.#monitors.get(host)
+    if (monitor === undefined || monitor.ejections > count) return
+    monitor.ejections = count
+    monitor.backoff = backoff
+    this.wake()
+    if (!ejected || host.has(HEALTH.failedOutlierCheck)) return
+    this.#count(1)
+    monitor.ejectedAtMs = this.#parts.wheel.clock.now()
+    monitor.jitterMs = 0
+    monitor.fixedMs = leftMs
+    this.#parts.hosts.flag(host, HEALTH.failedOutlierCheck, true)
+  }
+
+  /** Undefined: it has never been ejected. */
+  state(host: Host): EjectionState | undefined {
+    const monitor = this.#monitors.get(host)
+    if (monitor === undefined || monitor.ejections === 0) return undefined
+    const { ejections: count, backoff } = monitor
+    const since = this.#parts.wheel.clock.now() - monitor.ejectedAtMs
+    const leftMs = host.has(HEALTH.failedOutlierCheck) ? Math.max(0, ejectionMs(monitor, this.settings) - since) : 0
+    return { count, backoff, leftMs }
   }
 
   // --- from monitors --------------------------------------------------------------------------------------------------
@@ -87,9 +156,25 @@ export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
     this.#parts.wheel.arm(this, this.settings.of('intervalMs'))
   }
 
+  wallMs(): number {
+    return this.#parts.wheel.wall()
+  }
+
+  evict(monitor: OutlierMonitor, forMs: number): void {
+    if (this.#closed || monitor.host.has(HEALTH.failedOutlierCheck)) return
+    this.wake()
+    if (!this.#hasRoom()) {
+      this.#stats.overflow.v++
+      return
+    }
+    this.#eject(monitor, forMs)
+    this.#parts.log?.evicted(monitor)
+    this.#parts.ejected(monitor.host)
+  }
+
   tooMany(monitor: OutlierMonitor, kind: OutlierKind): void {
     if (this.#closed || monitor.host.has(HEALTH.failedOutlierCheck)) return
-    this.#detected(monitor, kind, undefined)
+    this.#detected(monitor, kind, undefined, this.#roll(kind))
     monitor.resetRow(kind)
   }
 
@@ -110,9 +195,12 @@ export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
   }
 
   #judge(monitors: readonly OutlierMonitor[], origin: Origin): void {
-    for (const verdict of judgeRates(monitors, origin, this.settings)) {
+    const { verdicts, figures } = judgeRates(monitors, { size: this.#size, origin, settings: this.settings })
+    this.#figures[origin] = figures
+    for (const verdict of verdicts) {
       // The first verdict of this sweep may have ejected it.
-      if (!verdict.monitor.host.has(HEALTH.failedOutlierCheck)) this.#detected(verdict.monitor, verdict.kind, verdict)
+      if (verdict.monitor.host.has(HEALTH.failedOutlierCheck)) continue
+      this.#detected(verdict.monitor, verdict.kind, verdict, this.#roll(verdict.kind))
     }
   }
 
@@ -122,19 +210,21 @@ export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
       if (monitor.backoff > 0) monitor.backoff--
       return
     }
-    const base = this.settings.of('baseEjectionTimeMs') * monitor.backoff
-    const time = Math.min(base, this.#longest()) + monitor.jitterMs
-    if (nowMs - monitor.ejectedAtMs >= time) this.#uneject(monitor)
+    if (nowMs - monitor.ejectedAtMs >= ejectionMs(monitor, this.settings)) this.#uneject(monitor)
   }
 
-  /** A maximum below the base would shorten it (Envoy takes the larger of the two). */
-  #longest(): number {
-    return Math.max(this.settings.of('maxEjectionTimeMs'), this.settings.of('baseEjectionTimeMs'))
+  get #size(): number {
+    return this.#parts.size?.() ?? this.#monitors.size
+  }
+
+  /** Chance decides whether what is detected ejects. */
+  #roll(kind: OutlierKind): boolean {
+    return this.#parts.random() * 100 < this.settings.enforcing(kind)
   }
 
   // --- ejections ------------------------------------------------------------------------------------------------------
 
-  #detected(monitor: OutlierMonitor, kind: OutlierKind, verdict: RateVerdict | undefined): void {
+  #detected(monitor: OutlierMonitor, kind: OutlierKind, verdict: RateVerdict | undefined, enforced: boolean): void {
     const stats = this.#stats
     stats.detected[kind].v++
     if (kind === 'consecutive5xx') stats.consecutive5xx.v++
@@ -144,7 +234,6 @@ export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
       return
     }
     if (kind === 'consecutive5xx' || kind === 'successRate') stats.total.v++
-    const enforced = this.#parts.random() * 100 < this.settings.enforcing(kind)
     if (enforced) {
       stats.enforced[kind].v++
       this.#eject(monitor)
@@ -156,19 +245,21 @@ export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
 
   #hasRoom(): boolean {
     if (this.#active === 0 && this.settings.config.alwaysEjectOneHost) return true
-    const percent = (100 * (this.#active + 1)) / this.#monitors.size
+    const percent = (100 * (this.#active + 1)) / this.#size
     return percent <= Math.min(100, this.settings.of('maxEjectionPercent'))
   }
 
-  #eject(monitor: OutlierMonitor): void {
+  #eject(monitor: OutlierMonitor, fixedMs = -1): void {
     const { hosts, wheel, random } = this.#parts
     this.#stats.enforcedTotal.v++
     this.#count(1)
     monitor.ejections++
     monitor.ejectedAtMs = wheel.clock.now()
+    monitor.fixedMs = fixedMs
     monitor.jitterMs = Math.floor(random() * (this.settings.of('maxEjectionTimeJitterMs') + 1))
     const base = this.settings.of('baseEjectionTimeMs')
-    if (monitor.backoff * base < this.#longest() + base) monitor.backoff++
+    // A time that the host has named itself says nothing against it.
+    if (fixedMs < 0 && monitor.backoff * base < longestMs(this.settings) + base) monitor.backoff++
     hosts.flag(monitor.host, HEALTH.failedOutlierCheck, true)
   }
 
@@ -191,7 +282,7 @@ export class OutlierDetector extends Timed implements OutlierJudge, Disposable {
     if (this.#closed) return
     this.#closed = true
     this.#parts.wheel.disarm(this)
-    this.#stats.active.v -= this.#active
+    if (this.#active > 0) this.#stats.active.v -= this.#active
     this.#active = 0
     for (const [host, monitor] of this.#monitors) host.unwatch(monitor)
     this.#monitors.clear()

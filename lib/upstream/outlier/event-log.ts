@@ -48,6 +48,18 @@ export class OutlierEventLog implements Disposable {
     })
   }
 
+  /** No event of Envoy's: the host asked for it. */
+  evicted(monitor: OutlierMonitor): void {
+    this.#write({
+      type: 'RETRY_AFTER',
+      ...this.#about(monitor, monitor.unejectedAtMs),
+      action: 'EJECT',
+      num_ejections: monitor.ejections,
+      enforced: true,
+      eject_retry_after_event: { retry_after_ms: monitor.fixedMs },
+    })
+  }
+
   unejected(monitor: OutlierMonitor): void {
     this.#write({
       type: 'CONSECUTIVE_5XX',

@@ -1,8 +1,11 @@
 import type { HostMonitor } from '../../core/attempt.ts'
 import type { Failure } from '../../core/failure.ts'
 import { httpStatusOf } from '../../core/grpc.ts'
+import type { Headers } from '../../core/headers.ts'
+import { HEALTH } from '../health-flags.ts'
 import type { Host } from '../host.ts'
 import type { OutlierKind } from './config.ts'
+import { retryAfterMs } from './retry-after.ts'
 import type { OutlierSettings } from './settings.ts'
 
 /** Requests of one origin within one interval, and what came of the one before. */
@@ -19,19 +22,30 @@ export class RateWindow {
   turn(): void {
     this.lastTotal = this.total
     this.lastSuccess = this.success
+    this.rate = -1
+    this.clear()
+  }
+
+  /** Somebody has taken what was counted. */
+  clear(): void {
     this.total = 0
     this.success = 0
-    this.rate = -1
   }
 }
 
 /** What a monitor needs of its detector. */
 export interface OutlierJudge {
   readonly settings: OutlierSettings
+  /** What its monitors have for the origin that they do not tell apart. */
+  readonly uncounted: RateWindow
   /** Something is counted again: intervals are to end. */
-  wake(): void
+  wake(monitor: OutlierMonitor): void
   /** So many in a row. */
   tooMany(monitor: OutlierMonitor, kind: OutlierKind): void
+  /** The host asked for that time without requests. */
+  evict(monitor: OutlierMonitor, forMs: number): void
+  /** Since the epoch: Retry-After may be a date. */
+  wallMs(): number
 }
 
 /** What outlier detection knows of one host. */
@@ -40,8 +54,8 @@ export class OutlierMonitor implements HostMonitor {
   readonly #judge: OutlierJudge
   readonly #split: boolean
   readonly external = new RateWindow()
-  /** Of use only where origins are told apart. */
-  readonly local = new RateWindow()
+  /** Where origins are not told apart: one that all monitors share, and in which nothing is counted. */
+  readonly local: RateWindow
   row5xx = 0
   rowGateway = 0
   rowLocal = 0
@@ -54,11 +68,25 @@ export class OutlierMonitor implements HostMonitor {
   /** Monotonic; undefined: never. */
   unejectedAtMs: number | undefined = undefined
   jitterMs = 0
+  /** What the ejection lasts where that does not follow from `backoff`; -1: it does. */
+  fixedMs = -1
+  /** Undefined where nobody wants to know: then nobody looks for the headers. */
+  readonly onUnavailable: ((status: number, headers: Headers) => void) | undefined
 
   constructor(host: Host, judge: OutlierJudge) {
     this.host = host
     this.#judge = judge
-    this.#split = judge.settings.config.splitExternalLocalOriginErrors
+    const { splitExternalLocalOriginErrors, retryAfter } = judge.settings.config
+    this.#split = splitExternalLocalOriginErrors
+    this.local = splitExternalLocalOriginErrors ? new RateWindow() : judge.uncounted
+    this.onUnavailable = retryAfter && ((status, headers) => this.#unavailable(status, headers))
+  }
+
+  #unavailable(status: number, headers: Headers): void {
+    const { retryAfter } = this.#judge.settings.config
+    if (retryAfter?.statuses.includes(status) !== true) return
+    const ms = retryAfterMs(headers, this.#judge.wallMs())
+    if (ms !== undefined && ms > 0) this.#judge.evict(this, Math.min(ms, retryAfter.maxMs))
   }
 
   onResponse(status: number, grpcStatus: number | undefined, _elapsedMs: number): void {
@@ -103,7 +131,7 @@ export class OutlierMonitor implements HostMonitor {
   }
 
   #count(window: RateWindow): void {
-    if (window.total++ === 0) this.#judge.wake()
+    if (window.total++ === 0) this.#judge.wake(this)
   }
 
   #external(status: number): void {
@@ -124,7 +152,9 @@ export class OutlierMonitor implements HostMonitor {
 
   /** There is something to be seen when the next interval ends. */
   get busy(): boolean {
-    return this.backoff > 0 || this.external.lastTotal + this.local.lastTotal > 0
+    return (
+      this.backoff > 0 || this.host.has(HEALTH.failedOutlierCheck) || this.external.lastTotal + this.local.lastTotal > 0
+    )
   }
 
   /** A run of failures begins anew. */

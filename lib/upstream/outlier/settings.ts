@@ -32,6 +32,8 @@ const ENFORCING: Readonly<Record<OutlierKind, string>> = Object.freeze({
 
 type Key = keyof typeof KEYS
 
+const NUMBERS: readonly Key[] = Object.freeze(Object.keys(KEYS) as Key[])
+
 /**
  * The numbers in force: the configured ones, or those of the runtime (`outlier_detection.consecutive_5xx`). Looked up once
  * an interval, so that a response costs no look-up.
@@ -39,25 +41,37 @@ type Key = keyof typeof KEYS
 export class OutlierSettings {
   readonly config: OutlierConfig
   readonly #runtime: Runtime
-  #numbers: Record<Key, number>
-  #enforcing: Record<OutlierKind, number>
+  /** The configured ones themselves, as long as the runtime has none. */
+  #numbers: Readonly<Record<Key, number>>
+  #enforcing: Readonly<Record<OutlierKind, number>>
 
   constructor(config: OutlierConfig, runtime: Runtime) {
     this.config = config
     this.#runtime = runtime
-    this.#numbers = { ...config }
-    this.#enforcing = { ...config.enforcing }
+    this.#numbers = config
+    this.#enforcing = config.enforcing
     this.refresh()
   }
 
   /** Takes over what the runtime says now. */
   refresh(): void {
-    for (const key of Object.keys(KEYS) as Key[]) this.#numbers[key] = this.#value(KEYS[key], this.config[key])
-    for (const kind of OUTLIER_KINDS) this.#enforcing[kind] = this.#value(ENFORCING[kind], this.config.enforcing[kind])
+    this.#numbers = this.#inForce(NUMBERS, KEYS, this.config)
+    this.#enforcing = this.#inForce(OUTLIER_KINDS, ENFORCING, this.config.enforcing)
   }
 
-  #value(key: string, configured: number): number {
-    return runtimeInteger(this.#runtime, `outlier_detection.${key}`) ?? configured
+  #inForce<K extends string>(
+    keys: readonly K[],
+    names: Readonly<Record<K, string>>,
+    configured: Readonly<Record<K, number>>,
+  ): Readonly<Record<K, number>> {
+    let values: Map<K, number> | undefined
+    for (const key of keys) {
+      const live = runtimeInteger(this.#runtime, `outlier_detection.${names[key]}`)
+      if (live === undefined) continue
+      values ??= new Map()
+      values.set(key, live)
+    }
+    return values === undefined ? configured : { ...configured, ...Object.fromEntries(values) }
   }
 
   of(key: Key): number {

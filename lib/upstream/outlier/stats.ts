@@ -1,4 +1,4 @@
-import type { Counter, Gauge, Metrics } from '../../core/metrics.ts'
+import { type CellNames, type Counter, cellNames, type Gauge, type Metrics } from '../../core/metrics.ts'
 import { OUTLIER_KINDS, type OutlierKind } from './config.ts'
 
 /** How Envoy's statistics call what ejects. */
@@ -41,3 +41,8 @@ export class OutlierStats {
     this.enforced = each('enforced')
   }
 }
+
+/** The names behind `cluster.<name>.`: they show before anything is detected. */
+export const OUTLIER_CELLS: CellNames = cellNames('cluster..', (metrics) => {
+  new OutlierStats(metrics, '')
+})

@@ -5,6 +5,7 @@ import type { Host } from '../host.ts'
 import type { PoolParts } from '../pool.ts'
 import type { Transports } from '../transports.ts'
 import { ByteConnection } from './byte-connection.ts'
+import { LaterBytes } from './later-bytes.ts'
 
 /**
  * The raw connections of one cluster, each for one owner (tcp_proxy, a terminated CONNECT): nothing is pooled, circuit
@@ -15,6 +16,8 @@ export class ByteConnections {
   readonly #transports: Transports
   readonly #all = new Map<ByteConnection, Host>()
   #drained: (() => void)[] = []
+  /** How often all were ended: who has waited since before then is too late. */
+  #ends = 0
 
   constructor(parts: PoolParts, transports: Transports) {
     this.#parts = parts
@@ -26,6 +29,31 @@ export class ByteConnections {
   }
 
   open(host: Host, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined {
+    const { breakers, config } = this.#parts
+    const limit = breakers.of(attempt.priority).connections
+    const max = config.maxConnectionsPerHost
+    const asked = limit.ask()
+    if (max === undefined && asked === undefined) return this.#open(host, attempt, events)
+    // Held until it is open: what comes here for it would go back otherwise.
+    const own = max === undefined ? undefined : limit.ofHost(host.key, max)
+    const all = both(asked, own?.ask())
+    if (all === undefined) {
+      const stream = this.#open(host, attempt, events)
+      own?.[Symbol.dispose]()
+      return stream
+    }
+    const ends = this.#ends
+    const stream = new LaterBytes(all, events, () => {
+      if (ends === this.#ends) return this.#open(host, attempt, events)
+      events.onClosed(FAILURES.noHealthyHost)
+      return undefined
+    })
+    // Behind it.
+    void all.then(() => own?.[Symbol.dispose]())
+    return stream
+  }
+
+  #open(host: Host, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined {
     const { nextConnectionId, wheel, config, stats } = this.#parts
     const accounts = new HostAccounts(host, this.#parts)
     const limit = accounts.admit(attempt.priority, false)
@@ -72,6 +100,12 @@ export class ByteConnections {
 
   /** Ends those of one host, or all: the gateway closes, or the host was removed and its connections must not stay. */
   destroy(of?: Host): void {
+    if (of === undefined) this.#ends++
     for (const [connection, host] of [...this.#all]) if (of === undefined || host === of) connection.abort()
   }
+}
+
+function both(one: Promise<void> | undefined, other: Promise<void> | undefined): Promise<unknown> | undefined {
+  if (one === undefined || other === undefined) return one ?? other
+  return Promise.all([one, other])
 }

@@ -15,7 +15,8 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
     E.filters.http.router.v3.Router E.filters.http.buffer.v3.Buffer E.filters.http.cors.v3.Cors
     E.filters.http.grpc_http1_bridge.v3.Config E.filters.http.grpc_stats.v3.FilterConfig E.filters.http.grpc_web.v3.GrpcWeb
     E.filters.http.header_mutation.v3.HeaderMutation E.filters.http.health_check.v3.HealthCheck
-    E.filters.http.on_demand.v3.OnDemand
+    E.filters.http.on_demand.v3.OnDemand E.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency
+    E.filters.http.admission_control.v3.AdmissionControl E.filters.http.bandwidth_limit.v3.BandwidthLimit
     E.common.matching.v3.ExtensionWithMatcher E.filters.http.api_key_auth.v3.ApiKeyAuth
     E.filters.http.basic_auth.v3.BasicAuth E.filters.http.composite.v3.Composite E.filters.http.compressor.v3.Compressor
     E.filters.http.csrf.v3.CsrfPolicy E.filters.http.dynamic_forward_proxy.v3.FilterConfig
@@ -33,8 +34,10 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
     E.filters.http.compressor.v3.CompressorPerRoute E.filters.http.csrf.v3.CsrfPolicy
     E.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute E.filters.http.ext_authz.v3.ExtAuthzPerRoute
     E.filters.http.ext_proc.v3.ExtProcPerRoute E.filters.http.fault.v3.HTTPFault E.filters.http.jwt_authn.v3.PerRouteConfig
+    E.filters.http.bandwidth_limit.v3.BandwidthLimit
     E.filters.http.local_ratelimit.v3.LocalRateLimit E.filters.http.lua.v3.LuaPerRoute E.filters.http.oauth2.v3.OAuth2PerRoute
     E.filters.http.ratelimit.v3.RateLimitPerRoute E.filters.http.rbac.v3.RBACPerRoute
+    E.filters.http.dynamic_forward_proxy.v3.PerRouteConfig
     E.filters.http.stateful_session.v3.StatefulSessionPerRoute udpa.type.v1.TypedStruct`),
   'upstream HTTP filters': types(`
     E.filters.http.upstream_codec.v3.UpstreamCodec E.filters.http.credential_injector.v3.CredentialInjector
@@ -68,16 +71,19 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
     E.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport`),
   'certificate validators': types('E.transport_sockets.tls.v3.SPIFFECertValidatorConfig'),
   'cluster types': types(`
-    E.clusters.dns.v3.DnsCluster E.clusters.dynamic_forward_proxy.v3.ClusterConfig E.clusters.aggregate.v3.ClusterConfig`),
+    E.clusters.dns.v3.DnsCluster E.clusters.dynamic_forward_proxy.v3.ClusterConfig E.clusters.aggregate.v3.ClusterConfig
+    E.clusters.composite.v3.ClusterConfig E.clusters.original_dst.v3.OriginalDstCluster`),
   'load balancing policies': types(`
     E.load_balancing_policies.round_robin.v3.RoundRobin E.load_balancing_policies.random.v3.Random
     E.load_balancing_policies.least_request.v3.LeastRequest E.load_balancing_policies.maglev.v3.Maglev
     E.load_balancing_policies.ring_hash.v3.RingHash E.load_balancing_policies.override_host.v3.OverrideHost
     E.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin
-    E.load_balancing_policies.cluster_provided.v3.ClusterProvided E.load_balancing_policies.wrr_locality.v3.WrrLocality`),
+    E.load_balancing_policies.cluster_provided.v3.ClusterProvided E.load_balancing_policies.wrr_locality.v3.WrrLocality
+    E.load_balancing_policies.subset.v3.Subset`),
   'upstream protocol options': types('E.upstreams.http.v3.HttpProtocolOptions'),
   'DNS resolvers': types(`
-    E.network.dns_resolver.cares.v3.CaresDnsResolverConfig E.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig`),
+    E.network.dns_resolver.cares.v3.CaresDnsResolverConfig E.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig
+    E.network.dns_resolver.apple.v3.AppleDnsResolverConfig E.network.dns_resolver.hickory.v3.HickoryDnsResolverConfig`),
   'access loggers': types(`
     E.access_loggers.file.v3.FileAccessLog E.access_loggers.stream.v3.StdoutAccessLog
     E.access_loggers.stream.v3.StderrAccessLog E.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
@@ -122,10 +128,12 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
   'compressor libraries': types(`
     E.compression.brotli.compressor.v3.Brotli E.compression.gzip.compressor.v3.Gzip E.compression.zstd.compressor.v3.Zstd`),
   'stateful sessions': types(`
-    E.http.stateful_session.cookie.v3.CookieBasedSessionState E.http.stateful_session.header.v3.HeaderBasedSessionState`),
+    E.http.stateful_session.cookie.v3.CookieBasedSessionState E.http.stateful_session.header.v3.HeaderBasedSessionState
+    E.http.stateful_session.envelope.v3.EnvelopeSessionState`),
   'retry host predicates': types('E.retry.host.previous_hosts.v3.PreviousHostsPredicate'),
   'retry priorities': types('E.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig'),
   'internal redirect predicates': types(`
+    E.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig
     E.internal_redirect.previous_routes.v3.PreviousRoutesConfig E.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig`),
   'health check event sinks': types('E.health_check.event_sinks.file.v3.HealthCheckEventFileSink'),
   'bootstrap extensions': types('E.bootstrap.internal_listener.v3.InternalListener E.wasm.v3.WasmService'),
@@ -133,7 +141,12 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
   'listener managers': types('envoy.config.listener.v3.ListenerManager'),
   'resource monitors': types(`
     E.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
-    E.resource_monitors.fixed_heap.v3.FixedHeapConfig`),
+    E.resource_monitors.fixed_heap.v3.FixedHeapConfig E.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig
+    E.resource_monitors.cpu_utilization.v3.CpuUtilizationConfig
+    E.resource_monitors.injected_resource.v3.InjectedResourceConfig`),
+  'settings of overload actions': types(
+    'envoy.config.overload.v3.ScaleTimersOverloadActionConfig envoy.config.overload.v3.ShrinkHeapConfig',
+  ),
   'gRPC credentials': types('envoy.config.grpc_credential.v3.FileBasedMetadataConfig'),
   others: types('envoy.config.core.v3.Node'),
   'metadata of endpoints': types('envoy.config.core.v3.Address envoy.config.core.v3.PerHostConfig'),
@@ -223,13 +236,15 @@ export const EDGES: Readonly<Record<string, string>> = {
   ['envoy.config.trace.v3.OpenTelemetryConfig.sampler']: 'parts of tracers',
   ['envoy.extensions.filters.http.compressor.v3.Compressor.compressor_library']: 'compressor libraries',
   ['envoy.extensions.filters.http.stateful_session.v3.StatefulSession.session_state']: 'stateful sessions',
+  [`envoy.extensions.filters.http.stateful_session.v3.StatefulSession.session_state>${CORE}.TypedExtensionConfig.typed_config`]:
+    'stateful sessions',
   ['envoy.config.rbac.v3.RBAC.AuditLoggingOptions.AuditLoggerConfig.audit_logger']: 'RBAC audit loggers',
   ['envoy.config.cluster.v3.OutlierDetection.monitors']: NONE,
   [`${CORE}.HealthCheck.event_logger`]: 'health check event sinks',
   [`${CORE}.ApiConfigSource.config_validators`]: NONE,
   [`${CORE}.GrpcService.GoogleGrpc.channel_credentials_plugin`]: NONE,
   [`${CORE}.GrpcService.GoogleGrpc.call_credentials_plugin`]: NONE,
-  [`${ROUTE}.RateLimit.Action.extension`]: NONE,
+  [`${ROUTE}.RateLimit.Action.extension`]: 'matcher inputs',
   [`${ROUTE}.FilterAction.action`]: NONE,
   [`${ROUTE}.ClusterSpecifierPlugin.extension`]: NONE,
   [`${ROUTE}.RetryPolicy.retry_options_predicates`]: NONE,
@@ -237,5 +252,6 @@ export const EDGES: Readonly<Record<string, string>> = {
   [`${ROUTE}.RetryPolicy.RetryHostPredicate.typed_config`]: 'retry host predicates',
   [`${ROUTE}.InternalRedirectPolicy.predicates`]: 'internal redirect predicates',
   ['envoy.config.overload.v3.ResourceMonitor.typed_config']: 'resource monitors',
+  ['envoy.config.overload.v3.OverloadAction.typed_config']: 'settings of overload actions',
   [`${CORE}.GrpcService.GoogleGrpc.CallCredentials.MetadataCredentialsFromPlugin.typed_config`]: 'gRPC credentials',
 }

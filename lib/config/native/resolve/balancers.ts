@@ -1,27 +1,88 @@
 import type {
   BalancerConfig,
+  ClientWeightedConfig,
+  ListBalancerConfig,
   LocalityBalancingConfig,
   MaglevConfig,
   RingHashConfig,
   SlowStartConfig,
+  SubsetConfig,
 } from '../../../upstream/config.ts'
 import type {
   NativeBalancer,
+  NativeClientWeighted,
+  NativeListBalancer,
   NativeLocalityBalancing,
   NativeMaglev,
   NativeRingHash,
   NativeSlowStart,
+  NativeSubset,
 } from '../balancers.ts'
 
 const DECAY_MS = 10_000
 const MIN_RING_SIZE = 1024
 const MAX_RING_SIZE = 8 * 1024 * 1024
 const TABLE_SIZE = 65_537
+/** Between load reports. */
+const REPORT_MS = 10_000
 
 /** The policy of a cluster with every default filled in. */
 export function readBalancer(value: NativeBalancer): BalancerConfig {
-  const balancer: Exclude<NativeBalancer, string> = typeof value === 'string' ? { kind: value } : value
+  if (typeof value === 'string') return readList({ kind: value })
+  if (value.kind === 'subset') return readSubset(value)
+  if (value.kind !== 'override-host') return readList(value)
+  const { sources, selected, otherwise = 'peak-ewma' } = value
+  return {
+    kind: 'override-host',
+    sources: sources.map((source) =>
+      'header' in source ? { header: source.header.toLowerCase() } : structuredClone(source),
+    ),
+    ...(selected && { selected: structuredClone(selected) }),
+    otherwise:
+      typeof otherwise === 'object' && otherwise.kind === 'subset' ? readSubset(otherwise) : readWithin(otherwise),
+  }
+}
+
+function readSubset(value: NativeSubset): SubsetConfig {
+  const { selectors, fallback = 'none', defaultLabels = {}, within = 'peak-ewma' } = value
+  return {
+    kind: 'subset',
+    fallback,
+    defaultLabels: structuredClone(defaultLabels),
+    selectors: structuredClone(selectors),
+    ...(value.localityWeights === true && { localityWeights: true as const }),
+    ...(value.scaleLocalityWeights === true && { scaleLocalityWeights: true as const }),
+    ...(value.panicAny === true && { panicAny: true as const }),
+    ...(value.listAsAny === true && { listAsAny: true as const }),
+    ...(value.fallbackList === true && { fallbackList: true as const }),
+    ...(value.redundantKeys === true && { redundantKeys: true as const }),
+    within: readWithin(within),
+  }
+}
+
+function readWithin(value: NativeListBalancer['kind'] | NativeListBalancer): ListBalancerConfig {
+  return readList(typeof value === 'string' ? { kind: value } : value)
+}
+
+function readClientWeighted(value: NativeClientWeighted): ClientWeightedConfig {
+  const { outOfBand, metrics = [] } = value
+  return {
+    kind: 'client-weighted',
+    blackoutMs: value.blackoutMs ?? 10_000,
+    expirationMs: value.expirationMs ?? 180_000,
+    updateMs: value.updateMs ?? 1_000,
+    errorPenalty: value.errorPenalty ?? 1,
+    metrics: [...metrics],
+    ...(outOfBand && { outOfBand: { periodMs: REPORT_MS, ...structuredClone(outOfBand) } }),
+    ...readLocalities(value.localities),
+    ...readSlowStart(value.slowStart),
+  }
+}
+
+function readList(balancer: NativeListBalancer): ListBalancerConfig {
   switch (balancer.kind) {
+    case 'client-weighted':
+      return readClientWeighted(balancer)
     case 'round-robin':
       return { kind: 'round-robin', ...readLocalities(balancer.localities), ...readSlowStart(balancer.slowStart) }
     case 'random':

@@ -14,7 +14,6 @@ import type {
 import type {
   NativeAddress,
   NativeCluster,
-  NativeDns,
   NativeEndpoint,
   NativeEndpointCheck,
   NativeInternalAddress,
@@ -22,12 +21,21 @@ import type {
 } from '../clusters.ts'
 import { readAddress } from './addresses.ts'
 import { readBalancer } from './balancers.ts'
+import {
+  FORWARD_MIN_REFRESH_MS,
+  FORWARD_QUERY_MS,
+  readAddressFilter,
+  readClusterType,
+  typeMistake,
+} from './cluster-types.ts'
 import { readHealthCheck, readOutlier } from './health.ts'
 import { readHttp2 } from './http2.ts'
 import { defined, type Reading } from './reading.ts'
 import { readRetry } from './retries.ts'
 import { checkTransportNames, labelled, readTransport, readTransports } from './transports.ts'
 
+/** Types whose hosts have names. */
+const NAMED: ReadonlySet<string> = new Set(['strict-dns', 'logical-dns', 'dynamic-forward-proxy'])
 const CONNECT_MS = 5_000
 const IDLE_MS = 3_600_000
 const BUFFER_BYTES = 32 * 1024
@@ -43,16 +51,21 @@ const THRESHOLDS: ThresholdsConfig = Object.freeze({
 })
 
 export function readCluster(cluster: NativeCluster, path: string, reading: Reading): ClusterConfig {
-  const localities = readLocalities(cluster, path, reading)
+  const parts = readClusterType(cluster, path, reading)
+  const wrong = typeMistake(cluster, parts)
+  if (wrong !== undefined) reading.findings.error(`${path}.type`, wrong)
+  const localities = parts === undefined ? readLocalities(cluster, path, reading) : []
   checkTransportNames(cluster, path, reading)
-  const type = cluster.type ?? (localities.some(hasNames) ? 'strict-dns' : 'static')
+  const listed = wrong === undefined ? cluster.type : undefined
+  const type = parts?.type ?? listed ?? (localities.some(hasNames) ? 'strict-dns' : 'static')
   const { keepalive, bindAddress, extraBindAddresses, addressOrder, metadata, protocol = 'http1' } = cluster
   return reading.origins.at(path, {
     name: cluster.name,
     statName: cluster.statName ?? cluster.name,
+    ...parts,
     type,
     localities,
-    ...(type !== 'static' || cluster.dns !== undefined ? { dns: readDns(cluster.dns ?? {}) } : {}),
+    ...(NAMED.has(type) || cluster.dns !== undefined ? { dns: readDns(cluster, path, reading) } : {}),
     balancer: readBalancer(cluster.balancer ?? 'peak-ewma'),
     connectTimeoutMs: cluster.connectTimeoutMs ?? CONNECT_MS,
     bufferLimitBytes: cluster.bufferLimitBytes ?? BUFFER_BYTES,
@@ -77,6 +90,13 @@ export function readCluster(cluster: NativeCluster, path: string, reading: Readi
     ...readTransport(cluster, path, reading),
     ...(cluster.transports && { transportMatches: readTransports(cluster.transports, `${path}.transports`, reading) }),
     preconnectRatio: cluster.preconnectRatio ?? 1,
+    ...(cluster.localCluster && {
+      localCluster: { name: cluster.localCluster.name, locality: fullLocality(cluster.localCluster.locality) },
+    }),
+    ...(cluster.assignmentPolicy && { assignmentPolicy: defined(cluster.assignmentPolicy) }),
+    ...(cluster.wantedHealth && { wantedHealth: [...cluster.wantedHealth] }),
+    ...(cluster.predictiveRatio !== undefined &&
+      cluster.predictiveRatio > 1 && { predictiveRatio: cluster.predictiveRatio }),
     ...defined({
       panicThreshold: cluster.panicThreshold,
       maxConnectionsPerHost: cluster.maxConnectionsPerHost,
@@ -162,16 +182,22 @@ function hasNames({ endpoints }: LocalityEndpointsConfig): boolean {
   return endpoints.some(({ address }) => address.kind === 'ip' && isIP(address.host) === 0)
 }
 
-function readDns(dns: NativeDns): DnsConfig {
+function readDns(cluster: NativeCluster, path: string, reading: Reading): DnsConfig {
+  const { dns = {}, forwardProxy } = cluster
   const refreshMs = dns.refreshMs ?? DNS_REFRESH_MS
   const failureRefreshMs = dns.failureRefreshMs ?? refreshMs
+  const queryTimeoutMs = dns.queryTimeoutMs ?? (forwardProxy && FORWARD_QUERY_MS)
+  const addresses = readAddressFilter(cluster, path, reading)
   return {
     refreshMs,
     failureRefreshMs,
     failureRefreshMaxMs: dns.failureRefreshMaxMs ?? failureRefreshMs * 10,
     jitterMs: dns.jitterMs ?? 0,
     respectTtl: dns.respectTtl ?? true,
+    ...(forwardProxy && { minRefreshMs: FORWARD_MIN_REFRESH_MS }),
     family: dns.family ?? 'auto',
     resolvers: dns.resolvers ?? [],
+    ...(queryTimeoutMs !== undefined && { queryTimeoutMs }),
+    ...(addresses && { addresses }),
   }
 }

@@ -21,7 +21,7 @@ const USER_AGENT = 'headgate-health-check'
 /** On unless it is switched off: five failures in a row eject. */
 export function readOutlier(value: NativeOutlier | false, path: string, reading: Reading): { outlier?: OutlierConfig } {
   if (value === false) return {}
-  const { enforcing, ...rest } = value
+  const { enforcing, retryAfter, ...rest } = value
   const base = value.baseEjectionTimeMs ?? EDGE_OUTLIER.baseEjectionTimeMs
   const outlier: OutlierConfig = {
     ...EDGE_OUTLIER,
@@ -29,14 +29,17 @@ export function readOutlier(value: NativeOutlier | false, path: string, reading:
     ...defined(rest),
     enforcing: { ...EDGE_OUTLIER.enforcing, ...defined(enforcing ?? {}) },
   }
+  const maxMs = outlier.maxEjectionTimeMs
   if (outlier.maxEjectionTimeMs < base) {
     reading.findings.error(`${path}.maxEjectionTimeMs`, 'must not be less than baseEjectionTimeMs')
   }
-  return { outlier }
+  if (retryAfter === undefined) return { outlier }
+  const asked = { statuses: [429, 503], maxMs, ...(retryAfter === true ? {} : defined(retryAfter)) }
+  return { outlier: { ...outlier, retryAfter: { ...asked, statuses: [...asked.statuses] } } }
 }
 
 export function readHealthCheck(check: NativeHealthCheck, path: string, reading: Reading): HealthCheckConfig {
-  const { http, grpc, tcp, eventLogPath, ...rest } = check
+  const { http, grpc, tcp, eventLogPath, transport, ...rest } = check
   const intervalMs = check.intervalMs ?? INTERVAL_MS
   const noTrafficIntervalMs = check.noTrafficIntervalMs ?? intervalMs
   const unhealthyIntervalMs = check.unhealthyIntervalMs ?? intervalMs
@@ -60,6 +63,7 @@ export function readHealthCheck(check: NativeHealthCheck, path: string, reading:
     unhealthyIntervalMs,
     eventLogPaths: eventLogPath === undefined ? [] : [eventLogPath],
     ...(alpn && { alpn: [...alpn] }),
+    ...(transport !== undefined && { transportLabels: { transport } }),
     probe: readProbe({ http, grpc, tcp }, path, reading),
   })
 }

@@ -52,7 +52,7 @@ export function readListener(listener: NativeListener, path: string, reading: Re
   })
 }
 
-type Limits = 'maxConnections' | 'maxConnectionsPerSource' | 'ignoreGlobalLimit' | 'trafficDirection'
+type Limits = 'maxConnections' | 'maxConnectionsPerSource' | 'ignoreGlobalLimit' | 'bypassOverload' | 'trafficDirection'
 
 function readLimits(listener: NativeListener): Pick<ListenerConfig, Limits> {
   const { maxConnections = MAX_CONNECTIONS, maxConnectionsPerSource, ignoreGlobalLimit = false } = listener
@@ -61,6 +61,7 @@ function readLimits(listener: NativeListener): Pick<ListenerConfig, Limits> {
     maxConnections,
     ...(maxConnectionsPerSource !== undefined && { maxConnectionsPerSource }),
     ignoreGlobalLimit,
+    ...(listener.bypassOverload === true && { bypassOverload: true }),
     ...(trafficDirection && { trafficDirection }),
   }
 }

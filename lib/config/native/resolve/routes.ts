@@ -36,6 +36,7 @@ import { type ChainFilter, readOverrides } from './filters.ts'
 import { readFormat } from './logs.ts'
 import { mapTree, readFraction, readRouteMatch } from './matches.ts'
 import { defined, type Reading } from './reading.ts'
+import { readFollowRedirects } from './redirects.ts'
 import { readRetry } from './retries.ts'
 
 const TIMEOUT_MS = 15_000
@@ -217,6 +218,7 @@ function readForward(action: NativeForward, path: string, reading: RouteReading)
     ...(metadataMatch && { metadataMatch: structuredClone(metadataMatch) }),
     ...(hashPolicies && { hashPolicies: hashPolicies.map(readHashPolicy) }),
     ...readRetries(action, path, reading),
+    ...readFollowRedirects(action.followRedirects, `${path}.followRedirects`, reading),
   })
 }
 

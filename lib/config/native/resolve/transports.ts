@@ -58,6 +58,10 @@ export function checkTransportNames(cluster: NativeCluster, path: string, { find
       findings.error(`${indexPath(`${at}.endpoints`, i)}.transport`, `unknown transport "${name}"`)
     })
   }
+  const checks = cluster.healthCheck?.transport
+  if (checks !== undefined && !Object.hasOwn(cluster.transports ?? {}, checks)) {
+    findings.error(`${path}.healthCheck.transport`, `unknown transport "${checks}"`)
+  }
   check(cluster.endpoints ?? [], path)
   cluster.localities?.forEach(({ endpoints }, i) => {
     check(endpoints, indexPath(`${path}.localities`, i))

@@ -1,25 +1,110 @@
 import { z } from 'zod'
 import { isObject } from '../../../proto/describe.ts'
-import type { ZoneAwareConfig } from '../../../upstream/config.ts'
+import type {
+  OutOfBandConfig,
+  OverrideSourceConfig,
+  SubsetSelectorConfig,
+  ZoneAwareConfig,
+} from '../../../upstream/config.ts'
 import type {
   NativeBalancer,
+  NativeClientWeighted,
   NativeLeastRequest,
+  NativeListBalancer,
   NativeLocalityBalancing,
   NativeMaglev,
+  NativeOverrideHost,
   NativePeakEwma,
   NativeRandom,
   NativeRingHash,
   NativeRoundRobin,
   NativeSlowStart,
+  NativeSubset,
 } from '../balancers.ts'
-import { byKind, choose, count, ms, name, object } from './pieces.ts'
+import { byKind, choose, count, jsonObject, ms, name, object } from './pieces.ts'
 
-const KINDS = ['round-robin', 'random', 'least-request', 'peak-ewma', 'ring-hash', 'maglev'] as const
+const KINDS = ['round-robin', 'random', 'least-request', 'peak-ewma', 'client-weighted', 'ring-hash', 'maglev'] as const
 const LARGEST_TABLE = 5_000_011
 
 /** A word, or an object with its kind. */
 export function balancer(): z.ZodType<NativeBalancer> {
-  const long = byKind<NativeBalancer>({
+  return wordOr<NativeBalancer>({ ...lists(), subset, 'override-host': overrideHost })
+}
+
+function subset(): z.ZodType<NativeSubset> {
+  return object<NativeSubset>({
+    kind: z.literal('subset'),
+    selectors: z.array(selector()),
+    fallback: z.enum(['none', 'any', 'default']).optional(),
+    defaultLabels: jsonObject().optional(),
+    localityWeights: z.boolean().optional(),
+    scaleLocalityWeights: z.boolean().optional(),
+    panicAny: z.boolean().optional(),
+    listAsAny: z.boolean().optional(),
+    fallbackList: z.boolean().optional(),
+    redundantKeys: z.boolean().optional(),
+    within: wordOr<NonNullable<NativeSubset['within']>>(lists()).optional(),
+  })
+}
+
+function selector(): z.ZodType<SubsetSelectorConfig> {
+  return object<SubsetSelectorConfig>({
+    keys: z.array(name()).min(1),
+    singleHost: z.literal(true).optional(),
+    fallback: z.enum(['none', 'any', 'default', 'keys']).optional(),
+    fallbackKeys: z.array(name()).min(1).optional(),
+  })
+}
+
+function overrideHost(): z.ZodType<NativeOverrideHost> {
+  const place = { namespace: name(), path: z.array(name()).min(1) }
+  const header = object<{ header: string }>({ header: name() })
+  const metadata = object<{ namespace: string; path: readonly string[] }>(place)
+  return object<NativeOverrideHost>({
+    kind: z.literal('override-host'),
+    sources: z
+      .array(
+        choose<OverrideSourceConfig>('a header, or a namespace and a path', (value) => {
+          if (!isObject(value)) return undefined
+          return 'header' in value ? header : metadata
+        }),
+      )
+      .min(1),
+    selected: object<{ namespace: string; path: readonly string[] }>(place).optional(),
+    otherwise: wordOr<NonNullable<NativeOverrideHost['otherwise']>>({ ...lists(), subset }).optional(),
+  })
+}
+
+function clientWeighted(): z.ZodType<NativeClientWeighted> {
+  return object<NativeClientWeighted>({
+    kind: z.literal('client-weighted'),
+    blackoutMs: ms().optional(),
+    expirationMs: ms().optional(),
+    updateMs: ms().min(100).optional(),
+    errorPenalty: z.number().min(0).optional(),
+    metrics: z.array(name()).optional(),
+    outOfBand: object<Partial<OutOfBandConfig>>({
+      periodMs: ms().min(1).optional(),
+      port: count(1).max(65_535).optional(),
+      authority: name().optional(),
+      labels: jsonObject().optional(),
+    }).optional(),
+    localities: localities().optional(),
+    slowStart: slowStart().optional(),
+  })
+}
+
+/** One of these kinds, or its word where it has one. */
+function wordOr<T>(kinds: { readonly [kind: string]: () => z.ZodType }): z.ZodType<T> {
+  const long = byKind<T>(kinds)
+  return choose(`${KINDS.join(', ')} or an object with one of these as its kind`, (value) => {
+    if (isObject(value)) return long
+    return typeof value === 'string' ? z.enum(KINDS) : undefined
+  })
+}
+
+function lists(): { readonly [kind in NativeListBalancer['kind']]: () => z.ZodType } {
+  return {
     'round-robin': () =>
       object<NativeRoundRobin>({
         kind: z.literal('round-robin'),
@@ -42,13 +127,10 @@ export function balancer(): z.ZodType<NativeBalancer> {
         decayMs: count(1).optional(),
         localities: localities().optional(),
       }),
+    'client-weighted': clientWeighted,
     'ring-hash': ringHash,
     maglev: maglev,
-  })
-  return choose(`${KINDS.join(', ')} or an object with one of these as its kind`, (value) => {
-    if (isObject(value)) return long
-    return typeof value === 'string' ? z.enum(KINDS) : undefined
-  })
+  }
 }
 
 function ringHash(): z.ZodType<NativeRingHash> {

@@ -1,6 +1,11 @@
 import { z } from 'zod'
 import { isObject } from '../../../proto/describe.ts'
-import type { LocalityConfig, RetryBudgetConfig, ThresholdsConfig } from '../../../upstream/config.ts'
+import type {
+  AssignmentPolicyConfig,
+  LocalityConfig,
+  RetryBudgetConfig,
+  ThresholdsConfig,
+} from '../../../upstream/config.ts'
 import type {
   NativeAddress,
   NativeCluster,
@@ -12,6 +17,7 @@ import type {
 } from '../clusters.ts'
 import type { NativeTransport } from '../transports.ts'
 import { balancer } from './balancers.ts'
+import { forwardProxy, originalDst } from './cluster-types.ts'
 import { healthCheck, outlier } from './health.ts'
 import { http2 } from './http2.ts'
 import { metadata } from './matches.ts'
@@ -89,6 +95,7 @@ function dns(): z.ZodType<NativeDns> {
     respectTtl: z.boolean().optional(),
     family: z.enum(['auto', 'v4-only', 'v6-only', 'v4-preferred', 'all']).optional(),
     resolvers: z.array(name()).optional(),
+    queryTimeoutMs: ms().min(1).optional(),
   })
 }
 
@@ -99,7 +106,13 @@ function thresholds(): z.ZodType<Partial<ThresholdsConfig>> {
     maxPendingRequests: limit,
     maxRequests: limit,
     maxRetries: limit,
-    retryBudget: object<RetryBudgetConfig>({ percent: z.number().min(0).max(100), minConcurrency: count() }).optional(),
+    retryBudget: object<RetryBudgetConfig>({
+      percent: z.number().min(0).max(100),
+      minConcurrency: count(),
+      intervalMs: count(1).optional(),
+    }).optional(),
+    maxConnectionPools: limit,
+    trackRemaining: z.boolean().optional(),
   })
 }
 
@@ -112,12 +125,24 @@ export function cluster(): z.ZodType<NativeCluster> {
   const schema = object<NativeCluster>({
     name: name(),
     statName: name().optional(),
-    type: z.enum(['static', 'strict-dns', 'logical-dns']).optional(),
+    type: z
+      .enum(['static', 'strict-dns', 'logical-dns', 'aggregate', 'composite', 'dynamic-forward-proxy', 'original-dst'])
+      .optional(),
     endpoints: z.array(endpoint()).optional(),
     localities: z.array(localityEndpoints()).optional(),
+    members: z.array(name()).min(1).optional(),
+    forwardProxy: forwardProxy().optional(),
+    originalDst: originalDst().optional(),
     dns: dns().optional(),
     balancer: balancer().optional(),
     panicThreshold: z.number().min(0).max(100).optional(),
+    wantedHealth: z.array(z.enum(['healthy', 'unhealthy', 'degraded', 'draining', 'timeout'])).optional(),
+    localCluster: object<NonNullable<NativeCluster['localCluster']>>({ name: name(), locality: locality() }).optional(),
+    assignmentPolicy: object<AssignmentPolicyConfig>({
+      overprovisioningFactor: count(1).optional(),
+      weightedPriorityHealth: z.literal(true).optional(),
+      dropOverload: z.number().min(0).max(1).optional(),
+    }).optional(),
     outlier: outlierOrOff().optional(),
     healthCheck: healthCheck().optional(),
     ignoreHealthOnRemoval: z.boolean().optional(),
@@ -146,6 +171,7 @@ export function cluster(): z.ZodType<NativeCluster> {
     ...transportFields(address()),
     transports: dictionary(object<NativeTransport>(transportFields(address()))).optional(),
     preconnectRatio: z.number().min(1).max(3).optional(),
+    predictiveRatio: z.number().min(1).max(3).optional(),
     keepalive: keepalive().optional(),
     bindAddress: name().optional(),
     extraBindAddresses: z.array(name()).optional(),
@@ -155,5 +181,5 @@ export function cluster(): z.ZodType<NativeCluster> {
     }).optional(),
     metadata: metadata().optional(),
   })
-  return oneOf(schema, ['endpoints', 'localities'])
+  return oneOf(schema, ['endpoints', 'localities', 'members', 'forwardProxy', 'originalDst'])
 }

@@ -3,6 +3,7 @@ import type { NativeConfig } from '../config.ts'
 import { address, cluster, locality } from './clusters.ts'
 import { hboneServer } from './hbone.ts'
 import { listener } from './listeners.ts'
+import { overload } from './overload.ts'
 import { count, jsonObject, object } from './pieces.ts'
 
 /** The schema of a whole configuration; made anew by each call, since modules hold no work. */
@@ -19,6 +20,7 @@ export function configSchema(): z.ZodType<NativeConfig> {
     clusters: z.array(cluster()).optional(),
     hbone: z.array(hboneServer(address())).optional(),
     maxConnections: count(1).optional(),
+    overload: overload().optional(),
     runtime: jsonObject().optional(),
   })
 }

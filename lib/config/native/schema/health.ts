@@ -1,8 +1,9 @@
 import { z } from 'zod'
+import { isObject } from '../../../proto/describe.ts'
 import { OUTLIER_KINDS } from '../../../upstream/outlier/config.ts'
 import type { NativeHealthCheck, NativeHttpProbe, NativeOutlier } from '../health.ts'
 import { stringMatch } from './matches.ts'
-import { count, dictionary, ms, name, object, oneOf, text } from './pieces.ts'
+import { choose, count, dictionary, ms, name, object, oneOf, text } from './pieces.ts'
 
 function percent(): z.ZodNumber {
   return z.number().int().min(0).max(100)
@@ -30,7 +31,20 @@ export function outlier(): z.ZodType<NativeOutlier> {
     enforcing: object<NonNullable<NativeOutlier['enforcing']>>(enforcing as never).optional(),
     uneject: z.boolean().optional(),
     eventLogPath: name().optional(),
+    retryAfter: retryAfter().optional(),
   })
+}
+
+function retryAfter(): z.ZodType<NonNullable<NativeOutlier['retryAfter']>> {
+  const long = object<Exclude<NonNullable<NativeOutlier['retryAfter']>, true>>({
+    statuses: z
+      .array(z.union([z.literal(429), z.literal(503)], { error: 'must be 429 or 503' }))
+      .min(1)
+      .optional(),
+    maxMs: ms().min(1).optional(),
+  })
+  const on = z.literal(true)
+  return choose('true, or an object', (value) => (isObject(value) ? long : on))
 }
 
 function status(): z.ZodNumber {
@@ -88,6 +102,7 @@ export function healthCheck(): z.ZodType<NativeHealthCheck> {
     alwaysLogFailures: z.boolean().optional(),
     alwaysLogSuccess: z.boolean().optional(),
     alpn: z.array(name()).optional(),
+    transport: name().optional(),
   })
   return oneOf(schema, ['http', 'grpc', 'tcp'])
 }

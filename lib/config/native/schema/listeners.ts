@@ -46,6 +46,7 @@ export function listener(): z.ZodType<NativeListener> {
     maxConnections: count(1).optional(),
     maxConnectionsPerSource: count(1).optional(),
     ignoreGlobalLimit: z.boolean().optional(),
+    bypassOverload: z.boolean().optional(),
     bufferLimitBytes: count(1).optional(),
     backlog: count(1).optional(),
     keepalive: keepalive().optional(),

@@ -8,6 +8,7 @@ import type {
   NativeDirectResponse,
   NativeFilterOverride,
   NativeFilterOverrides,
+  NativeFollowRedirects,
   NativeForward,
   NativeHeaderEdits,
   NativeHostRewrite,
@@ -214,7 +215,30 @@ function forward(): z.ZodType<NativeForward> {
     bodyBufferLimitBytes: count().optional(),
     retry: retry().optional(),
     hedge: z.boolean().optional(),
+    followRedirects: followRedirects().optional(),
   })
+}
+
+function followRedirects(): z.ZodType<boolean | NativeFollowRedirects> {
+  const short = z.boolean()
+  const safe = z.literal('safe')
+  const long = object<NativeFollowRedirects>({
+    max: count().optional(),
+    statuses: z.array(redirectStatus()).min(1).optional(),
+    crossScheme: choose<boolean | 'safe'>('true, false or "safe"', (value) =>
+      value === 'safe' ? safe : short,
+    ).optional(),
+    headersToCopy: z.array(name()).optional(),
+    routes: z.array(text()).optional(),
+    newRoutesOnly: z.boolean().optional(),
+  })
+  return choose('true, false or an object', (value) =>
+    typeof value === 'boolean' ? short : isObject(value) ? long : undefined,
+  )
+}
+
+function redirectStatus(): z.ZodType<NonNullable<NativeRedirect['status']>> {
+  return z.literal([301, 302, 303, 307, 308])
 }
 
 function redirect(): z.ZodType<NativeRedirect> {
@@ -227,7 +251,7 @@ function redirect(): z.ZodType<NativeRedirect> {
     path: name().optional(),
     prefixRewrite: name().optional(),
     regexRewrite: regexRewrite().optional(),
-    status: z.literal([301, 302, 303, 307, 308]).optional(),
+    status: redirectStatus().optional(),
     stripQuery: z.boolean().optional(),
   })
   return oneOf(oneOf(schema, ['path', 'prefixRewrite', 'regexRewrite'], true), ['scheme', 'https'], true)

@@ -1,6 +1,6 @@
 import { canonicalIp, isIp } from '../../../core/address.ts'
 import type { Clock } from '../../../core/clock.ts'
-import type { DnsConfig } from '../../config.ts'
+import type { DnsAskingConfig, DnsConfig } from '../config.ts'
 import type { HostsFile } from './hosts-file.ts'
 import type { ResolvConf } from './resolv-conf.ts'
 import { DEFAULT_RESOLV_CONF, searchOrder } from './resolv-conf.ts'
@@ -27,9 +27,15 @@ export interface DnsMissed {
 export type DnsResult = DnsFound | DnsMissed
 
 /** Of one name and family; of longer answers the first in the order of text, so that rotation takes the same ones. */
-export const MAX_ADDRESSES = 256
-/** For one name with all its search domains; what c-ares still asks then is left to end by itself. */
+export const MAX_ADDRESSES = 1024
 const DEADLINE_MS = 15_000
+const NO_ASKING: DnsAskingConfig = Object.freeze({})
+
+interface ResolverParts {
+  readonly servers: readonly string[]
+  readonly asking: DnsAskingConfig
+  readonly files: SystemFiles
+}
 
 export interface DnsOptions {
   readonly clock: Clock
@@ -39,7 +45,7 @@ export interface DnsOptions {
   readonly makeTransport?: MakeTransport
 }
 
-/** The resolvers of one process: one per list of name servers, so that clusters share what they ask. */
+/** The resolvers of one process: one per list of name servers and way to ask, so that clusters share what they ask. */
 export class DnsResolvers implements Disposable {
   readonly #options: DnsOptions
   readonly #files: SystemFiles
@@ -51,11 +57,11 @@ export class DnsResolvers implements Disposable {
   }
 
   /** `servers` as in `DnsConfig.resolvers`; empty: those of the machine. Throws on one that is no IP address. */
-  for(servers: readonly string[]): DnsResolver {
-    const key = servers.join(' ')
+  for(servers: readonly string[], asking: DnsAskingConfig = NO_ASKING): DnsResolver {
+    const key = `${servers.join(' ')} ${JSON.stringify(asking)}`
     let resolver = this.#byServers.get(key)
     if (resolver === undefined) {
-      resolver = new DnsResolver(servers, this.#files, this.#options)
+      resolver = new DnsResolver({ servers, asking, files: this.#files }, this.#options)
       this.#byServers.set(key, resolver)
     }
     return resolver
@@ -77,6 +83,7 @@ export class DnsResolvers implements Disposable {
  */
 export class DnsResolver {
   readonly #servers: readonly string[]
+  readonly #asking: DnsAskingConfig
   readonly #files: SystemFiles
   readonly #clock: Clock
   readonly #makeTransport: MakeTransport
@@ -84,8 +91,9 @@ export class DnsResolver {
   #queriesKey = ''
   #closed = false
 
-  constructor(servers: readonly string[], files: SystemFiles, options: DnsOptions) {
+  constructor({ servers, asking, files }: ResolverParts, options: DnsOptions) {
     this.#servers = servers
+    this.#asking = asking
     this.#files = files
     this.#clock = options.clock
     this.#makeTransport = options.makeTransport ?? nodeTransport
@@ -93,8 +101,8 @@ export class DnsResolver {
     if (servers.length > 0) this.#queriesTo(DEFAULT_RESOLV_CONF)
   }
 
-  /** Never rejects. */
-  async resolve(name: string, family: DnsFamily): Promise<DnsResult> {
+  /** Never rejects. `deadlineMs`: for one name with all its search domains; what is asked still is left to end by itself. */
+  async resolve(name: string, family: DnsFamily, deadlineMs: number = DEADLINE_MS): Promise<DnsResult> {
     if (isIp(name)) return found([name], undefined)
     const lower = name.toLowerCase()
     const bare = lower.endsWith('.') ? lower.slice(0, -1) : lower
@@ -102,7 +110,8 @@ export class DnsResolver {
     const local = localAddresses(bare, family, hosts)
     if (local.length > 0) return found(local, undefined)
     if (isLocalhost(bare)) return missed('ENODATA')
-    return this.#beforeDeadline(this.#search(searchOrder(lower, conf), family, conf))
+    const names = this.#asking.whole === true ? [bare] : searchOrder(lower, conf)
+    return this.#beforeDeadline(this.#search(names, family, conf), deadlineMs)
   }
 
   close(): void {
@@ -123,19 +132,21 @@ export class DnsResolver {
 
   /** The transport follows /etc/resolv.conf: a machine that moves to another network gets other name servers. */
   #queriesTo(conf: ResolvConf): SharedQueries {
-    const servers = this.#servers.length > 0 ? this.#servers : conf.servers
-    const key = `${servers.join(' ')} ${conf.timeoutMs} ${conf.attempts}`
+    const own = this.#servers.length > 0 && (this.#asking.fallback !== true || conf.servers.length === 0)
+    const servers = own ? this.#servers : conf.servers
+    const timeoutMs = this.#asking.timeoutMs ?? conf.timeoutMs
+    const attempts = this.#asking.tries ?? conf.attempts
+    const key = `${servers.join(' ')} ${timeoutMs} ${attempts}`
     if (this.#queries === undefined || this.#queriesKey !== key) {
-      const { timeoutMs, attempts } = conf
       this.#queries = new SharedQueries(this.#makeTransport({ servers, timeoutMs, attempts }))
       this.#queriesKey = key
     }
     return this.#queries
   }
 
-  #beforeDeadline(result: Promise<DnsResult>): Promise<DnsResult> {
+  #beforeDeadline(result: Promise<DnsResult>, deadlineMs: number): Promise<DnsResult> {
     return new Promise((resolve) => {
-      const cancel = this.#clock.schedule(DEADLINE_MS, () => resolve(missed('ETIMEOUT')))
+      const cancel = this.#clock.schedule(deadlineMs, () => resolve(missed('ETIMEOUT')))
       void result.then((r) => {
         cancel()
         resolve(r)

@@ -1,4 +1,4 @@
-import type { FieldReader } from '../../lib/core/field-reader.ts'
+import type { FieldReader } from './field-reader.ts'
 
 /** `type.v3.StatusCode`, by name. */
 const STATUSES: ReadonlyMap<string, number> = new Map([
@@ -63,4 +63,10 @@ const STATUSES: ReadonlyMap<string, number> = new Map([
 /** The number in a `type.v3.HttpStatus`, whose `code` is an enum; 0 where it is not set. */
 export function httpStatus(reader: FieldReader): number {
   return STATUSES.get(reader.enumName('code')) ?? 0
+}
+
+/** The name of a status in `type.v3.StatusCode`; undefined where it has none. */
+export function httpStatusName(status: number): string | undefined {
+  for (const [name, code] of STATUSES) if (code === status) return name
+  return undefined
 }

@@ -1,0 +1,355 @@
+import type { SlotLease } from '../core/lease.ts'
+import { equalShare, type SlotGrant, type SlotNote } from './lease-notes.ts'
+
+/** What the slots of a worker need of the whole. */
+export interface SlotOwner {
+  readonly seat: number
+  readonly seats: number
+  /** Control cannot be asked. */
+  readonly away: boolean
+  now(): number
+  /** There is something to tell control of it; it will be asked for `note` at the end of the turn. */
+  touch(slots: WorkerSlots): void
+  /** It has more than its share, and is to be looked after. */
+  watch(slots: WorkerSlots): void
+  /** A question is under way. */
+  asked(): void
+  /** Runs it when this turn's events have been dealt with. */
+  defer(run: () => void): void
+  forget(slots: WorkerSlots): void
+}
+
+/** After an answer that there is nothing, control is not asked again for so long. What becomes free meanwhile is sent. */
+const DRY_MS = 20
+/** What was recalled is given back for so long as it is released. */
+const OWED_MS = 1000
+
+/**
+ * The room that one worker has under one limit. It begins with its equal share, without a word; asks for more before the
+ * last of it is taken, and gives back what it does not use.
+ */
+export class WorkerSlots implements SlotLease {
+  readonly key: string
+  limit: number
+  active = 0
+  users = 0
+  /** Since when a question has waited for its answer. */
+  askedMs = 0
+  /** `start + given + forced - returned`. */
+  granted: number
+  /** How many may be taken: what was granted, or the equal share while nobody can be asked. */
+  #room: number
+  readonly #owner: SlotOwner
+  #start: number
+  #given = 0
+  #forced = 0
+  #returned = 0
+  /** Control has never heard of it in this session, nor spoken of it. */
+  #untold = true
+  #free = 0
+  /** Where less is left, more is asked for. */
+  #low = 0
+  #peak = 0
+  #quietUntilMs = 0
+  #asks = 0
+  #answered = 0
+  #waiting = 0
+  /** Of those that waited, how many have been told and may not have taken theirs yet. */
+  #promised = 0
+  /** The last answer was that there is none. */
+  #exhausted = false
+  #ahead = 0
+  #answer: PromiseWithResolvers<void> | undefined = undefined
+  /** Forced beyond the limit: given back as soon as anything is released. */
+  #over = 0
+  #owed = 0
+  #owedUntilMs = 0
+  #round = 0
+
+  constructor(key: string, limit: number, owner: SlotOwner) {
+    this.key = key
+    this.limit = limit
+    this.#owner = owner
+    this.#start = this.granted = this.#room = this.share
+    this.#low = Math.floor(this.#start / 4)
+  }
+
+  get share(): number {
+    return equalShare(this.limit, this.#owner.seat, this.#owner.seats)
+  }
+
+  get remaining(): number {
+    const { seats } = this.#owner
+    const elsewhere = this.#exhausted || seats === 1 ? 0 : Math.max(this.#free, Math.min(1, this.limit - this.granted))
+    return this.granted - this.active + elsewhere
+  }
+
+  get idle(): boolean {
+    return this.users === 0 && this.active === 0
+  }
+
+  // --- for whoever takes and releases ---------------------------------------------------------------------------------
+
+  acquire(): boolean | Promise<boolean> {
+    if (this.tryAcquire()) return true
+    const asked = this.ask()
+    return asked === undefined ? false : asked.then(() => this.tryAcquire())
+  }
+
+  tryAcquire(): boolean {
+    if (this.active >= this.#room) return false
+    const active = ++this.active
+    if (active > this.#peak) this.#peak = active
+    if (active > this.granted) this.#take()
+    else if (this.granted - active < this.#low) this.#askAhead()
+    return true
+  }
+
+  /** Without control everybody has an equal share, whoever had more or less of it before. */
+  setRoom(): void {
+    const { away, seat, seats } = this.#owner
+    if (!away) this.#room = this.granted
+    else this.#room = seat >= 0 ? this.share : Math.floor(this.limit / seats)
+  }
+
+  ask(): Promise<void> | undefined {
+    const owner = this.#owner
+    // What has come for those that wait is theirs.
+    if (this.active + this.#waiting + this.#promised < this.#room || this.limit <= 0 || owner.away) return undefined
+    if (this.#answer === undefined && owner.now() < this.#quietUntilMs) return undefined
+    this.#waiting++
+    this.#answer ??= Promise.withResolvers<void>()
+    this.#question()
+    return this.#answer.promise
+  }
+
+  want(): void {
+    if (this.limit > 0 && this.#owner.seats > 1) this.#askAhead()
+  }
+
+  #askAhead(): void {
+    if (this.#asks > this.#answered || this.#owner.away || this.#owner.now() < this.#quietUntilMs) return
+    this.#ahead = Math.max(this.#low, 1)
+    this.#question()
+  }
+
+  #question(): void {
+    if (this.#asks <= this.#answered) this.askedMs = this.#owner.now()
+    this.#asks++
+    this.#owner.asked()
+    this.#owner.touch(this)
+  }
+
+  force(): void {
+    if (this.active < this.granted) {
+      this.active++
+      return
+    }
+    this.active++
+    this.#take()
+    this.#over++
+    this.#owner.touch(this)
+  }
+
+  /** One more that nobody has given. */
+  #take(): void {
+    this.#forced++
+    this.granted++
+    this.setRoom()
+  }
+
+  release(): void {
+    this.active--
+    if (this.#over > 0 || this.#owed > 0 || this.users === 0) this.#released()
+  }
+
+  #released(): void {
+    if (this.#over > 0) {
+      this.#over--
+      this.#giveBack(1)
+    } else if (this.#owed > 0) this.#payBack()
+    if (this.idle) this.#close()
+  }
+
+  #payBack(): void {
+    const now = this.#owner.now()
+    if (now >= this.#owedUntilMs) this.#owed = 0
+    // What it could use itself at once it need not give, as long as it has no more than others have.
+    else if (now >= this.#quietUntilMs || this.granted > this.share || this.granted - this.active > 1) {
+      this.#owed--
+      this.#giveBack(1)
+    }
+  }
+
+  #giveBack(count: number): void {
+    if (count <= 0) return
+    this.#returned += count
+    this.granted -= count
+    this.setRoom()
+    this.#owner.touch(this)
+  }
+
+  [Symbol.dispose](): void {
+    this.users--
+    if (this.idle) this.#close()
+  }
+
+  #close(): void {
+    // Who waits for an answer is to get it.
+    if (this.#untold && this.#answer === undefined) this.#owner.forget(this)
+    else {
+      this.#giveBack(this.granted)
+      this.#owner.touch(this)
+    }
+  }
+
+  // --- for its owner --------------------------------------------------------------------------------------------------
+
+  /** Somebody names the key again. */
+  use(limit: number): void {
+    const back = this.idle && !this.#untold
+    this.users++
+    // It was closed: control is not to forget it, and gives its share back.
+    if (back) this.#owner.touch(this)
+    if (limit === this.limit) return
+    this.limit = limit
+    this.setRoom()
+    if (this.#untold) this.reseat()
+    else this.#owner.touch(this)
+    this.#low = Math.floor(this.share / 4)
+  }
+
+  /** The seat, or the limit, is another: what is its own from the start changes, unless control has a say in it. */
+  reseat(): void {
+    if (!this.#untold) return
+    this.#start = this.share
+    this.#count()
+  }
+
+  #count(): void {
+    this.granted = this.#start + this.#given + this.#forced - this.#returned
+    this.#low = Math.floor(this.share / 4)
+    if (this.active > this.granted) {
+      const missing = this.active - this.granted
+      this.#forced += missing
+      this.#over += missing
+      this.granted = this.active
+      this.#owner.touch(this)
+    }
+    this.setRoom()
+  }
+
+  /** A new session: what it has is what it starts with. False: control need not hear of it. */
+  rebase(): boolean {
+    this.#asks = this.#answered = this.#round = 0
+    this.#ahead = 0
+    this.#quietUntilMs = 0
+    this.#owed = 0
+    if (this.#untold) return this.#answer !== undefined
+    // What is unused beyond its share others may have taken while there was nobody to ask.
+    this.#start = this.granted = Math.max(this.active, Math.min(this.granted, this.share))
+    this.#given = this.#forced = this.#returned = this.#over = 0
+    this.setRoom()
+    return true
+  }
+
+  /** Whoever waited for control's answer gets on without. */
+  giveUp(): void {
+    this.setRoom()
+    this.#answered = this.#asks
+    this.#settle()
+  }
+
+  #settle(): void {
+    if (this.#waiting > 0) {
+      this.#promised += this.#waiting
+      const told = this.#waiting
+      this.#owner.defer(() => {
+        this.#promised -= told
+      })
+    }
+    this.#waiting = 0
+    const answer = this.#answer
+    this.#answer = undefined
+    answer?.resolve()
+  }
+
+  /** Whether there is a question that has not been answered. */
+  get asking(): boolean {
+    return this.#asks > this.#answered
+  }
+
+  /** What control is told; from then on it has its say. */
+  note(): SlotNote {
+    this.#untold = false
+    if (this.#answer !== undefined && this.#asks <= this.#answered) this.#asks = this.#answered + 1
+    return {
+      kind: 'slots',
+      key: this.key,
+      limit: this.limit,
+      start: this.#start,
+      given: this.#given,
+      forced: this.#forced,
+      returned: this.#returned,
+      ask: this.#asks,
+      want: this.#waiting,
+      ahead: this.#asks > this.#answered ? Math.max(this.#ahead, this.#waiting > 0 ? this.#low : 0) : 0,
+      round: this.#round,
+      closed: this.idle,
+    }
+  }
+
+  granting(grant: SlotGrant): void {
+    if (grant.forgotten === true) {
+      if (this.idle) this.#owner.forget(this)
+      else {
+        // It is used again: control is told anew, and counts from the beginning.
+        this.#round = 0
+        this.#owner.touch(this)
+      }
+      return
+    }
+    if (this.#untold) {
+      this.#untold = false
+      this.#start = grant.start
+    }
+    const more = grant.given > this.#given
+    if (more) this.#given = grant.given
+    this.#count()
+    this.#free = grant.free
+    if (this.granted > this.share) this.#owner.watch(this)
+    if (more) this.#quietUntilMs = 0
+    if (more || grant.free > 0) this.#exhausted = false
+    if (grant.answered > this.#answered) {
+      this.#answered = grant.answered
+      this.#ahead = 0
+      this.#exhausted = grant.dry
+      if (grant.dry) this.#quietUntilMs = this.#owner.now() + DRY_MS
+    }
+    if (grant.recall !== undefined) this.#recalled(grant.recall)
+    if (more && this.idle) this.#close()
+    const enough = more && this.granted - this.active - this.#promised >= this.#waiting
+    if (this.#answered >= this.#asks || enough) this.#settle()
+  }
+
+  #recalled({ round, count, hard }: NonNullable<SlotGrant['recall']>): void {
+    if (round <= this.#round) return
+    this.#round = round
+    const spare = Math.max(0, this.granted - this.active - this.#waiting - this.#promised)
+    const back = Math.min(count, hard ? spare : Math.ceil(spare / 2))
+    this.#giveBack(back)
+    if (hard) {
+      this.#owed = count - back
+      this.#owedUntilMs = this.#owner.now() + OWED_MS
+    }
+    this.#owner.touch(this)
+  }
+
+  /** From time to time while it has more than its share: what was not used lately goes back. False: it has no more. */
+  sweep(): boolean {
+    const keep = Math.max(this.share, this.#peak + this.#low)
+    this.#peak = this.active
+    this.#giveBack(Math.min(this.granted - keep, this.granted - this.active))
+    return this.granted > this.share
+  }
+}
