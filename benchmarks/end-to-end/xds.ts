@@ -15,7 +15,8 @@ import { REPOSITORY } from './node-peer.ts'
 import { measureRounds, type Suite, type SuiteContext } from './suite.ts'
 
 const SIZE: XdsSize = { clusters: 10_000, endpointsPerCluster: 6, virtualHosts: 1_000 }
-const CHANGES = 200
+const CHANGES = 400
+const PAUSE_MS = 10
 const RATE = 5_000
 const CHURN = 1_000
 const MIB = 1024 ** 2
@@ -23,7 +24,7 @@ const MIB = 1024 ** 2
 const METHOD = `headgate with one worker, all its processes on one core, and a management server (delta ADS) on the other: ${SIZE.clusters} EDS
 clusters with ${SIZE.endpointsPerCluster} endpoints each and as many routes in ${SIZE.virtualHosts} virtual hosts. Load: from starting the program to the
 first answer by the last route. A change: from the wish to move all endpoints of one cluster until a client on a kept connection,
-asking again and again, is answered by the new one; ${CHANGES} of them. The management server yields to the clients on its core. Churn: ${CHURN} changed assignments a second, and ${RATE}
+asking each millisecond, is answered by the new one; ${CHANGES} of them, ${PAUSE_MS} ms apart. The management server yields to the clients on its core. Churn: ${CHURN} changed assignments a second, and ${RATE}
 requests a second of which each is due at its time. Loop: most CPU time between two turns of a worker's loop.`
 
 const COLUMNS = [
@@ -109,7 +110,7 @@ async function measure(context: SuiteContext): Promise<Record<string, number>> {
     await served(child, listenPort)
     const loadS = (performance.now() - begin) / 1000
     child.noteDescendants()
-    await new Promise((resolve) => setTimeout(resolve, 2000))
+    await pause(2000)
     const memory = memoryByKind(child.pid)
     const parts: Parts = { plane, listenPort, originPort, otherPort: portOf(other) }
     const changes = await measureChanges(parts)
@@ -131,7 +132,7 @@ async function served(child: Child, port: number): Promise<void> {
     const status = await statusOf(port)
     if (status === 200) return
     if (performance.now() > deadline) throw new Error(`no answer within 60 s (last: ${status})`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
+    await pause(10)
   }
 }
 
@@ -173,13 +174,19 @@ async function measureChanges(parts: Parts): Promise<{ readonly changeP50: numbe
     const sent = plane.ask({ kind: 'move', index: 0, port: toOther ? otherPort : originPort })
     while (((await asker.ask()).body === 'other') !== toOther) {
       if (performance.now() - begin > 10_000) throw new Error('a change is not in force after 10 s')
+      await pause(1)
     }
     times[i] = performance.now() - begin
     await sent
+    await pause(PAUSE_MS)
   }
   asker.close()
   const sorted = times.sort()
   return { changeP50: quantile(sorted, 0.5), changeP99: quantile(sorted, 0.99) }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
 async function measureTraffic(parts: Parts, context: SuiteContext): Promise<Record<string, number>> {
@@ -193,12 +200,12 @@ async function measureTraffic(parts: Parts, context: SuiteContext): Promise<Reco
   const churning = plane.ask({ kind: 'churn', perSecond: CHURN, seconds })
   const churn = await paced().run(RATE, seconds)
   await churning
-  await new Promise((resolve) => setTimeout(resolve, 1000))
+  await pause(1000)
   const after = await plane.ask({ kind: 'tally' })
   const swapping = paced().run(RATE / 5, 5)
   for (let generation = 1; generation <= 3; generation++) {
     await plane.ask({ kind: 'routes', generation })
-    await new Promise((resolve) => setTimeout(resolve, 1200))
+    await pause(1200)
   }
   const swaps = await swapping
   if (quiet.failures > 0) throw new Error(`${quiet.failures} requests failed although nothing happened`)

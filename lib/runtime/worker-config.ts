@@ -6,7 +6,10 @@ import type { DrainedListeners } from './drained-listeners.ts'
 import type { Engine } from './engine.ts'
 import type { FeedMessage } from './feed.ts'
 import type { Refusal } from './rollout.ts'
-import { RefusedVersions, takeStep } from './step.ts'
+import { RefusedVersions, type Step, takeStep } from './step.ts'
+
+/** More assignments than that in one change are taken over in pieces: the loop has other things to do. */
+const PIECE = 500
 
 /** What a worker's configuration works on, and whom it tells. */
 export interface WorkerConfigOptions {
@@ -21,7 +24,8 @@ export interface WorkerConfigOptions {
 
 /**
  * The configuration that one engine runs, as control sends it. All that arrives goes to the engine at once and in order, so
- * that endpoints do not wait for what is being opened or warmed; each is answered when it is in force, or refused.
+ * that endpoints do not wait for what is being opened or warmed; each is answered when it is in force, or refused. Only what
+ * comes behind very many endpoints waits until those have been taken over, over a few turns of the loop.
  */
 export class WorkerConfig {
   readonly #options: WorkerConfigOptions
@@ -31,6 +35,8 @@ export class WorkerConfig {
   /** Something was refused since the last whole configuration: the revision says too much. */
   #marred = false
   readonly #pending = new Set<Promise<void>>()
+  /** While something is taken over in pieces. */
+  #line: Promise<void> | undefined = undefined
 
   constructor(options: WorkerConfigOptions) {
     this.#options = options
@@ -54,7 +60,41 @@ export class WorkerConfig {
   }
 
   take(message: FeedMessage): void {
-    const done = message.kind === 'config' ? this.#whole(message) : this.#change(message.id, message.change)
+    if (this.#line === undefined && !isLarge(message)) {
+      this.#takeNow(message, NOTHING)
+      return
+    }
+    const before = this.#line ?? Promise.resolve()
+    const line = before.then(() => this.#takeInPieces(message))
+    this.#line = line
+    void line.then(() => {
+      if (this.#line === line) this.#line = undefined
+    })
+  }
+
+  async #takeInPieces(message: FeedMessage): Promise<void> {
+    const state = this.#state
+    if (!isLarge(message) || state === undefined) {
+      this.#takeNow(message, NOTHING)
+      return
+    }
+    const { set, remove } = message.change.assignments
+    const steps: Step[] = []
+    const done: Promise<void>[] = []
+    for (let at = 0; at < set.length; at += PIECE) {
+      const part: ConfigChange = { assignments: { set: set.slice(at, at + PIECE), remove: [] } }
+      steps.push(takeStep(state, part))
+      const update = this.#options.engine.update(part)
+      // Whoever takes over the rest hears of it.
+      update.catch(() => {})
+      done.push(update)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    this.#takeNow({ ...message, change: { ...message.change, assignments: { set: [], remove } } }, { steps, done })
+  }
+
+  #takeNow(message: FeedMessage, pieces: Pieces): void {
+    const done = message.kind === 'config' ? this.#whole(message) : this.#change(message, pieces)
     this.#revision = message.revision
     const pending: Promise<void> = done.finally(() => this.#pending.delete(pending))
     this.#pending.add(pending)
@@ -62,6 +102,7 @@ export class WorkerConfig {
 
   /** Resolves when all that has arrived by now is in force, or was refused. */
   async idle(): Promise<void> {
+    await this.#line
     await Promise.all(this.#pending)
   }
 
@@ -85,7 +126,7 @@ export class WorkerConfig {
     applied(id, 'config')
   }
 
-  async #change(id: number, change: ConfigChange): Promise<void> {
+  async #change({ id, change }: FeedMessage & { kind: 'change' }, { steps, done }: Pieces): Promise<void> {
     const { engine, drained, applied } = this.#options
     const state = this.#state
     if (state === undefined) {
@@ -94,10 +135,10 @@ export class WorkerConfig {
     }
     const step = takeStep(state, change)
     try {
-      await engine.update(drained.withoutIn(change))
+      await Promise.all([...done, engine.update(drained.withoutIn(change))])
     } catch (error) {
       this.#marred = true
-      this.#refusals.correct(state, step, undefined)
+      for (const taken of [...steps, step].reverse()) this.#refusals.correct(state, taken, undefined)
       this.#refused(id, error)
       return
     }
@@ -115,4 +156,20 @@ export class WorkerConfig {
         : [new ConfigError('', error instanceof Error ? error.message : String(error))]
     this.#options.refused(id, { errors, resource: error instanceof ChangeRefused ? error.resource : undefined })
   }
+}
+
+/** What of a change has been taken over already, and when it is in force. */
+interface Pieces {
+  readonly steps: readonly Step[]
+  readonly done: readonly Promise<void>[]
+}
+
+const NOTHING: Pieces = Object.freeze({ steps: Object.freeze([]), done: Object.freeze([]) })
+
+type LargeChange = FeedMessage & { readonly kind: 'change' } & {
+  readonly change: { readonly assignments: NonNullable<ConfigChange['assignments']> }
+}
+
+function isLarge(message: FeedMessage): message is LargeChange {
+  return message.kind === 'change' && (message.change.assignments?.set.length ?? 0) > PIECE
 }

@@ -365,3 +365,59 @@ t.test('where nothing in particular is to blame all of a change is taken back', 
   t.equal(content(worker.runs), content(rollout.state))
   t.strictSame(told, { revoked: ['clusters a', 'clusters b'], lost: [] })
 })
+
+t.test(
+  'very many endpoints are taken over in pieces, what comes behind them waits, and a refusal takes all back',
+  async (t) => {
+    const told: unknown[] = []
+    const updates: string[] = []
+    let turns = 0
+    let refuses = false
+    const engine = {
+      update: async (change: ConfigChange) => {
+        const { assignments, clusters } = change
+        updates.push(`${assignments?.set.length ?? 0}+${clusters?.set.length ?? 0} in turn ${turns}`)
+        if (refuses && clusters !== undefined) throw new ChangeRefused([new ConfigError('', 'no')], undefined)
+      },
+    } as unknown as Engine
+    const config = new WorkerConfig({
+      engine,
+      drained: new DrainedListeners(),
+      log,
+      mark: 'x',
+      applied: (id) => void told.push(id),
+      refused: (id) => void told.push(`refused ${id}`),
+    })
+    config.resume(EMPTY, 'a')
+    const counting = setInterval(() => {}, 1000)
+    const count = (): void => {
+      turns++
+      if (turns < 20) setImmediate(count)
+    }
+    setImmediate(count)
+    const many = (weight: number): ConfigChange['assignments'] => ({
+      set: Array.from({ length: 1_200 }, (_, i) => ({
+        name: `c${i}`,
+        localities: [],
+        policy: { overprovisioningFactor: weight },
+      })),
+      remove: [],
+    })
+    const whole: ConfigChange = { assignments: many(1), clusters: { set: [cluster('c0', 1)], remove: [] } }
+    const small: ConfigChange = { assignments: { set: [{ name: 'c1', localities: [] }], remove: [] } }
+    config.take({ kind: 'change', id: 1, revision: 'b', change: whole })
+    config.take({ kind: 'change', id: 2, revision: 'c', change: small })
+    t.equal(config.revision, 'a', 'it does not run yet')
+    await config.idle()
+    t.strictSame(updates, ['500+0 in turn 0', '500+0 in turn 1', '200+0 in turn 2', '0+1 in turn 3', '1+0 in turn 3'])
+    t.strictSame(told, [1, 2])
+    t.equal(config.revision, 'c')
+    const before = JSON.stringify(config.config())
+    refuses = true
+    config.take({ kind: 'change', id: 3, revision: 'd', change: { ...whole, assignments: many(2) } })
+    await config.idle()
+    t.strictSame(told, [1, 2, 'refused 3'])
+    t.equal(JSON.stringify(config.config()), before)
+    clearInterval(counting)
+  },
+)
