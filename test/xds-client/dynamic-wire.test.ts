@@ -121,10 +121,10 @@ for (const variant of ['GRPC', 'DELTA_GRPC'] as const) {
     t.same(gateway.changes.map(Object.keys), [['assignments']])
 
     const at = plane.requests.length
-    plane.put(XDS.cluster, { name: 'a', type: 'ORIGINAL_DST', lb_policy: 'CLUSTER_PROVIDED' })
+    plane.put(XDS.cluster, { name: 'a', type: 'STATIC', lb_policy: 'CLUSTER_PROVIDED' })
     plane.put(XDS.cluster, staticCluster('c') as JsonObject)
     const nack = await plane.request((r) => r.error !== undefined, 'a refusal', at)
-    t.match(nack.error?.message, /ORIGINAL_DST/)
+    t.match(nack.error?.message, /CLUSTER_PROVIDED/)
     await gateway.until(() => gateway.state.clusters.has('c'))
     t.equal(
       gateway.state.clusters.get('a')?.type,

@@ -186,7 +186,7 @@ t.test('of a bad answer the good resources apply, and the bad ones keep their la
   const rejections = rig.ads.whole('cluster', {
     a: edsCluster('a', { lb_policy: 'CLUSTER_PROVIDED', lb_subset_config: { subset_selectors: [{ keys: ['x'] }] } }),
     b: staticCluster('b'),
-    c: { name: 'c', type: 'ORIGINAL_DST', lb_policy: 'CLUSTER_PROVIDED' },
+    c: { name: 'c', type: 'STATIC', lb_policy: 'CLUSTER_PROVIDED' },
   })
   t.same(rejections.map(({ name }) => name).sort(), ['a', 'c'])
   await rig.turn()
@@ -521,7 +521,7 @@ t.test('or for ever where there is no limit', async (t) => {
   await rig.clock.advanceAsync(1_000_000)
   t.same(rig.ads.wanted('listener'), [])
   t.match(rig.gateway.status().waiting, [{ target: 'clusters', for: ['first answer of ads'] }])
-  rig.ads.whole('cluster', { a: { name: 'a', type: 'ORIGINAL_DST', lb_policy: 'CLUSTER_PROVIDED' } })
+  rig.ads.whole('cluster', { a: { name: 'a', type: 'STATIC', lb_policy: 'CLUSTER_PROVIDED' } })
   await rig.turn()
   t.same(rig.ads.wanted('listener'), ['*'], 'an answer that is refused is one')
 })
