@@ -24,7 +24,7 @@ const UNCOMPARED: readonly RegExp[] = [
 /** Names that only Headgate has. */
 const OWN_PROMETHEUS: readonly RegExp[] = [
   /^envoy_(access_logs_|http_downstream_rq_(filter_error|http1_0_total|local_reply|misdirected|rejected_underscore|slow_body))/,
-  /^envoy_(internal_listener_depth_exceeded|listener_downstream_source_cx_overflow|server_(file_reload_(rejected|success)|resources_revoked))/,
+  /^envoy_(internal_listener_depth_exceeded|listener_downstream_source_cx_overflow|server_(file_reload_(failing|rejected|success)|resources_revoked|workers_(died|replaced|silent)))/,
   // Envoy makes it with the first assignment that drops anything.
   /^envoy_cluster_upstream_rq_drop_overload$/,
   // Guards that Envoy has not, or counts elsewhere.
