@@ -19,6 +19,8 @@ export interface SlotOwner {
   forget(slots: WorkerSlots): void
 }
 
+/** From here on a few more than the limit do no harm for a moment. */
+const LARGE = 100
 /** After an answer that there is nothing, control is not asked again for so long. What becomes free meanwhile is sent. */
 const DRY_MS = 20
 /** What was recalled is given back for so long as it is released. */
@@ -97,12 +99,27 @@ export class WorkerSlots implements SlotLease {
   }
 
   tryAcquire(): boolean {
-    if (this.active >= this.#room) return false
+    if (this.active >= this.#room) return this.#borrow()
     const active = ++this.active
     if (active > this.#peak) this.#peak = active
     if (active > this.granted) this.#take()
     else if (this.granted - active < this.#low) this.#askAhead()
     return true
+  }
+
+  /**
+   * A worker that came before its predecessor has ended has no share yet. Of a limit that is not small it may take a part of
+   * one all the same: a request lost in a rolling restart weighs more than a few too many while it lasts.
+   */
+  #borrow(): boolean {
+    if (this.active >= this.#loan) return false
+    this.force()
+    return true
+  }
+
+  get #loan(): number {
+    const { seat, seats } = this.#owner
+    return seat >= 0 || this.limit < LARGE ? 0 : Math.floor(this.limit / seats / 4)
   }
 
   /** Without control everybody has an equal share, whoever had more or less of it before. */
@@ -115,7 +132,8 @@ export class WorkerSlots implements SlotLease {
   ask(): Promise<void> | undefined {
     const owner = this.#owner
     // What has come for those that wait is theirs.
-    if (this.active + this.#waiting + this.#promised < this.#room || this.limit <= 0 || owner.away) return undefined
+    const taken = this.active + this.#waiting + this.#promised
+    if (taken < this.#room || taken < this.#loan || this.limit <= 0 || owner.away) return undefined
     if (this.#answer === undefined && owner.now() < this.#quietUntilMs) return undefined
     this.#waiting++
     this.#answer ??= Promise.withResolvers<void>()

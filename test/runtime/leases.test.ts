@@ -303,6 +303,29 @@ t.test('a process beyond the number of seats begins with nothing, and has its se
   t.equal(await taken(gateway, c.acquire()), false)
 })
 
+t.test('a process beyond the number of seats waits for nobody while it needs little of a large limit', async (t) => {
+  const gateway = new Gateway(2)
+  gateway.startWorker()
+  gateway.startWorker()
+  gateway.settle()
+  const late = gateway.of(gateway.startWorker())
+  gateway.settle()
+  const large = late.slots('large', 1024)
+  for (let i = 0; i < 128; i++) {
+    t.equal(large.ask(), undefined)
+    t.equal(large.tryAcquire(), true)
+  }
+  t.type(large.ask(), Promise, 'more than a quarter of a share is asked for')
+  t.equal(large.tryAcquire(), false)
+  gateway.settle()
+  t.equal(large.tryAcquire(), true, 'and had, where others have some unused')
+  const small = late.slots('small', 10)
+  t.equal(small.tryAcquire(), false, 'small limits are exact')
+  for (let i = 0; i < 129; i++) large.release()
+  gateway.settle()
+  t.equal(large.active, 0)
+})
+
 t.test('keys that nobody uses any more are forgotten everywhere', async (t) => {
   const gateway = new Gateway(2)
   for (let i = 0; i < 50; i++) {
