@@ -18,6 +18,7 @@ import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
 import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
 import { HostHealthService } from '../../lib/upstream/health/service.ts'
+import { CHECK } from '../../test/support/health-check.ts'
 
 const ENDPOINTS = 5_000
 const INTERVAL_MS = 10_000
@@ -42,10 +43,9 @@ const CLUSTER: ClusterConfig = {
   http2: ENVOY_HTTP2,
   preconnectRatio: 1,
   healthCheck: {
+    ...CHECK,
     timeoutMs: 5_000,
     intervalMs: INTERVAL_MS,
-    intervalJitterMs: 0,
-    intervalJitterPercent: 0,
     initialJitterMs: INTERVAL_MS,
     unhealthyThreshold: 3,
     healthyThreshold: 1,
@@ -54,24 +54,6 @@ const CLUSTER: ClusterConfig = {
     unhealthyIntervalMs: INTERVAL_MS,
     unhealthyEdgeIntervalMs: INTERVAL_MS,
     healthyEdgeIntervalMs: INTERVAL_MS,
-    reuseConnection: true,
-    eventLogPaths: [],
-    alwaysLogFailures: false,
-    alwaysLogSuccess: false,
-    probe: {
-      kind: 'http',
-      protocol: 'http1',
-      method: 'GET',
-      path: '/healthz',
-      host: '',
-      headers: [],
-      removedHeaders: [],
-      userAgent: 'Envoy/HC',
-      receive: [],
-      responseBufferBytes: 1024,
-      expectedStatuses: [],
-      retriableStatuses: [],
-    },
   },
 }
 

@@ -17,41 +17,9 @@ import { makeChecker } from '../../lib/upstream/health/make.ts'
 import { ENVOY_OUTLIER } from '../../lib/upstream/outlier/config.ts'
 import type { Transports } from '../../lib/upstream/transports.ts'
 import { settle, TestClock } from '../support/clock.ts'
+import { CHECK } from '../support/health-check.ts'
 
 const WIDE = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
-
-const CHECK: HealthCheckConfig = {
-  timeoutMs: 1_000,
-  intervalMs: 5_000,
-  intervalJitterMs: 0,
-  intervalJitterPercent: 0,
-  initialJitterMs: 0,
-  unhealthyThreshold: 2,
-  healthyThreshold: 2,
-  noTrafficIntervalMs: 60_000,
-  noTrafficHealthyIntervalMs: 60_000,
-  unhealthyIntervalMs: 5_000,
-  unhealthyEdgeIntervalMs: 5_000,
-  healthyEdgeIntervalMs: 5_000,
-  reuseConnection: true,
-  eventLogPaths: [],
-  alwaysLogFailures: false,
-  alwaysLogSuccess: false,
-  probe: {
-    kind: 'http',
-    protocol: 'http1',
-    method: 'GET',
-    path: '/healthz',
-    host: '',
-    headers: [],
-    removedHeaders: [],
-    userAgent: 'Envoy/HC',
-    receive: [],
-    responseBufferBytes: 1024,
-    expectedStatuses: [],
-    retriableStatuses: [],
-  },
-}
 
 function http(probe: Partial<HttpProbeConfig>, more: Partial<HealthCheckConfig> = {}): HealthCheckConfig {
   return { ...CHECK, ...more, probe: { ...(CHECK.probe as HttpProbeConfig), ...probe } }

@@ -20,41 +20,11 @@ import type { Host, ResolvedEndpoint } from '../../lib/upstream/host.ts'
 import { HostSet } from '../../lib/upstream/host-set.ts'
 import { EDGE_OUTLIER, ENVOY_OUTLIER, type OutlierConfig } from '../../lib/upstream/outlier/config.ts'
 import { settle, TestClock } from '../support/clock.ts'
+import { CHECK } from '../support/health-check.ts'
 
 const WIDE = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
 
-const CHECK: HealthCheckConfig = {
-  timeoutMs: 1_000,
-  intervalMs: 5_000,
-  intervalJitterMs: 0,
-  intervalJitterPercent: 0,
-  initialJitterMs: 0,
-  unhealthyThreshold: 2,
-  healthyThreshold: 2,
-  noTrafficIntervalMs: 60_000,
-  noTrafficHealthyIntervalMs: 60_000,
-  unhealthyIntervalMs: 5_000,
-  unhealthyEdgeIntervalMs: 5_000,
-  healthyEdgeIntervalMs: 5_000,
-  reuseConnection: true,
-  eventLogPaths: ['events'],
-  alwaysLogFailures: false,
-  alwaysLogSuccess: false,
-  probe: {
-    kind: 'http',
-    protocol: 'http1',
-    method: 'GET',
-    path: '/healthz',
-    host: '',
-    headers: [],
-    removedHeaders: [],
-    userAgent: 'Envoy/HC',
-    receive: [],
-    responseBufferBytes: 1024,
-    expectedStatuses: [],
-    retriableStatuses: [],
-  },
-}
+const LOGGED: HealthCheckConfig = { ...CHECK, eventLogPaths: ['events'] }
 
 const CLUSTER: ClusterConfig = {
   name: 'web',
@@ -293,7 +263,7 @@ const failing: RequestListener = (_, response) => {
 t.test('a host is asked once for all workers, who hear of it together', async (t) => {
   const [good, bad] = [await peer(t), await peer(t)]
   bad.answer = failing
-  const lab = new Lab(t, [at(good.port), at(bad.port)], { healthCheck: CHECK })
+  const lab = new Lab(t, [at(good.port), at(bad.port)], { healthCheck: LOGGED })
   const control = lab.start()
   const [a, b] = [lab.worker(1), lab.worker(2)]
   t.same(a.flags, ['/failed_active_hc', '/failed_active_hc'], 'from the very first moment')
@@ -321,7 +291,7 @@ t.test('a host is asked once for all workers, who hear of it together', async (t
 
 t.test('a worker that comes later hears at once what is known, and one that goes leaves it behind', async (t) => {
   const host = await peer(t)
-  const lab = new Lab(t, [at(host.port)], { healthCheck: CHECK })
+  const lab = new Lab(t, [at(host.port)], { healthCheck: LOGGED })
   const control = lab.start()
   await lab.worker(1).warm
   await lab.worker(2).warm
@@ -343,7 +313,7 @@ t.test('a worker that comes later hears at once what is known, and one that goes
 t.test('while control is away what was known last holds, and the next one goes on from there', async (t) => {
   const [good, bad] = [await peer(t), await peer(t)]
   bad.answer = failing
-  const lab = new Lab(t, [at(good.port), at(bad.port)], { healthCheck: CHECK })
+  const lab = new Lab(t, [at(good.port), at(bad.port)], { healthCheck: LOGGED })
   lab.start()
   const [a, b] = [lab.worker(1), lab.worker(2)]
   await Promise.all([a.warm, b.warm])
@@ -372,7 +342,7 @@ t.test('while control is away what was known last holds, and the next one goes o
 
 t.test('a host that comes while control is away waits for its check', async (t) => {
   const [old, fresh] = [await peer(t), await peer(t)]
-  const lab = new Lab(t, [at(old.port)], { healthCheck: CHECK })
+  const lab = new Lab(t, [at(old.port)], { healthCheck: LOGGED })
   lab.start()
   const worker = lab.worker(1)
   await worker.warm
@@ -387,7 +357,7 @@ t.test('a host that comes while control is away waits for its check', async (t) 
 
 t.test('a host that is gone from discovery stays until it fails, and others may go at once', async (t) => {
   const [a, b] = [await peer(t), await peer(t)]
-  const lab = new Lab(t, [at(a.port), at(b.port)], { healthCheck: CHECK })
+  const lab = new Lab(t, [at(a.port), at(b.port)], { healthCheck: LOGGED })
   const control = lab.start()
   const [one, two] = [lab.worker(1), lab.worker(2)]
   await Promise.all([one.warm, two.warm])
@@ -404,7 +374,7 @@ t.test('a host that is gone from discovery stays until it fails, and others may 
 
 t.test('x-envoy-immediate-health-check-fail is heard of everywhere, and checks switched off end', async (t) => {
   const host = await peer(t)
-  const lab = new Lab(t, [at(host.port)], { healthCheck: CHECK })
+  const lab = new Lab(t, [at(host.port)], { healthCheck: LOGGED })
   const control = lab.start()
   const [a, b] = [lab.worker(1), lab.worker(2)]
   await Promise.all([a.warm, b.warm])
@@ -556,7 +526,7 @@ t.test('a host that asks one worker to wait is left alone by all', async (t) => 
 t.test('hosts that are internal listeners are checked by each worker', async (t) => {
   const host = await peer(t)
   const inside: EndpointConfig = { ...at(1), address: { kind: 'internal', listener: 'inside' } }
-  const lab = new Lab(t, [at(host.port), inside], { healthCheck: CHECK })
+  const lab = new Lab(t, [at(host.port), inside], { healthCheck: LOGGED })
   const control = lab.start()
   const [a, b] = [lab.worker(1), lab.worker(2)]
   await Promise.all([a.warm, b.warm])
@@ -570,7 +540,7 @@ t.test('hosts that are internal listeners are checked by each worker', async (t)
 
 t.test('other certificates are taken over, and another configuration is a cluster of its own', async (t) => {
   const host = await peer(t)
-  const lab = new Lab(t, [at(host.port)], { healthCheck: CHECK })
+  const lab = new Lab(t, [at(host.port)], { healthCheck: LOGGED })
   const control = lab.start()
   const [a, b] = [lab.worker(1), lab.worker(2)]
   await Promise.all([a.warm, b.warm])
@@ -580,7 +550,7 @@ t.test('other certificates are taken over, and another configuration is a cluste
   await lab.pass(20)
   await lab.worker(3, renewed).warm
   t.equal(host.asked, 1, 'the third finds what the two had')
-  const other = lab.worker(4, { ...renewed, healthCheck: { ...CHECK, healthyThreshold: 1 } })
+  const other = lab.worker(4, { ...renewed, healthCheck: { ...LOGGED, healthyThreshold: 1 } })
   await other.warm
   t.equal(host.asked, 2, 'the fourth wants other checks')
   t.equal(control.stat('health_check.healthy'), 2)
@@ -601,7 +571,7 @@ t.test('many hosts come in pieces', async (t) => {
     ...at(80, { check }),
     address: { kind: 'ip', host: `10.0.${i >> 8}.${i & 255}`, port: 80 } as const,
   }))
-  const lab = new Lab(t, endpoints, { healthCheck: { ...CHECK, eventLogPaths: [] } })
+  const lab = new Lab(t, endpoints, { healthCheck: { ...LOGGED, eventLogPaths: [] } })
   const control = lab.start()
   const worker = lab.worker(1)
   await lab.until(() => control.stat('health_check.healthy') === 300)
@@ -620,7 +590,7 @@ t.test('many hosts come in pieces', async (t) => {
 t.test('a passing check lets an ejected host back in every worker', async (t) => {
   const host = await peer(t)
   const lab = new Lab(t, [at(host.port)], {
-    healthCheck: CHECK,
+    healthCheck: LOGGED,
     outlier: { ...EDGE_OUTLIER, maxEjectionPercent: 100, baseEjectionTimeMs: 300_000 },
   })
   lab.start()

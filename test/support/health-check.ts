@@ -1,0 +1,35 @@
+import type { HealthCheckConfig } from '../../lib/upstream/health/config.ts'
+
+/** An HTTP check each 5 s whose hosts change their mind after two answers; nothing of it is logged. */
+export const CHECK: HealthCheckConfig = {
+  timeoutMs: 1_000,
+  intervalMs: 5_000,
+  intervalJitterMs: 0,
+  intervalJitterPercent: 0,
+  initialJitterMs: 0,
+  unhealthyThreshold: 2,
+  healthyThreshold: 2,
+  noTrafficIntervalMs: 60_000,
+  noTrafficHealthyIntervalMs: 60_000,
+  unhealthyIntervalMs: 5_000,
+  unhealthyEdgeIntervalMs: 5_000,
+  healthyEdgeIntervalMs: 5_000,
+  reuseConnection: true,
+  eventLogPaths: [],
+  alwaysLogFailures: false,
+  alwaysLogSuccess: false,
+  probe: {
+    kind: 'http',
+    protocol: 'http1',
+    method: 'GET',
+    path: '/healthz',
+    host: '',
+    headers: [],
+    removedHeaders: [],
+    userAgent: 'Envoy/HC',
+    receive: [],
+    responseBufferBytes: 1024,
+    expectedStatuses: [],
+    retriableStatuses: [],
+  },
+}
