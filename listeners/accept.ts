@@ -213,7 +213,9 @@ export class Reception implements ChainHost, PeekHost {
     else {
       const wait = new Await(socket, () => this.#awaiting.delete(wait))
       this.#awaiting.add(wait)
-      void asked.then(() => wait.over() && this.#admit(socket, facts))
+      asked.follow(() => {
+        if (wait.over()) this.#admit(socket, facts)
+      })
     }
   }
 
@@ -377,9 +379,9 @@ export class Reception implements ChainHost, PeekHost {
     for (const chain of this.#all()) chain.destroy()
   }
 
-  closeIdle(): void {
-    for (const peek of this.#peeks) peek.destroy()
-    for (const chain of this.#all()) chain.closeIdle()
+  closeIdle(sinceMs?: number): void {
+    if (sinceMs === undefined) for (const peek of this.#peeks) peek.destroy()
+    for (const chain of this.#all()) chain.closeIdle(sinceMs)
   }
 
   #all(): FilterChain[] {

@@ -177,6 +177,7 @@ export class FilterChain implements OpeningHost, NetworkHost {
       socket,
       (secured, tls) => this.#begin(opening, secured, tls),
       (why) => opening.failed(why),
+      opening.info.state.overload?.transportConnect,
     )
   }
 
@@ -265,8 +266,11 @@ export class FilterChain implements OpeningHost, NetworkHost {
     for (const connection of this.#connections) connection.drain?.()
   }
 
-  closeIdle(): void {
-    for (const connection of this.#connections) connection.closeIdle()
+  /** `sinceMs`: HTTP connections alone, on which nothing has been under way since then. */
+  closeIdle(sinceMs?: number): void {
+    for (const connection of this.#connections) {
+      if (sinceMs === undefined || connection.stats !== undefined) connection.closeIdle(sinceMs)
+    }
   }
 
   /** Shows all that is under way on its connections. */

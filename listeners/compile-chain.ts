@@ -69,8 +69,9 @@ export function* chainSteps(
     ;({ manager, upper } = before)
   } else if (http !== undefined) {
     upper = hold(deps, made)
-    const { bufferLimitBytes } = around.listener
-    manager = yield* managerSteps(http, { ...deps, bufferLimitBytes, misdirected: around.misdirected }, upper)
+    const { bufferLimitBytes, statPrefix: listenerStats } = around.listener
+    const { misdirected } = around
+    manager = yield* managerSteps(http, { ...deps, bufferLimitBytes, listenerStats, misdirected }, upper)
   }
   return {
     config,

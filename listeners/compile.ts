@@ -21,7 +21,7 @@ import type { Usage } from './usage.ts'
 export type { CompiledChain, CompiledNetworkFilter } from './compile-chain.ts'
 
 /** What compiling a listener needs of the gateway. */
-export interface ListenerCompileDeps extends Omit<ManagerDeps, 'bufferLimitBytes' | 'misdirected'> {
+export interface ListenerCompileDeps extends Omit<ManagerDeps, 'bufferLimitBytes' | 'listenerStats' | 'misdirected'> {
   readonly filters: LowerFilters
 }
 
@@ -111,10 +111,11 @@ function* chainsSteps(
   misdirected: MisdirectedCheck,
   { deps, made, before }: Build,
 ): Generator<undefined, Pick<CompiledListener, 'chains' | 'choose'>> {
-  const { filterChains, defaultFilterChain, chainMatcher, bufferLimitBytes } = config
+  const { filterChains, defaultFilterChain, chainMatcher, bufferLimitBytes, statPrefix } = config
   const configs = defaultFilterChain === undefined ? filterChains : [...filterChains, defaultFilterChain]
-  // Connection managers have the limit of their listener.
-  const predecessors = new Predecessors(before?.config.bufferLimitBytes === bufferLimitBytes ? before : undefined)
+  // Connection managers have the limit and the cells of their listener.
+  const kept = before?.config.bufferLimitBytes === bufferLimitBytes && before.config.statPrefix === statPrefix
+  const predecessors = new Predecessors(kept ? before : undefined)
   const chains: CompiledChain[] = []
   let inPlace = before !== undefined && before.chains.length === configs.length
   for (const [i, chain] of configs.entries()) {

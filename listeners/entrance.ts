@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { ListenerConfig } from '../lib/config/listener.ts'
 import type { ConnectionInfo } from '../lib/core/connection.ts'
-import type { Leases } from '../lib/core/lease.ts'
+import { type Leases, RoomWait } from '../lib/core/lease.ts'
 import { noRuntime, type Runtime } from '../lib/core/metrics.ts'
 import { fromWithin, hasSource } from './facts.ts'
 import { resetSocket } from './http1/reset.ts'
@@ -38,12 +38,22 @@ export class Entrance implements Disposable {
     return this.#room.taken
   }
 
-  /** Undefined: `enter` knows now. A promise: the gateway has been asked for room, and `enter` knows when it resolves. */
-  ask(facts: ConnectionInfo, config: ListenerConfig): Promise<unknown> | undefined {
-    const own = this.#room.ask(this.#limitOf(config))
-    const all = isBudgeted(facts, config) ? this.#parts.budget.ask() : undefined
-    if (own === undefined) return all
-    return all === undefined ? own : Promise.all([own, all])
+  /** Undefined: `enter` knows now. Otherwise the gateway has been asked for room, and `enter` knows behind the wait. */
+  ask(facts: ConnectionInfo, config: ListenerConfig): RoomWait | undefined {
+    const { budget } = this.#parts
+    const limit = this.#limitOf(config)
+    const room = this.#room
+    const own = room.ask(limit)
+    const budgeted = isBudgeted(facts, config)
+    const all = budgeted ? budget.ask() : undefined
+    if (own === undefined && all === undefined) return undefined
+    const of = {
+      get ready(): boolean {
+        return room.ready
+      },
+      ask: () => room.ask(limit),
+    }
+    return new RoomWait(Promise.all([own, all]), budgeted ? [of, budget] : [of])
   }
 
   /** False, and counted: there is no room. Otherwise `leave` follows. */
@@ -72,11 +82,13 @@ export class Entrance implements Disposable {
       this.#budgeted.add(facts.id)
     }
     if (counts) this.#sources.add(source)
+    budget.connections.v++
     return true
   }
 
   leave(facts: ConnectionInfo): void {
     this.#room.leave()
+    this.#parts.budget.connections.v--
     if (hasSource(facts)) this.#sources.remove(facts.directRemoteAddress)
     if (this.#budgeted.delete(facts.id)) this.#parts.budget.leave()
   }

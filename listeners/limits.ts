@@ -1,7 +1,7 @@
 import { systemClock } from '../lib/core/clock.ts'
 import type { Leases, SlotLease } from '../lib/core/lease.ts'
 import { LocalLeases } from '../lib/core/local-leases.ts'
-import { noRuntime, type Runtime } from '../lib/core/metrics.ts'
+import { type Gauge, noRuntime, type Runtime } from '../lib/core/metrics.ts'
 import { runtimeInteger } from '../lib/core/runtime-value.ts'
 
 /** The limit that holds now: what the runtime has under the key, or else the configured one. */
@@ -28,6 +28,11 @@ export class ConnectionRoom implements Disposable {
   ask(limit: number | undefined): Promise<void> | undefined {
     if (limit !== this.#limit) this.#follow(limit)
     return this.#lease?.ask()
+  }
+
+  /** As `SlotLease.ready`, of the limit that was asked about last. */
+  get ready(): boolean {
+    return this.#lease?.ready ?? true
   }
 
   /** False where there is no room; otherwise `leave` must follow. Lowering the limit ends no connection. */
@@ -71,12 +76,15 @@ export class ConnectionBudget {
   limit: number | undefined = undefined
   /** What the runtime has under it goes before `limit`; undefined: nothing does. */
   limitKey: string | undefined = undefined
+  /** All in this process, those of listeners that do not count included. */
+  readonly connections: Gauge
   readonly #runtime: Runtime
   readonly #room: ConnectionRoom
 
   /** `leases` undefined: this process is the whole gateway. */
-  constructor(runtime: Runtime = noRuntime, leases?: Leases) {
+  constructor(runtime: Runtime = noRuntime, leases?: Leases, connections: Gauge = { v: 0 }) {
     this.#runtime = runtime
+    this.connections = connections
     this.#room = new ConnectionRoom('downstream_connections', leases)
   }
 
@@ -88,6 +96,11 @@ export class ConnectionBudget {
   /** As `ConnectionRoom.ask`. */
   ask(): Promise<void> | undefined {
     return this.#room.ask(this.#current)
+  }
+
+  /** As `ConnectionRoom.ready`. */
+  get ready(): boolean {
+    return this.#room.ready
   }
 
   /** False where there is no room; otherwise `leave` must follow. */

@@ -156,6 +156,16 @@ export class Listener {
     this.#reception.streams(see)
   }
 
+  /** Ends HTTP connections on which nothing has been under way since then (of the clock), unless it bypasses overload. */
+  shedIdle(sinceMs: number): void {
+    if (this.shedsLoad) this.#reception.closeIdle(sinceMs)
+  }
+
+  /** Some of its sockets have stopped accepting. */
+  get held(): boolean {
+    return this.#sockets.some(({ held }) => held !== undefined)
+  }
+
   /** False: it bypasses the overload manager. */
   get shedsLoad(): boolean {
     return this.#reception.overload !== undefined

@@ -27,7 +27,20 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   router: ['http1', 'http2', 'tls', 'match', 'cel', 'proto', 'chain', 'telemetry', 'grpc', 'ratelimit', 'upstream'],
   // Workload certificates: a gRPC client of its own, and the configuration that they go into.
   workload: ['http2', 'tls', 'grpc', 'telemetry', 'upstream', 'config'],
-  config: ['http1', 'http2', 'tls', 'match', 'cel', 'proto', 'chain', 'telemetry', 'grpc', 'upstream', 'router'],
+  config: [
+    'http1',
+    'http2',
+    'tls',
+    'match',
+    'cel',
+    'proto',
+    'chain',
+    'telemetry',
+    'grpc',
+    'upstream',
+    'router',
+    'ratelimit',
+  ],
   admin: [
     'http1',
     'http2',
@@ -105,6 +118,11 @@ const EXCEPTIONS: readonly { readonly file: RegExp; readonly to: RegExp; readonl
     file: /^xds-client\/envoy\//,
     to: /^lib\/ratelimit\/parse\.ts$/,
     why: 'one reader of rate limits for routes and for the filters that have some of their own',
+  },
+  {
+    file: /^xds-client\/envoy\//,
+    to: /^lib\/telemetry\/parse(?:-\w+)?\.ts$/,
+    why: 'one reader of access logs and formats for listeners and for the filters that have some of their own',
   },
   {
     file: /^filters\/tls-inspector\//,

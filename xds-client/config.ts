@@ -16,6 +16,18 @@ export interface GrpcTargetConfig {
   readonly backoff?: { readonly baseMs: number; readonly maxMs: number }
   /** Metadata whose values are in files, which are read anew for each call; undefined: none. */
   readonly fileMetadata?: readonly FileMetadataConfig[]
+  /** Calls say who calls by a token that this signs. */
+  readonly serviceAccount?: ServiceAccountConfig
+}
+
+/** An account of Google's, with its key. */
+export interface ServiceAccountConfig {
+  readonly email: string
+  readonly keyId: string
+  /** PEM, of RSA. */
+  readonly privateKey: string
+  /** Of tokens, s. */
+  readonly lifetimeS: number
 }
 
 /** A header of calls whose value is what a file holds, white space around it aside. */
@@ -31,12 +43,16 @@ export interface FileMetadataConfig {
 export interface ApiSourceConfig {
   readonly kind: 'api'
   readonly api: 'grpc' | 'delta-grpc' | 'rest'
+  /** One stream for all types, as ADS has (`AGGREGATED_GRPC`); otherwise one for each. */
+  readonly aggregated?: true
   /** Tried in turn, the first one first; of `rest` the clusters alone count. Never empty. */
   readonly targets: readonly GrpcTargetConfig[]
   /** Of `rest`. */
   readonly refreshMs: number
   readonly requestTimeoutMs: number
   readonly nodeOnFirstMessageOnly: boolean
+  /** After each update of clusters there must be so many, or it is refused; undefined: as many as it likes. */
+  readonly minimumClusters?: number
   /** Requests: so many at once, then so many a second; undefined: no limit. */
   readonly rateLimit?: { readonly maxTokens: number; readonly fillRate: number }
 }

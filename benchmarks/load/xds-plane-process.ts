@@ -81,11 +81,12 @@ function send(typeName: string, name: string, bytes: Uint8Array): void {
   plane.stream.send({ typeName, version: text, resources: [{ name, version: text, bytes }] })
 }
 
-/** Ahead, so that this process has time to send. */
+/** Ahead, so that this process has time to send. Two for each cluster in turn, so that each is a change however often they go out. */
 function encode(changes: number): void {
-  ready = Array.from({ length: changes }, (_, i) => {
-    const index = 1 + ((i * 7919) % (size.clusters - 2))
-    return { name: clusterName(index), bytes: membership(index, origin, 1 + i) }
+  const half = Math.ceil(changes / 2)
+  ready = Array.from({ length: 2 * half }, (_, i) => {
+    const index = 1 + (((i % half) * 7919) % (size.clusters - 2))
+    return { name: clusterName(index), bytes: membership(index, origin, i < half ? 1 : 2) }
   })
 }
 

@@ -10,11 +10,13 @@ interface Request {
   sinceMs: number
 }
 
-/** Compiles the filter. Each worker finds its own limit, by the latencies that it sees. */
+/** Compiles the filter. Each worker finds its part of the limit, by the latencies that it sees. */
 export function compileAdaptiveConcurrency(config: AdaptiveConcurrencyConfig, scope: Scope): HttpFilter<unknown> {
-  const { clock, runtime, metrics, random } = scope
+  const { clock, runtime, metrics, random, leases, place } = scope
+  const workers = leases.seats ?? 1
+  const shared = workers > 1 ? { workers, wallMs: () => clock.wall(), seed: place } : undefined
   const statPrefix = `${scope.statPrefix}adaptive_concurrency.gradient_controller.`
-  const parts = { config: config.gradient, runtime, metrics, statPrefix, random }
+  const parts = { config: config.gradient, runtime, metrics, statPrefix, random, shared }
   const controller = new GradientController(parts, clock.now())
   scope.own({ [Symbol.dispose]: () => controller.close() })
   const enabled = compileFeatureFlag(config.enabled, runtime)

@@ -11,6 +11,17 @@ export interface GradientParts {
   /** With its dot. */
   readonly statPrefix: string
   readonly random: () => number
+  /** Undefined: this process is all of the gateway. */
+  readonly shared?: SharedWork | undefined
+}
+
+/** What controllers of several workers have in common without a word between them. */
+export interface SharedWork {
+  readonly workers: number
+  /** Of the wall clock: all of them measure the shortest latency at the same time. */
+  readonly wallMs: () => number
+  /** The same in all of them, and another for each filter. */
+  readonly seed: string
 }
 
 /** So many windows at the smallest limit are taken for a sign that the shortest latency was measured wrong. */
@@ -27,6 +38,9 @@ const KEYS = 'adaptive_concurrency.gradient_controller.'
  *     ▲                                                                │
  *     └────── interval and jitter over, or 5 windows at the smallest ◀─┘
  * ```
+ *
+ * Of several workers each has an equal share of the limits, and all measure the shortest latency at the same time: it would
+ * be that of a loaded upstream otherwise.
  *
  * No timers: time is looked at when a request comes or goes, and nothing happens in between. Times are monotonic ms.
  */
@@ -122,10 +136,20 @@ export class GradientController {
     this.#deferred = undefined
     this.#setLimit(limit)
     this.#cells.measuring.set(0)
+    this.#minRttDueMs = nowMs + this.#nextMeasureMs()
+    this.#windowEndsMs = nowMs + this.#updateIntervalMs
+  }
+
+  /** How long until the shortest latency is measured again. */
+  #nextMeasureMs(): number {
+    const { shared, random } = this.#parts
     const intervalMs = this.#minRttIntervalMs
     const jitterMs = Math.ceil((intervalMs * this.#jitterPercent) / 100)
-    this.#minRttDueMs = nowMs + intervalMs + Math.floor(this.#parts.random() * jitterMs)
-    this.#windowEndsMs = nowMs + this.#updateIntervalMs
+    if (shared === undefined) return intervalMs + Math.floor(random() * jitterMs)
+    const wallMs = shared.wallMs()
+    // Whoever is late by more than that leaves a turn out.
+    const turn = Math.floor((wallMs + intervalMs / 4) / intervalMs) + 1
+    return turn * intervalMs + Math.floor(chance(`${shared.seed} ${turn}`) * jitterMs) - wallMs
   }
 
   /** A window ends. */
@@ -162,19 +186,28 @@ export class GradientController {
   // --- settings, for which the runtime may have others ------------------------------------------------------------------
 
   get #minConcurrency(): number {
-    return this.#count('min_concurrency', this.#parts.config.minConcurrency)
+    return this.#share(this.#count('min_concurrency', this.#parts.config.minConcurrency))
   }
 
   get #minLimit(): number {
-    return this.#parts.config.minLimit ?? this.#minConcurrency
+    const { minLimit } = this.#parts.config
+    return minLimit === undefined ? this.#minConcurrency : this.#share(minLimit)
   }
 
   get #maxLimit(): number {
-    return this.#count('max_concurrency_limit', this.#parts.config.maxLimit)
+    return this.#share(this.#count('max_concurrency_limit', this.#parts.config.maxLimit))
   }
 
+  /** Measuring takes as long as it would in one process. */
   get #requestCount(): number {
-    return this.#count('min_rtt_aggregate_request_count', this.#parts.config.requestCount)
+    const count = this.#count('min_rtt_aggregate_request_count', this.#parts.config.requestCount)
+    const atOnce = this.#count('min_concurrency', this.#parts.config.minConcurrency)
+    return Math.ceil((count * Math.min(atOnce, this.#minConcurrency)) / atOnce)
+  }
+
+  /** Of a limit of the gateway, at least one. */
+  #share(limit: number): number {
+    return Math.max(1, Math.round(limit / (this.#parts.shared?.workers ?? 1)))
   }
 
   get #minRttIntervalMs(): number {
@@ -205,6 +238,15 @@ export class GradientController {
     const live = runtimeNumber(this.#parts.runtime, KEYS + key)
     return live !== undefined && live >= 0 && live <= 100 ? live : configured
   }
+}
+
+/** In [0, 1), the same for the same text (FNV-1a). */
+function chance(text: string): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  // The last characters have moved the low bits alone.
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d)
+  return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32
 }
 
 /** A gauge that others add to as well: what this one has of it moves by differences. */

@@ -4,7 +4,7 @@ import { httpStatusName } from '../../lib/core/http-status.ts'
 import type { AdaptiveConcurrencyConfig } from './config.ts'
 import { adaptiveConcurrencyFilter } from './index.ts'
 
-/** Settings of `adaptiveConcurrency`; limits are those of one worker. */
+/** Settings of `adaptiveConcurrency`; limits are those of the whole gateway. */
 export interface AdaptiveConcurrencyOptions {
   /** How often the limit is set anew. Default: 100. */
   readonly updateIntervalMs?: number

@@ -14,6 +14,7 @@ import { compileAdmissionControl } from './filter.ts'
 export const admissionControlFilter: FilterFactory<AdmissionControlConfig> = Object.freeze({
   name: 'envoy.filters.http.admission_control',
   typeUrls: ['envoy.extensions.filters.http.admission_control.v3.AdmissionControl'],
+  upstream: true,
   routeTypeUrls: [],
   parse: parseAdmissionControl,
   compile: compileAdmissionControl,

@@ -94,7 +94,7 @@ export class Throttle extends Timed implements Disposable {
   }
 
   #wait(): void {
-    if (this.#queue.size === 0 || this.#asking || this.after !== undefined) return
+    if (this.#queue.size === 0 || this.#asking || this.armed) return
     const { wheel, intervalMs, random } = this.#options
     wheel.arm(this, intervalMs * (0.5 + random()))
   }

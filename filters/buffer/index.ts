@@ -12,6 +12,7 @@ import { compileBuffer } from './filter.ts'
 export const buffer: FilterFactory<BufferConfig, BufferRouteConfig> = Object.freeze({
   name: 'envoy.filters.http.buffer',
   typeUrls: ['envoy.extensions.filters.http.buffer.v3.Buffer'],
+  upstream: true,
   routeTypeUrls: ['envoy.extensions.filters.http.buffer.v3.BufferPerRoute'],
   parse: parseBuffer,
   parseRoute: parseBufferPerRoute,

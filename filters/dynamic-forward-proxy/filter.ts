@@ -38,7 +38,7 @@ export function compileForwardProxy(config: ForwardProxyFilterConfig, scope: Sco
     return successor === undefined || successor === cluster ? finish(stream, cluster, found) : ask(stream, successor)
   }
   const ask = (stream: HttpStream, cluster: Cluster): Next => {
-    const asked = cluster.prepare?.(contextOf(stream, fromFilterState))
+    const asked = cluster.prepare?.(contextOf(stream, fromFilterState), stream)
     return asked instanceof Promise ? wait(stream, cluster, asked) : finish(stream, cluster, asked)
   }
   return {

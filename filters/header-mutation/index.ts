@@ -20,6 +20,7 @@ import { compileHeaderMutation } from './filter.ts'
 export const headerMutation: FilterFactory<HeaderMutationConfig, Mutations> = Object.freeze({
   name: 'envoy.filters.http.header_mutation',
   typeUrls: ['envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'],
+  upstream: true,
   routeTypeUrls: ['envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute'],
   parse: parseHeaderMutation,
   parseRoute: parseHeaderMutationPerRoute,

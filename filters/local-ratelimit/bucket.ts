@@ -10,6 +10,8 @@ export interface Bucket {
   readonly shadow: boolean
   /** All or none. A promise where the gateway has to be asked; it never rejects. */
   take(tokens: number): boolean | Promise<boolean>
+  /** Puts tokens in; what it cannot hold is lost. */
+  give(tokens: number): void
   readonly remaining: number
   /** Milliseconds until there is one more; 0 where there is one. */
   readonly waitMs: number
@@ -58,6 +60,10 @@ class LeasedBucket implements Bucket {
     return taken.then(this.#answered)
   }
 
+  give(tokens: number): void {
+    if (!this.#closed) this.#lease.give(tokens)
+  }
+
   readonly #answered = (taken: boolean): boolean => {
     if (--this.#asking === 0 && this.#closed) this.#lease[Symbol.dispose]()
     return taken
@@ -94,6 +100,10 @@ class OwnBucket implements Bucket {
     return this.#bucket.take(tokens)
   }
 
+  give(tokens: number): void {
+    this.#bucket.give(tokens)
+  }
+
   get remaining(): number {
     return this.#bucket.available
   }
@@ -120,6 +130,8 @@ class ClosedBucket implements Bucket {
   take(): boolean {
     return false
   }
+
+  give(): void {}
 
   close(): void {}
 }

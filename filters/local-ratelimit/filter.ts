@@ -16,6 +16,7 @@ import { Limiter, type Verdict } from './limiter.ts'
 interface Request {
   /** Undefined: it was not looked at. */
   verdict: Verdict | undefined
+  looked: boolean
 }
 
 /** Compiles the filter. What routes have of their own has its own buckets. */
@@ -50,11 +51,12 @@ export function compileLocalRateLimit(config: LocalRateLimitConfig, scope: Scope
   }
 
   const filter: HttpFilter<Request> = {
-    createState: () => ({ verdict: undefined }),
+    createState: () => ({ verdict: undefined, looked: false }),
 
     onRequestHeaders(stream, _end, request): Next {
       if (!enabled(stream.random)) return
       stats.enabled.v++
+      request.looked = true
       const verdict = limiterOf(stream.connection).decide(describe(stream), members())
       if (!('then' in verdict)) return conclude(stream, request, verdict)
       // For a client that has gone by then nothing is done; what was taken is spent.
@@ -63,6 +65,12 @@ export function compileLocalRateLimit(config: LocalRateLimitConfig, scope: Scope
   }
   if (rateLimitHeaders || rateLimits.some(({ headers }) => headers === 'draft-03')) {
     filter.onResponseHeaders = (stream, _end, { verdict }) => tell(stream.response, verdict, rateLimitHeaders)
+  }
+  const used = compileUsed(config, scope)
+  if (used !== undefined) {
+    filter.onEnd = (stream, { looked }) => {
+      if (looked) limiterOf(stream.connection).settle(used(stream), members())
+    }
   }
   return Object.freeze(filter) as HttpFilter<unknown>
 }
@@ -122,6 +130,21 @@ function compileDescribe(
     const descriptors: RateLimitDescriptor[] = []
     if (rules.empty) collectByRoute(stream, config.virtualHost, selection, descriptors)
     else rules.collect(stream, selection, descriptors)
+    return descriptors
+  }
+}
+
+/** What an exchange that has ended counts for what comes (`apply_on_stream_done`); undefined: nothing. */
+function compileUsed(
+  { descriptors: wanted, rateLimits }: LocalRateLimitConfig,
+  { node }: Scope,
+): ((stream: HttpStream) => readonly RateLimitDescriptor[]) | undefined {
+  if (wanted.length === 0 || !rateLimits.some(({ onStreamDone }) => onStreamDone === true)) return undefined
+  const rules = compileRateLimits(rateLimits)
+  const selection = { stage: 0, serviceCluster: node.cluster, disabled: () => true, onStreamDone: true }
+  return (stream) => {
+    const descriptors: RateLimitDescriptor[] = []
+    rules.collect(stream, selection, descriptors)
     return descriptors
   }
 }

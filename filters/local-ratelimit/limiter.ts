@@ -19,6 +19,8 @@ export interface Verdict {
 interface Match {
   readonly bucket: Bucket
   readonly hits: number
+  /** They are put in instead of taken. */
+  readonly negative: boolean
   readonly headers: RateLimitHeaders | undefined
 }
 
@@ -58,7 +60,7 @@ export class Limiter {
   decide(descriptors: readonly RateLimitDescriptor[], members: number): Verdict | Promise<Verdict> {
     const matches = descriptors.length === 0 ? NO_MATCHES : this.#match(descriptors)
     for (let i = 0; i < matches.length; i++) {
-      const taken = matches[i].bucket.take(matches[i].hits * members)
+      const taken = take(matches[i], members)
       if (typeof taken !== 'boolean') return this.#await(matches, i, taken, members)
       if (!taken) return this.#lacking(matches, i, members)
     }
@@ -68,8 +70,7 @@ export class Limiter {
   /** The same from where a bucket had to ask. */
   async #await(matches: readonly Match[], from: number, first: Promise<boolean>, members: number): Promise<Verdict> {
     for (let i = from; i < matches.length; i++) {
-      const { bucket, hits } = matches[i]
-      if (!(await (i === from ? first : bucket.take(hits * members)))) return this.#lacking(matches, i, members)
+      if (!(await (i === from ? first : take(matches[i], members)))) return this.#lacking(matches, i, members)
     }
     return this.#takeDefault(matches, members, undefined)
   }
@@ -92,11 +93,19 @@ export class Limiter {
     return taken.then((granted) => (granted ? passed(matched, lacking, bucket) : refused(bucket)))
   }
 
+  /** What has been used without asking: of each bucket as much as it has, or into it what is given back. */
+  settle(descriptors: readonly RateLimitDescriptor[], members: number): void {
+    for (const match of this.#match(descriptors)) {
+      const hits = match.negative ? match.hits : Math.min(match.hits, Math.floor(match.bucket.remaining / members))
+      if (hits > 0) void take({ ...match, hits }, members)
+    }
+  }
+
   #match(descriptors: readonly RateLimitDescriptor[]): readonly Match[] {
     const matches: Match[] = []
-    for (const { entries, hits, headers } of descriptors) {
+    for (const { entries, hits, negative, headers } of descriptors) {
       const bucket = this.#find(entries)
-      if (bucket !== undefined) matches.push({ bucket, hits, headers })
+      if (bucket !== undefined) matches.push({ bucket, hits, negative, headers })
     }
     return matches.length < 2 ? matches : matches.sort(inTurn)
   }
@@ -116,6 +125,12 @@ export class Limiter {
     for (const descriptor of this.#exact.values()) descriptor.close()
     for (const descriptor of this.#wildcards) descriptor.close()
   }
+}
+
+function take({ bucket, hits, negative }: Match, members: number): boolean | Promise<boolean> {
+  if (!negative) return bucket.take(hits * members)
+  bucket.give(hits * members)
+  return true
 }
 
 const NO_MATCHES: readonly Match[] = Object.freeze([])

@@ -1,6 +1,7 @@
 import type { FilterFactory } from '../../lib/chain/filter.ts'
 import type { JsonObject } from '../../lib/core/errors.ts'
 import { httpStatusName } from '../../lib/core/http-status.ts'
+import { type RateLimitBy as Entry, entryNameOf } from '../../lib/ratelimit/by.ts'
 import type { LocalRateLimitConfig } from './config.ts'
 import { localRateLimitFilter } from './index.ts'
 
@@ -15,15 +16,15 @@ export interface RequestBucket {
 }
 
 /** What requests are told apart by; without a value each one has a bucket of its own. */
-export type RateLimitBy =
-  | { readonly header: string; readonly value?: string }
-  | { readonly query: string; readonly value?: string }
-  /** The client's address, or the network that it is in. */
-  | { readonly client: 'address' | { readonly v4Bits?: number; readonly v6Bits?: number } }
+export type RateLimitBy = Entry & { readonly value?: string }
 
 /** A limit for the requests that have all of `by`. */
 export interface LocalLimit extends RequestBucket {
   readonly by: readonly RateLimitBy[]
+  /** How much a request counts: a number, or a format that prints one, such as `%REQ(x-cost)%`. Default: 1. */
+  readonly hits?: number | string
+  /** How much it counts besides when it has ended (`%BYTES_SENT%`): as far as there is something left. Default: 0. */
+  readonly hitsWhenDone?: number | string
   /** Counts requests beyond the limit and lets them pass. Default: false. */
   readonly shadow?: boolean
 }
@@ -32,6 +33,10 @@ export interface LocalLimit extends RequestBucket {
 export interface LocalRateLimitOptions {
   readonly all?: RequestBucket
   readonly limits?: readonly LocalLimit[]
+  /** Requests count under the limits that their routes name (`rateLimits`), and under no others. Default: false. */
+  readonly byRoutes?: boolean
+  /** Of what routes say, with `byRoutes`. Default: 0. */
+  readonly stage?: number
   /** Buckets for each connection, instead of for the whole gateway. Default: false. */
   readonly perConnection?: boolean
   /** Default: 429. */
@@ -70,12 +75,13 @@ export function localRateLimit(options: LocalRateLimitOptions): NativeLocalRateL
       filter_enabled: SHARE_OF_ALL,
       ...(options.shadow !== true && { filter_enforced: SHARE_OF_ALL }),
       status: { code: httpStatusName(status) ?? String(status) },
-      descriptors: limits.map(({ by, shadow = false, ...bucket }) => ({
-        entries: by.map((one) => ({ key: keyOf(one), value: textOf(one) })),
+      descriptors: limits.map(({ by, shadow = false, hits: _hits, hitsWhenDone: _done, ...bucket }) => ({
+        entries: by.map((one) => ({ key: entryNameOf(one), value: textOf(one) })),
         token_bucket: bucketOf(bucket),
         shadow_mode: shadow,
       })),
-      rate_limits: distinct(limits.map(({ by }) => ({ actions: by.map(actionOf) }))),
+      rate_limits: options.byRoutes === true ? [] : distinct(limits.flatMap(rulesOf)),
+      ...(options.stage !== undefined && { stage: options.stage }),
       local_rate_limit_per_downstream_connection: options.perConnection ?? false,
       enable_x_ratelimit_headers: options.headers === true ? 'DRAFT_VERSION_03' : 'OFF',
       enable_retry_after_header: options.retryAfter ?? true,
@@ -95,22 +101,28 @@ function bucketOf({ tokens, refill = tokens, perMs = 1_000 }: RequestBucket): Js
   }
 }
 
-function keyOf(by: RateLimitBy): string {
-  if ('header' in by) return `header ${by.header.toLowerCase()}`
-  if ('query' in by) return `query ${by.query}`
-  return by.client === 'address' ? 'remote_address' : 'masked_remote_address'
-}
-
 function textOf(by: RateLimitBy): string {
   return 'client' in by ? '' : (by.value ?? '')
 }
 
 function actionOf(by: RateLimitBy): JsonObject {
-  if ('header' in by) return { request_headers: { header_name: by.header, descriptor_key: keyOf(by) } }
-  if ('query' in by) return { query_parameters: { query_parameter_name: by.query, descriptor_key: keyOf(by) } }
+  if ('header' in by) return { request_headers: { header_name: by.header, descriptor_key: entryNameOf(by) } }
+  if ('query' in by) return { query_parameters: { query_parameter_name: by.query, descriptor_key: entryNameOf(by) } }
+  if ('key' in by) return { generic_key: { descriptor_key: by.key, descriptor_value: by.value ?? '' } }
   if (by.client === 'address') return { remote_address: {} }
   const { v4Bits = 32, v6Bits = 128 } = by.client
   return { masked_remote_address: { v4_prefix_mask_len: v4Bits, v6_prefix_mask_len: v6Bits } }
+}
+
+function rulesOf({ by, hits = 1, hitsWhenDone }: LocalLimit): JsonObject[] {
+  const actions = by.map(actionOf)
+  const rule = { actions, ...(hits !== 1 && { hits_addend: hitsOf(hits) }) }
+  if (hitsWhenDone === undefined) return [rule]
+  return [rule, { actions, hits_addend: hitsOf(hitsWhenDone), apply_on_stream_done: true }]
+}
+
+function hitsOf(hits: number | string): JsonObject {
+  return typeof hits === 'number' ? { number: hits } : { format: hits }
 }
 
 /** Limits for several values of one thing are told apart by one rule: each request takes part in it once. */

@@ -2,6 +2,8 @@ import type { NetworkChunk, NetworkConnection, NetworkFilter, NetworkScope } fro
 import type { JsonObject } from '../../lib/core/errors.ts'
 import { Timed, type TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { ConnectionAttributes, type RbacAttributes } from '../../lib/rbac/attributes.ts'
+import { type Audit, compileAudit } from '../../lib/rbac/audit.ts'
+import type { RbacConfig } from '../../lib/rbac/config.ts'
 import { compileRbac, type RbacEngine, type Verdict } from '../../lib/rbac/engine.ts'
 import { denialDetails, type RbacStats, rbacStats } from '../../lib/rbac/stats.ts'
 import type { NetworkRbacConfig } from './config.ts'
@@ -17,6 +19,7 @@ export function compileNetworkRbac(config: NetworkRbacConfig, scope: NetworkScop
     prefix: shadowStatPrefix,
     rules: rules === undefined ? undefined : compileRbac(rules),
     shadow: shadowRules === undefined ? undefined : compileRbac(shadowRules),
+    audit: auditOf(rules, scope),
     stats: rbacStats(scope.metrics, statPrefix.endsWith('.') ? statPrefix : `${statPrefix}.`, shadowStatPrefix),
   })
   const { delayDenyMs } = config
@@ -25,11 +28,18 @@ export function compileNetworkRbac(config: NetworkRbacConfig, scope: NetworkScop
     : new OneTimeRbac(judge, delayDenyMs, scope.wheel)) as unknown as NetworkFilter
 }
 
+function auditOf(rules: RbacConfig | undefined, scope: NetworkScope): Audit | undefined {
+  const audit = rules?.kind === 'rules' ? rules.audit : undefined
+  const sinks = (audit?.loggers ?? []).map((kind) => scope.openLines({ kind }))
+  return compileAudit(audit, { clock: scope.clock, sinks, name: scope.filterName })
+}
+
 interface JudgeParts {
   readonly prefix: string
   readonly rules: RbacEngine | undefined
   readonly shadow: RbacEngine | undefined
   readonly stats: RbacStats
+  readonly audit: Audit | undefined
 }
 
 /** Both sets of rules, and what is told of their verdicts. */
@@ -46,13 +56,14 @@ class Judge {
 
   /** The verdict that keeps the connection out; undefined: it may go on. */
   refuses(connection: NetworkConnection, attributes: RbacAttributes): Verdict | undefined {
-    const { rules, shadow, stats } = this.#parts
+    const { rules, shadow, stats, audit } = this.#parts
     if (shadow !== undefined) this.#tell(connection, shadow(attributes))
     if (rules === undefined) return undefined
     const verdict = rules(attributes)
     if (verdict.logHint !== undefined) {
       connection.facts.state.mergeMetadata(COMMON, { access_log_hint: verdict.logHint })
     }
+    if (audit !== undefined) audit(connection.facts, '', verdict)
     if (verdict.allowed) stats.allowed.v++
     else stats.denied.v++
     return verdict.allowed ? undefined : verdict

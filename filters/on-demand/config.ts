@@ -1,3 +1,4 @@
+import type { ConfigSources } from '../../lib/core/config-sources.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 
 /** A parsed `OnDemand` or `PerRouteConfig`. */
@@ -16,24 +17,28 @@ export interface ClusterDemandConfig {
 const DEFAULT_TIMEOUT_MS = 5_000
 
 /** `envoy.extensions.filters.http.on_demand.v3.OnDemand`, and `PerRouteConfig`, which has the same fields. */
-export function parseOnDemand(fields: FieldReader): OnDemandConfig {
+export function parseOnDemand(fields: FieldReader, sources?: ConfigSources): OnDemandConfig {
   fields.unread('refuse')
   const odcds = fields.message('odcds')
-  return odcds === undefined ? {} : { clusters: parseClusters(odcds) }
+  return odcds === undefined ? {} : { clusters: parseClusters(odcds, sources) }
 }
 
-function parseClusters(fields: FieldReader): ClusterDemandConfig {
+function parseClusters(fields: FieldReader, sources: ConfigSources | undefined): ClusterDemandConfig {
   fields.unread('refuse')
-  fields.refuse('resources_locator', 'collections of clusters by xdstp:// are not available')
+  const locator = fields.string('resources_locator')
+  if (locator !== '' && !locator.startsWith('xdstp:')) {
+    fields.error('resources_locator', `"${locator}" must begin with xdstp:`)
+  }
   const timeoutMs = fields.durationMs('timeout') ?? DEFAULT_TIMEOUT_MS
   if (timeoutMs < 0) fields.error('timeout', 'must not be negative')
   const source = fields.message('source')
   if (source === undefined) fields.error('source', 'is required')
+  else if (sources !== undefined) return { source: sources.demandedClusters(source, locator) ?? '', timeoutMs }
   else checkSource(source)
   return { source: '', timeoutMs }
 }
 
-/** The filter only says whom to ask; what it names must be what the gateway is connected to. */
+/** Where nobody translates sources, only what the gateway is connected to can be meant. */
 function checkSource(fields: FieldReader): void {
   fields.unread('refuse')
   fields.ignore('resource_api_version', 'initial_fetch_timeout')

@@ -1,7 +1,9 @@
 import type { ConnectionLogger, NetworkFilter, NetworkScope } from '../../lib/chain/network.ts'
 import type { TcpProxyConfig, WeightedTcpCluster } from './config.ts'
+import { type ConnectionHash, compileHash } from './hash.ts'
 import { Session } from './session.ts'
 import { type TcpProxyStats, tcpProxyStats } from './stats.ts'
+import { compileTlvs, type WithTlvs } from './tlvs.ts'
 import { compileTunnel, type TunnelPlan } from './tunnel-plan.ts'
 
 /** One tcp_proxy, compiled: what all its connections share. */
@@ -12,6 +14,10 @@ export interface TcpProxyPlan {
   readonly logger: ConnectionLogger
   /** Undefined: raw connections. */
   readonly tunnel: TunnelPlan | undefined
+  /** Undefined: balancers that hash get nothing to hash. */
+  readonly hash: ConnectionHash | undefined
+  /** Undefined: the upstream side is told the connection's facts as they are. */
+  readonly withTlvs: WithTlvs | undefined
   /** One of the configured clusters, by weight. */
   chooseCluster(): WeightedTcpCluster
 }
@@ -23,6 +29,8 @@ export function compileTcpProxy(config: TcpProxyConfig, scope: NetworkScope): Ne
     stats: tcpProxyStats(scope.metrics, config.statPrefix),
     logger: scope.openLogs(config.accessLogs),
     tunnel: config.tunneling === undefined ? undefined : compileTunnel(config.tunneling, scope),
+    hash: compileHash(config.hash),
+    withTlvs: config.tlvs && compileTlvs(config.tlvs.list, config.tlvs.merge, scope),
     chooseCluster: compileChoice(config.clusters, scope.random),
   }
   const filter: NetworkFilter<Session> = {

@@ -16,6 +16,7 @@ export const tcpProxy: NetworkFilterFactory<TcpProxyConfig> = Object.freeze({
   typeUrls: ['envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'],
   terminal: true,
   parse: parseTcpProxy,
-  clusters: ({ clusters }: TcpProxyConfig) => clusters.map(({ name }) => name),
+  // Of what is asked for when it is wanted nobody knows before whether it is there.
+  clusters: ({ clusters, demand }: TcpProxyConfig) => (demand === undefined ? clusters.map(({ name }) => name) : []),
   compile: compileTcpProxy,
 })

@@ -6,15 +6,17 @@ import type {
   PickContext,
   UpstreamHost,
   UpstreamInfo,
+  Waiter,
 } from '../../lib/core/attempt.ts'
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import type { JsonObject } from '../../lib/core/errors.ts'
 import { FAILURES, type Failure, flagBit, type ResponseFlag } from '../../lib/core/failure.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
+import { demandCluster } from './demand.ts'
+import { EarlyData } from './early-data.ts'
 import type { TcpProxyPlan } from './filter.ts'
+import { idleLimit, isUntunnelled, targetOf } from './overrides.ts'
 import { openTunnel } from './tunnel.ts'
-
-/** Filter state by which filters in front choose the cluster (Envoy's `PerConnectionCluster`). */
-const CLUSTER_KEY = 'envoy.tcp_proxy.cluster'
 
 const WAITING = 0
 const CONNECTING = 1
@@ -29,10 +31,10 @@ const OVER = 3
  *    ▲            └── failed: backoff, next host ──┐
  *    └─────────────────────────────────────────────┘ up to max_connect_attempts
  * ```
- * Nothing is read from the client before OPEN. A FIN of either side is passed on and the other direction goes on; a
+ * Nothing is read from the client before OPEN, but for `max_early_data_bytes`, which are held until then. A FIN of either side is passed on and the other direction goes on; a
  * reset, or an end that is no FIN, is passed on as a reset, so that nobody takes a part for the whole.
  */
-export class Session extends Timed implements ByteEvents {
+export class Session extends Timed implements ByteEvents, Waiter {
   readonly #connection: NetworkConnection
   readonly #plan: TcpProxyPlan
   #phase = WAITING
@@ -42,6 +44,13 @@ export class Session extends Timed implements ByteEvents {
   #labels: JsonObject | undefined = undefined
   /** Hosts that could not be reached. */
   #tried: UpstreamHost[] = []
+  /** What the upstream side is told of the connection. */
+  #facts: ConnectionInfo
+  /** Undefined: nothing is read before OPEN, or it is. */
+  #early: EarlyData | undefined = undefined
+  /** A host is, or has been, looked for. */
+  #begun = false
+  #idleMs = 0
   #upstream: ByteStream | undefined = undefined
   /** Of `ByteEvents`. */
   spent = false
@@ -61,30 +70,47 @@ export class Session extends Timed implements ByteEvents {
     super()
     this.#connection = connection
     this.#plan = plan
+    this.#facts = connection.facts
+    if (plan.config.earlyBytes !== undefined) this.#early = new EarlyData()
     this.#lastActivityMs = plan.scope.wheel.now()
   }
 
   begin(): void {
-    const { stats, config, scope, chooseCluster } = this.#plan
+    const { stats, config, scope, logger } = this.#plan
     const { maxDurationMs, maxDurationJitter, logIntervalMs } = config
-    const connection = this.#connection
     stats.total.v++
-    connection.pause()
+    this.#idleMs = idleLimit(this.#connection, config.idleTimeoutMs)
+    if (this.#early === undefined) this.#connection.pause()
     const now = scope.wheel.now()
     if (maxDurationMs > 0) this.#endsAtMs = now + maxDurationMs * (1 + maxDurationJitter * scope.random())
     if (logIntervalMs > 0) this.#logsAtMs = now + logIntervalMs
-    const chosen = connection.facts.state.object(CLUSTER_KEY)
-    const target =
-      typeof chosen === 'string' && chosen !== '' ? { name: chosen, labels: config.labels } : chooseCluster()
+    if (config.logOnStart === true) logger.log(this.#connection, 'TcpConnectionStart')
+    if (config.connectOnData === undefined) this.#find()
+    this.#arm()
+  }
+
+  #find(): void {
+    this.#begun = true
+    const { config, scope, withTlvs } = this.#plan
+    const connection = this.#connection
+    const target = targetOf(connection, this.#plan)
+    this.#labels = target.labels
+    if (withTlvs !== undefined) this.#facts = withTlvs(connection)
     const cluster = scope.clusters.get(target.name)
-    this.#labels = withNoted(target.labels, connection)
+    if (cluster !== undefined || config.demand === undefined) this.#goTo(cluster)
+    else void demandCluster(target.name, this.#plan).then((found) => this.#goTo(found))
+  }
+
+  #goTo(cluster: Cluster | undefined): void {
+    if (this.#phase !== WAITING) return
     if (cluster === undefined) {
-      stats.noRoute.v++
-      connection.close('cluster_not_found', 'NC')
+      this.#plan.stats.noRoute.v++
+      this.#over()
+      this.#connection.close('cluster_not_found', 'NC')
       return
     }
     this.#cluster = cluster
-    connection.info.upstreamCluster = cluster.name
+    this.#connection.info.upstreamCluster = cluster.name
     this.#attempt(cluster)
     this.#arm()
   }
@@ -92,9 +118,16 @@ export class Session extends Timed implements ByteEvents {
   // ——— Finding a host that answers
 
   #attempt(cluster: Cluster): void {
-    const context = { excluded: this.#tried, downstream: this.#connection.facts, labels: this.#labels }
+    const facts = this.#facts
+    const { hash } = this.#plan
+    const context: PickContext = {
+      excluded: this.#tried,
+      downstream: facts,
+      labels: this.#labels,
+      ...(hash && { hash: () => hash(facts) }),
+    }
     this.#retriesAtMs = 0
-    const unknown = cluster.prepare?.(context)
+    const unknown = cluster.prepare?.(context, this)
     if (unknown === undefined) this.#connect(cluster, context)
     else if ('code' in unknown) this.#giveUp(unknown)
     else {
@@ -112,8 +145,16 @@ export class Session extends Timed implements ByteEvents {
     }
   }
 
+  /** Made where a name is waited for. */
+  #leaving: AbortController | undefined = undefined
+
+  get signal(): AbortSignal {
+    this.#leaving ??= new AbortController()
+    return this.#leaving.signal
+  }
+
   #connect(cluster: Cluster, context: PickContext): void {
-    const { info, facts } = this.#connection
+    const { info } = this.#connection
     const host = cluster.pick(context)
     if ('code' in host) {
       this.#giveUp(host)
@@ -125,10 +166,11 @@ export class Session extends Timed implements ByteEvents {
     info.upstreamHostName = host.hostname
     this.#phase = CONNECTING
     const { tunnel } = this.#plan
+    const facts = this.#facts
     const upstream =
-      tunnel === undefined
+      tunnel === undefined || isUntunnelled(facts)
         ? cluster.connect(host, { priority: 'default', downstream: facts }, this)
-        : openTunnel({ cluster, host, plan: tunnel, connection: this.#connection }, this)
+        : openTunnel({ cluster, host, plan: tunnel, connection: this.#connection, facts }, this)
     // It may have failed at once, and the next attempt may be under way already.
     if (upstream !== undefined) this.#upstream = upstream
   }
@@ -181,27 +223,57 @@ export class Session extends Timed implements ByteEvents {
     this.#lastActivityMs = wheel.now()
     if (this.#plan.config.logOnConnected) this.#plan.logger.log(connection, 'TcpUpstreamConnected')
     this.#arm()
-    connection.resume()
+    this.#sendEarly()
+    if (!this.#held) connection.resume()
   }
 
   // ——— Bytes
 
   read(chunk: Buffer, end: boolean): void {
+    if (this.#early !== undefined) {
+      this.#readEarly(this.#early, chunk, end)
+      return
+    }
     const upstream = this.#upstream
     if (upstream === undefined) return
     if (chunk.length > 0) {
-      const { stats, scope } = this.#plan
-      stats.rxBytes.v += chunk.length
-      this.#connection.info.upstreamBytesSent += chunk.length
-      this.#lastActivityMs = scope.wheel.nowMs
-      if (!upstream.write(chunk)) {
-        stats.pausedReading.v++
-        this.#held = true
-        this.#connection.pause()
-      }
+      this.#send(upstream, chunk)
       if (upstream.drained === true) this.#connection.spent()
     }
     if (!end) return
+    this.#clientEnded = true
+    upstream.end()
+  }
+
+  #send(upstream: ByteStream, chunk: Buffer): void {
+    const { stats, scope } = this.#plan
+    stats.rxBytes.v += chunk.length
+    this.#connection.info.upstreamBytesSent += chunk.length
+    this.#lastActivityMs = scope.wheel.nowMs
+    if (upstream.write(chunk) || this.#held) return
+    stats.pausedReading.v++
+    this.#held = true
+    this.#connection.pause()
+  }
+
+  /** Held, and no more than may be is read. Nobody is connected to for a client that says nothing. */
+  #readEarly(early: EarlyData, chunk: Buffer, end: boolean): void {
+    const { config, scope } = this.#plan
+    early.add(chunk, end)
+    this.#lastActivityMs = scope.wheel.nowMs
+    if (early.bytes > (config.earlyBytes ?? 0)) this.#connection.pause()
+    if (!this.#begun && early.bytes > 0) this.#find()
+    else if (!this.#begun && end) this.#close('downstream_ended_before_data')
+  }
+
+  /** In order, before what is read from now on. */
+  #sendEarly(): void {
+    const early = this.#early
+    const upstream = this.#upstream
+    this.#early = undefined
+    if (early === undefined || upstream === undefined) return
+    for (const chunk of early.take()) this.#send(upstream, chunk)
+    if (!early.ended) return
     this.#clientEnded = true
     upstream.end()
   }
@@ -287,6 +359,7 @@ export class Session extends Timed implements ByteEvents {
     this.#flushing = false
     this.#phase = OVER
     this.#upstream = undefined
+    this.#leaving?.abort()
     this.#plan.scope.wheel.disarm(this)
   }
 
@@ -294,10 +367,9 @@ export class Session extends Timed implements ByteEvents {
 
   #arm(): void {
     if (this.#phase === OVER || this.#flushing) return
-    const { idleTimeoutMs } = this.#plan.config
     let next = Number.POSITIVE_INFINITY
     // Also of a proxy that does not answer: raw connections have the cluster's connect timeout besides.
-    if (idleTimeoutMs > 0) next = this.#lastActivityMs + idleTimeoutMs
+    if (this.#idleMs > 0) next = this.#lastActivityMs + this.#idleMs
     if (this.#endsAtMs > 0) next = Math.min(next, this.#endsAtMs)
     if (this.#logsAtMs > 0) next = Math.min(next, this.#logsAtMs)
     if (this.#retriesAtMs > 0) next = Math.min(next, this.#retriesAtMs)
@@ -312,7 +384,7 @@ export class Session extends Timed implements ByteEvents {
       this.#close('max_connection_duration', 'DT')
       return
     }
-    if (config.idleTimeoutMs > 0 && nowMs - this.#lastActivityMs >= config.idleTimeoutMs) {
+    if (this.#idleMs > 0 && nowMs - this.#lastActivityMs >= this.#idleMs) {
       stats.idleTimeout.v++
       this.#close('tcp_session_idle_timeout')
       return
@@ -325,11 +397,4 @@ export class Session extends Timed implements ByteEvents {
     // Unless that was its end.
     this.#arm()
   }
-}
-
-/** What filters have noted of the connection goes before what the configuration says. */
-function withNoted(labels: JsonObject | undefined, { facts }: NetworkConnection): JsonObject | undefined {
-  const noted = facts.state.metadata('envoy.lb')
-  if (typeof noted !== 'object' || noted === null || Array.isArray(noted)) return labels
-  return { ...labels, ...noted }
 }

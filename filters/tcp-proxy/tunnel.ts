@@ -8,6 +8,7 @@ import type {
   UpstreamInfo,
   UpstreamStream,
 } from '../../lib/core/attempt.ts'
+import type { ConnectionInfo } from '../../lib/core/connection.ts'
 import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import type { Headers } from '../../lib/core/headers.ts'
 import type { TunnelPlan } from './tunnel-plan.ts'
@@ -23,6 +24,8 @@ export interface TunnelParts {
   readonly host: UpstreamHost
   readonly plan: TunnelPlan
   readonly connection: NetworkConnection
+  /** What the host is told of it. */
+  readonly facts: ConnectionInfo
 }
 
 /** Opens a tunnel through a host of the cluster. Undefined where it failed at once (`onClosed` has told why). */
@@ -41,7 +44,7 @@ export function openTunnel(parts: TunnelParts, events: ByteEvents): ByteStream |
       end: connect,
       priority: 'default',
       upgrade: connect,
-      downstream: parts.connection.facts,
+      downstream: parts.facts,
       downstreamProtocol: 'HTTP/1.1',
       forwardContinue: false,
     },

@@ -151,6 +151,7 @@ function healthJson(health: string): JsonObject {
     else if (flag === 'eds_status_draining') eds = 'DRAINING'
     else if (flag === 'failed_active_hc') out.failed_active_health_check = true
     else if (flag === 'degraded_active_hc') out.failed_active_degraded_check = true
+    else if (flag === 'degraded_outlier_detection') out.failed_degraded_outlier_detection = true
     else if (flag !== '' && flag !== 'healthy') out[flag] = true
   }
   return { ...out, eds_health_status: eds }

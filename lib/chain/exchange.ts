@@ -4,14 +4,14 @@ import { FAILURES, type Failure, flagBit } from '../core/failure.ts'
 import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import type { StreamInfo } from '../core/stream-info.ts'
-import { Rechecked } from '../core/timer-wheel.ts'
+import { type Due, type HasTimer, Timer } from '../core/timer-wheel.ts'
 import type { ChainPlan, Hook } from './compile.ts'
 import { type Downstream, type ExchangeOwner, type ExchangeStart, Phase } from './contract.ts'
 import type { FilterState, LocalReply, Metadata, Replied, Route, TerminalExchange, TerminalStream } from './filter.ts'
 import { createStates } from './filter-states.ts'
 import { gather, glance } from './lane.ts'
 import { failureReply, renderReply } from './local-reply.ts'
-import { type Extras, FilterStateStore, MetadataStore } from './metadata.ts'
+import { type Extras, FilterStateStore, MetadataStore, signalOf } from './metadata.ts'
 import { REPLIED } from './reply.ts'
 import { RequestPath } from './request-path.ts'
 import { NO_HEADERS, ResponsePath } from './response-path.ts'
@@ -28,7 +28,8 @@ import { Tunnel } from './tunnel.ts'
  *    └──────────── reset, client gone ────────────────────┘
  * ```
  */
-export class Exchange extends Rechecked implements TerminalExchange {
+export class Exchange implements TerminalExchange, Due, HasTimer {
+  readonly timer: Timer = new Timer(this)
   readonly owner: ExchangeOwner
   readonly downstream: Downstream
   readonly connection: ConnectionInfo
@@ -59,7 +60,6 @@ export class Exchange extends Rechecked implements TerminalExchange {
   #extras: Extras | undefined = undefined
 
   constructor(start: ExchangeStart) {
-    super()
     this.owner = start.owner
     this.downstream = start.downstream
     this.connection = start.connection
@@ -92,12 +92,7 @@ export class Exchange extends Rechecked implements TerminalExchange {
   }
 
   get signal(): AbortSignal {
-    const extras = this.#more()
-    if (extras.abort === undefined) {
-      extras.abort = new AbortController()
-      if (this.ended) extras.abort.abort()
-    }
-    return extras.abort.signal
+    return signalOf(this.#more(), this.ended)
   }
 
   get hostOnDemand(): TerminalExchange['hostOnDemand'] {
@@ -318,7 +313,7 @@ export class Exchange extends Rechecked implements TerminalExchange {
     if (!this.ended && this.#responsePath.fromUpstream) this.#responsePath.trailers(trailers)
   }
 
-  upstreamFailed(why: Failure, detail?: string): void {
+  upstreamFailed(why: Failure, detail?: string, status: number = why.status): void {
     if (this.ended) return
     if (why.flag !== '') this.info.flags |= flagBit(why.flag)
     if (detail !== undefined) this.info.upstreamTransportFailure = detail
@@ -328,7 +323,7 @@ export class Exchange extends Rechecked implements TerminalExchange {
       this.abort(why)
       return
     }
-    this.reply(failureReply(why, detail))
+    this.reply(failureReply(why, detail, status))
   }
 
   upstreamUpgraded(status: number, headers: Headers): void {
@@ -394,7 +389,12 @@ export class Exchange extends Rechecked implements TerminalExchange {
     this.reply({ status: 500, body: 'Internal Server Error', details: 'filter_error' })
   }
 
-  override onDue(nowMs: number): void {
+  onDue(nowMs: number): void {
+    this.owner.onDue(this, nowMs)
+  }
+
+  /** Its owner arms it again where nothing is due. */
+  reconsider(nowMs: number): void {
     this.owner.onDue(this, nowMs)
   }
 }

@@ -14,6 +14,7 @@ import type { Log, Metrics, Runtime } from '../core/metrics.ts'
 import type { StreamInfo } from '../core/stream-info.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { RouteRateLimits } from '../ratelimit/rules.ts'
+import type { AccessLogConfig } from '../telemetry/config.ts'
 
 /** What a hook returns after `stream.reply(...)`. */
 export interface Replied {
@@ -195,6 +196,13 @@ export interface Scope {
   readonly demand: Demand | undefined
   /** False while the gateway drains or was told to fail its health checks. */
   readonly serving: () => boolean
+  /**
+   * Opens standard output, standard error or a file for lines of the filter's own (with their newline), which it shares with
+   * access logs; held as long as the filter. Writing never throws and never waits.
+   *
+   * @throws the system's error where a file cannot be opened
+   */
+  openLines(sink: AccessLogConfig['sink']): { write(line: string): void }
   /** Disposed of when no configuration has the filter any more and nothing uses it. */
   own<T extends Disposable | AsyncDisposable>(resource: T): T
 }
@@ -213,6 +221,8 @@ export interface FilterFactory<C = Json, R = C> {
   readonly routeTypeUrls?: readonly string[]
   /** True for filters that end the chain (the router). */
   readonly terminal?: boolean
+  /** True for filters that may also stand between the router and the hosts of a cluster, where they know no route. */
+  readonly upstream?: boolean
   /**
    * Pure. Collects errors in the reader; the result is used only where there are none. `sources` is undefined where nothing
    * is delivered by anybody.
@@ -293,8 +303,8 @@ export interface TerminalExchange extends HttpStream {
   upstreamTrailers(trailers: Headers): void
   /** The request sink can take more. */
   drained(): void
-  /** After response headers: aborts downstream. Before: a local reply by the failure's status. */
-  upstreamFailed(why: Failure, detail?: string): void
+  /** After response headers: aborts downstream. Before: a local reply, by the failure's status or another; 204 has no body. */
+  upstreamFailed(why: Failure, detail?: string, status?: number): void
   /**
    * A permitted upgrade that the upstream has accepted: from now on `upstreamData` and `TerminalStream.write` carry the
    * tunnel's bytes, without hooks, and `end` in either ends that direction alone.

@@ -34,8 +34,8 @@ export function renderReply(reply: LocalReply, request: Headers, plain: boolean)
   return { status, headers, body, text }
 }
 
-/** Envoy's words for a failed upstream. */
-export function failureReply(why: Failure, detail: string | undefined): LocalReply {
+/** Envoy's words for a failed upstream. `status`: of a timeout, if it is another than usual; 204 has no words. */
+export function failureReply(why: Failure, detail: string | undefined, status: number = why.status): LocalReply {
   switch (why.code) {
     case 'no-healthy-host':
       return { status: why.status, body: 'no healthy upstream', details: 'no_healthy_upstream' }
@@ -43,7 +43,7 @@ export function failureReply(why: Failure, detail: string | undefined): LocalRep
       return { status: why.status, body: 'drop overload', details: 'drop_overload' }
     case 'upstream-timeout': {
       const details = why === FAILURES.upstreamTimeout ? 'response_timeout' : why.reason
-      return { status: why.status, body: 'upstream request timeout', details }
+      return { status, ...(status !== 204 && { body: 'upstream request timeout' }), details }
     }
     case 'duration':
       return { status: why.status, body: 'upstream max stream duration reached', details: why.reason }

@@ -53,3 +53,12 @@ export interface Extras {
   filterState: FilterStateStore | undefined
   abort: AbortController | undefined
 }
+
+/** What aborts when the exchange ends, or has done so. */
+export function signalOf(extras: Extras, ended: boolean): AbortSignal {
+  if (extras.abort === undefined) {
+    extras.abort = new AbortController()
+    if (ended) extras.abort.abort()
+  }
+  return extras.abort.signal
+}

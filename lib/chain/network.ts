@@ -136,7 +136,12 @@ export interface NetworkFilter<S = unknown> {
 export type LoggedConnection = Pick<NetworkConnection, 'facts' | 'info'>
 
 /** Envoy's `%ACCESS_LOG_TYPE%` of connections; `NotSet` in the logs of listeners. */
-export type ConnectionLogType = 'NotSet' | 'TcpUpstreamConnected' | 'TcpPeriodic' | 'TcpConnectionEnd'
+export type ConnectionLogType =
+  | 'NotSet'
+  | 'TcpConnectionStart'
+  | 'TcpUpstreamConnected'
+  | 'TcpPeriodic'
+  | 'TcpConnectionEnd'
 
 /** Writes access log lines of connections. */
 export interface ConnectionLogger {

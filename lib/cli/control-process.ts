@@ -5,6 +5,7 @@ import type { GatewayConfig } from '../config/model.ts'
 import { formatAddress } from '../core/address.ts'
 import { systemClock } from '../core/clock.ts'
 import { ConfigError, ConfigRefused } from '../core/errors.ts'
+import type { Log } from '../core/metrics.ts'
 import { runControl } from '../runtime/control.ts'
 import type { ControlPanel } from '../runtime/control-panel.ts'
 import type { ControlParts } from '../runtime/control-parts.ts'
@@ -27,10 +28,16 @@ function controlParts(settings: RunSettings): ControlParts {
   const log = createLog({ level: settings.logLevel })
   process.on('exit', () => log.flush())
   const loader = new BootstrapLoader(settings, log)
+  let workload: Promise<unknown> | undefined
   const judging = new HostJudging({ clock: systemClock, log, random: Math.random })
   return {
     log,
-    load: async () => loader.load(),
+    load: async () => {
+      // Once for the life of this process, and before files that are written with it are read.
+      if (settings.workloadCerts !== '') workload ??= keepCertificate(settings.workloadCerts, log)
+      await workload
+      return loader.load()
+    },
     async startAdmin(panel, config) {
       loader.panel = panel
       return openAdmin(panel, config, { settings, log, registry: () => loader.registry })
@@ -42,6 +49,12 @@ function controlParts(settings: RunSettings): ControlParts {
     metrics: () => judging.metrics(loader.metrics()),
     judgeHosts: (site) => judging.begin(site),
   }
+}
+
+/** Loaded where it is wanted: few have one. */
+async function keepCertificate(directory: string, log: Log): Promise<unknown> {
+  const { keepWorkloadCertificate } = await import('./workload.ts')
+  return keepWorkloadCertificate(directory, process.env, log)
 }
 
 interface AdminParts {

@@ -32,7 +32,8 @@ export class Drains {
       return this.#within(listeners, deadlineMs, this.#gradual ? deadlineMs - DRAIN_SWEEP_MS : 0)
     }
     this.#announced = wish
-    for (const listener of listeners) listener.announceDrain(this.#gradual ? deadlineMs : 0)
+    const overMs = (wish.overMs ?? deadlineMs + DRAIN_SWEEP_MS) - DRAIN_SWEEP_MS
+    for (const listener of listeners) listener.announceDrain(this.#gradual ? overMs : 0)
     await this.#wait(deadlineMs)
     if (wish.skipExit || this.#announced !== wish) return
     // They have had their time, but for those that came last.

@@ -43,7 +43,9 @@ import { ListenerTable } from './engine/listener-table.ts'
 import { LiveRuntime, LiveSecrets } from './engine/live.ts'
 import { createEngineOverload, type EngineOverload } from './engine/overload.ts'
 import { Slices } from './engine/slices.ts'
-import { applyChange, type TakenChange, type Workshop } from './engine/update.ts'
+import { applyChange, onlyEndpoints, type TakenChange, type Workshop } from './engine/update.ts'
+import { upstreamFilters } from './engine/upstream-filters.ts'
+import { WarmingLine } from './engine/warming.ts'
 
 /** What an engine is made of; tests inject clock, random and binder. */
 export interface EngineOptions {
@@ -104,7 +106,7 @@ class GatewayEngine implements Engine {
   #connectionId = 0
   #draining = false
   #closed = false
-  #applying: Promise<void> = Promise.resolve()
+  #applying: Promise<unknown> = Promise.resolve()
   /** Resolves when `close` is called. */
   readonly #ending = Promise.withResolvers<void>()
   /** Configurations and changes that have come. */
@@ -114,7 +116,7 @@ class GatewayEngine implements Engine {
     const { clock, log } = options
     this.#options = options
     this.#leases = options.leases ?? new LocalLeases(clock)
-    this.#budget = new ConnectionBudget(this.#runtime, this.#leases)
+    this.#budget = new ConnectionBudget(this.#runtime, this.#leases, this.#metrics.gauge('server.total_connections'))
     this.#drains = new Drains(clock, options.gradualDrain)
     this.#wheel = new TimerWheel(clock)
     this.#dns = new DnsResolvers({ clock })
@@ -132,11 +134,13 @@ class GatewayEngine implements Engine {
   #makeOverload(): EngineOverload {
     const { clock, log, random, measuredElsewhere: remote = false } = this.#options
     const own = { metrics: this.#metrics, runtime: this.#runtime, wheel: this.#wheel, listeners: () => this.#listeners }
-    return createEngineOverload({ clock, log, random, remote, ...own })
+    const connections = (): number => this.#budget.connections.v
+    return createEngineOverload({ clock, log, random, remote, connections, ...own })
   }
 
   #makeClusters(readBuffer: ReadBuffer): ClusterTable {
-    const { random, log } = this.#options
+    const { random, log, registry } = this.#options
+    const scopeFor = (): Workshop['compileDeps']['scopeFor'] => this.#shop.compileDeps.scopeFor
     const nextConnectionId = (): number => ++this.#connectionId
     return new ClusterTable({
       metrics: this.#metrics,
@@ -151,6 +155,7 @@ class GatewayEngine implements Engine {
       overload: this.#overload.levers,
       health: this.#options.health,
       sinks: this.#sinks,
+      filters: upstreamFilters({ registry, lifetimes: this.#lifetimes, scopeFor }),
       internal: new InternalListenerTable({
         find: (name) => this.#listeners.find(name),
         nextConnectionId,
@@ -189,6 +194,9 @@ class GatewayEngine implements Engine {
     const { clock, log } = this.#options
     const tableUsers = new TableUsers()
     return {
+      warming: new WarmingLine({ clusters: this.#clusters, state: this.#state, clock, log }, (work) =>
+        this.#enqueue(() => work((rest) => this.#run({ ...rest, node: this.#node }))),
+      ),
       state: this.#state,
       clusters: this.#clusters,
       assignments: this.#assignments,
@@ -213,7 +221,7 @@ class GatewayEngine implements Engine {
   #compileDeps(tableUsers: TableUsers): Workshop['compileDeps'] {
     const { clock, log, random, registry, filters, demand } = this.#options
     const date = new HttpDate(clock)
-    const shared: Omit<Scope, 'filterName' | 'statPrefix' | 'own' | 'node'> = {
+    const shared: Omit<Scope, 'filterName' | 'statPrefix' | 'own' | 'node' | 'openLines'> = {
       place: '',
       runtime: this.#runtime,
       clock,
@@ -232,7 +240,10 @@ class GatewayEngine implements Engine {
       filters,
       lifetimes: this.#lifetimes,
       tableUsers,
-      scopeFor: (filterName, statPrefix, own) => ({ ...shared, node: this.#node, filterName, statPrefix, own }),
+      scopeFor: (filterName, statPrefix, own) => {
+        const openLines: Scope['openLines'] = (sink) => own(this.#sinks.open(sink))
+        return { ...shared, node: this.#node, filterName, statPrefix, own, openLines }
+      },
       runtime: this.#runtime,
       metrics: this.#metrics,
       wheel: this.#wheel,
@@ -250,6 +261,7 @@ class GatewayEngine implements Engine {
     // Endpoints that come while it waits for its turn, or is compared, are newer.
     const at = ++this.#arrivals
     return this.#enqueue(async () => {
+      this.#shop.warming.end(undefined)
       const change = (await this.#slices.run(changeSteps(this.#state, config))) ?? {}
       const renamed = !sameJson(this.#state.base.node, config.node)
       const listeners = renamed ? { set: config.listeners, remove: change.listeners?.remove ?? [] } : change.listeners
@@ -271,8 +283,8 @@ class GatewayEngine implements Engine {
     taken.inForce?.catch(() => {})
     return this.#enqueue(async () => {
       await taken.inForce
-      await this.#run(taken)
-    })
+      return this.#run(taken)
+    }).then(({ inForce }) => inForce)
   }
 
   /** The one place where endpoints come in. */
@@ -280,36 +292,35 @@ class GatewayEngine implements Engine {
     change: ConfigChange,
     at: number,
     wish: { readonly node: GatewayConfig['node']; readonly afresh: boolean } | undefined,
-  ): TakenChange & { readonly inForce: Promise<void> | undefined; readonly own: boolean } {
+  ): TakenChange & { readonly inForce: Promise<void> | undefined } {
     const { set = [], remove = [] } = change.assignments ?? {}
     const names = new Set(set.map(({ name }) => name))
     return {
       change,
-      at,
-      leaving: remove.filter((name) => !names.has(name)),
+      leaving: remove.filter((name) => !names.has(name)).map((name) => ({ name, at })),
       inForce: set.length === 0 ? undefined : this.#assignments.set(set, at),
       node: wish?.node ?? this.#node,
-      own: wish === undefined,
+      kind: wish === undefined ? 'change' : 'whole',
       afresh: wish?.afresh === true,
     }
   }
 
-  /** One at a time, in order: a second one begins when the first is in force or has been refused. */
-  #enqueue(work: () => Promise<void>): Promise<void> {
+  /** One at a time, in order: a second one begins when the first is in force, or warms, or has been refused. */
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#applying.then(() => {
       if (this.#closed) throw closed()
       return work()
     })
-    this.#applying = result.catch(() => {})
+    this.#applying = Promise.allSettled([result])
     return result
   }
 
-  async #run(taken: TakenChange & { readonly own: boolean }): Promise<void> {
+  async #run(taken: TakenChange): ReturnType<typeof applyChange> {
     const before = this.#node
     // A change keeps what is in force when its turn comes.
-    if (!taken.own) this.#node = taken.node
+    if (taken.kind === 'whole') this.#node = taken.node
     try {
-      await applyChange({ ...taken, node: this.#node }, this.#shop)
+      return await applyChange({ ...taken, node: this.#node }, this.#shop)
     } catch (error) {
       this.#node = before
       throw error
@@ -325,6 +336,7 @@ class GatewayEngine implements Engine {
     if (this.#closed) return
     this.#closed = true
     this.#ending.resolve()
+    this.#shop.warming.end(closed())
     this.#overload[Symbol.dispose]()
     await this.#applying
     this.#listeners.close()
@@ -350,8 +362,8 @@ class GatewayEngine implements Engine {
     return this.#metrics.snapshot()
   }
 
-  metricsChange(full: boolean): MetricsChange {
-    return this.#metrics.change(full)
+  metricsChanges(full: boolean): Iterable<MetricsChange | undefined> {
+    return this.#metrics.changes(full)
   }
 
   loads(): readonly ClusterLoad[] {
@@ -380,15 +392,6 @@ const NOTHING: GatewayConfig = Object.freeze({
   runtime: {},
   ignored: [],
 })
-
-/** Nothing of it waits for anything. */
-function onlyEndpoints(change: ConfigChange): boolean {
-  if (change.assignments !== undefined && change.assignments.remove.length > 0) return false
-  for (const part in change) {
-    if (part !== 'assignments' && change[part as keyof ConfigChange] !== undefined) return false
-  }
-  return true
-}
 
 function closed(): ConfigRefused {
   return new ConfigRefused([new ConfigError('', 'the gateway is closed')])

@@ -9,7 +9,8 @@ import { ConfigRefused } from '../core/errors.ts'
 import type { Log } from '../core/metrics.ts'
 import { createProtoRegistry, type ProtoRegistry } from '../proto/registry.ts'
 import { EmbeddedPanel } from '../runtime/embedded.ts'
-import type { Engine, MetricsSnapshot } from '../runtime/engine.ts'
+import { DRAIN_ANNOUNCED, type Engine, type MetricsSnapshot } from '../runtime/engine.ts'
+import { reasonsOf } from '../runtime/error-messages.ts'
 import { FileWatch } from '../runtime/file-watch.ts'
 import { localBinder } from '../runtime/local-binder.ts'
 import { createLog, type LevelLog } from '../telemetry/log.ts'
@@ -48,14 +49,24 @@ export interface GatewayOptions extends LowerFactories {
    * kept.
    */
   readonly stateDir?: string
+  /**
+   * Whether a drain tells all connections to go at once, or one after the other over the drain time, so that not all of them
+   * come back elsewhere in one moment (Envoy's `--drain-strategy`). Default: `immediate`.
+   */
+  readonly drainStrategy?: 'gradual' | 'immediate'
 }
 
 export interface CloseOptions {
   /**
    * How long exchanges in flight may take to end, in ms; new connections are refused meanwhile. Idle connections are closed
-   * a second before. 0 ends everything at once. Default: 1,000.
+   * a second before. 0 ends everything at once, also where `close` has been called before. Default: 1,000.
    */
   readonly drainMs?: number
+  /**
+   * Of that, how long new connections are still taken, in ms, while health checks fail (`/ready` of the admin server says
+   * `DRAINING`) and answers close their connections: load balancers need a moment to notice. Default: 0.
+   */
+  readonly drainMinMs?: number
 }
 
 /**
@@ -143,6 +154,9 @@ class EmbeddedGateway implements Gateway {
   #running: GatewayConfig | undefined = undefined
   #admin: AdminServer | undefined = undefined
   #closing: Promise<void> | undefined = undefined
+  /** Nobody waits for the drain any longer. */
+  readonly #hurry = Promise.withResolvers<void>()
+  #hurried = false
   /** Starting, applying and closing happen one after the other. */
   #turn: Promise<void> = Promise.resolve()
 
@@ -175,7 +189,9 @@ class EmbeddedGateway implements Gateway {
       log: this.#log,
       random: options.random ?? Math.random,
       serving: () => this.#panel.serving(),
+      healthy: () => this.#panel.healthy(),
       demand: this.#following,
+      gradualDrain: options.drainStrategy === 'gradual',
     })
     this.#panel = new EmbeddedPanel({
       engine: this.#engine,
@@ -267,8 +283,12 @@ class EmbeddedGateway implements Gateway {
   close(options: CloseOptions = {}): Promise<void> {
     this.#forgetWorkload?.()
     this.#watch.close()
-    this.#following.end()
-    this.#closing ??= this.#turn.then(() => this.#close(options.drainMs ?? CLOSE_DRAIN_MS))
+    const { drainMs = CLOSE_DRAIN_MS, drainMinMs = 0 } = options
+    if (drainMs <= 0) {
+      this.#hurried = true
+      this.#hurry.resolve()
+    }
+    this.#closing ??= this.#turn.then(() => this.#close(drainMs, Math.min(drainMinMs, drainMs)))
     return this.#closing
   }
 
@@ -333,10 +353,20 @@ class EmbeddedGateway implements Gateway {
     return startAdmin({ address, backend: this.#panel, identity, log: this.#log, registry })
   }
 
-  async #close(drainMs: number): Promise<void> {
+  async #drain(drainMs: number, minMs: number): Promise<void> {
+    if (this.#running !== undefined && minMs > 0) {
+      await this.#engine.drain(minMs, { ...DRAIN_ANNOUNCED, overMs: drainMs })
+    }
+    // Until here it goes on being told of new endpoints.
+    this.#following.end()
+    if (this.#running !== undefined && drainMs > minMs && !this.#hurried) await this.#engine.drain(drainMs - minMs)
+  }
+
+  async #close(drainMs: number, minMs: number): Promise<void> {
     try {
       this.#panel.draining()
-      if (drainMs > 0 && this.#running !== undefined) await this.#engine.drain(drainMs)
+      await Promise.race([this.#drain(drainMs, minMs), this.#hurry.promise])
+      this.#following.end()
       await this.#engine.close()
       await this.#admin?.close()
     } catch (error) {
@@ -350,10 +380,6 @@ class EmbeddedGateway implements Gateway {
       this.#settleClosed()
     }
   }
-}
-
-function reasonsOf(error: unknown): readonly string[] {
-  return error instanceof ConfigRefused ? error.errors.map((mistake) => mistake.toString()) : [String(error)]
 }
 
 /** A log of somebody else's has no level that we could change. */

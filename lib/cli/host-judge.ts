@@ -24,7 +24,8 @@ export class HostJudging {
   constructor(options: HostJudgingOptions) {
     this.#options = options
     const { clock, log } = options
-    this.#sinks = new AccessLogSinks({ clock, metrics: this.#metrics, log })
+    // Workers have refused a log that they could not open; where only this process cannot, hosts must be judged all the same.
+    this.#sinks = new AccessLogSinks({ clock, metrics: this.#metrics, log, goOnWithout: true })
   }
 
   /** Lives as long as the process. */
@@ -59,6 +60,7 @@ export class HostJudging {
       counters: [...own.counters, ...beside.counters],
       gauges: [...own.gauges, ...beside.gauges],
       histograms: [...own.histograms, ...beside.histograms],
+      ...(beside.texts && { texts: beside.texts }),
     }
   }
 

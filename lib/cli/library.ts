@@ -34,6 +34,12 @@ export {
   type ProxyProtocolTlv,
   proxyProtocol,
 } from '../../filters/proxy-protocol/native.ts'
+export {
+  type NativeStatefulSession,
+  type SessionCookie,
+  type StatefulSessionOptions,
+  statefulSession,
+} from '../../filters/stateful-session/native.ts'
 export type {
   FilterFactory,
   FilterState,
@@ -173,6 +179,11 @@ export type { StreamInfo } from '../core/stream-info.ts'
 export { Timed, type TimerWheel } from '../core/timer-wheel.ts'
 export type { MeshMaterial } from '../tls/mesh.ts'
 export { connectHbone, HBONE_PORT, type HboneOptions, type HboneProxy } from '../upstream/hbone/connect.ts'
+export {
+  createSpiffeIdentity,
+  type SpiffeIdentity,
+  type SpiffeIdentityOptions,
+} from '../workload/spiffe-identity.ts'
 export {
   createWorkloadIdentity,
   type MaterialSource,

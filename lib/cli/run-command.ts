@@ -19,10 +19,12 @@ interface RunFlags {
   readonly drainMinTimeS: number
   readonly drainStrategy: 'gradual' | 'immediate'
   readonly parentShutdownTimeS?: number
+  readonly spareWorker?: true
   readonly logLevel: string
   readonly adminAddress?: string
   readonly adminAddressPath?: string
   readonly stateDir?: string
+  readonly workloadCerts?: string
   readonly serviceNode?: string
   readonly serviceCluster?: string
   readonly serviceZone?: string
@@ -49,6 +51,45 @@ export function runCommand(bare: boolean, action: (wish: RunWish) => Promise<voi
     .option('-c, --config <file>', 'an Envoy v3 bootstrap, YAML or JSON')
     .option('--config-path <file>', 'the same')
     .option('--config-yaml <yaml>', 'a bootstrap as text, merged over the file')
+  processOptions(command)
+    .addOption(
+      new Option('-l, --log-level <level>', `of the application log: ${LEVEL_NAMES.join(', ')}`)
+        .argParser(parseLevel)
+        .default('info'),
+    )
+    .option(
+      '--admin-address <address>',
+      "instead of the configuration's: ip:port or the path of a socket",
+      checkAddress,
+    )
+    .option('--admin-address-path <file>', 'a file that the address of the admin server is written to')
+    .option('--state-dir <directory>', 'keeps what control planes send, for a start without them')
+    .option(
+      '--workload-certs <directory>',
+      'gets the certificate of this workload from an Istio CA (CA_ADDRESS, POD_NAMESPACE, SERVICE_ACCOUNT, ...) or a ' +
+        'SPIFFE agent (SPIFFE_ENDPOINT_SOCKET), and keeps it there',
+    )
+    .option('--service-node <id>', 'the id of this node, whatever the bootstrap says')
+    .option('--service-cluster <name>', 'the cluster of this node, whatever the bootstrap says')
+    .option('--service-zone <zone>', 'the zone of this node, whatever the bootstrap says')
+    .option('--reject-unknown-dynamic-fields', 'refuses resources with fields that nobody knows')
+    .option('--ignore-unknown-dynamic-fields', 'takes resources with fields that nobody knows without a word')
+    .option('--base-id-path <file>', 'a file that a base id is written to')
+    .option('--hot-restart-version', 'print the version of hot restarts')
+    .addOption(new Option('--bootstrap-version <n>', 'of the API: 3').choices(['3']))
+    .addOption(
+      new Option('--mode <mode>', 'init_only ends when the gateway is ready')
+        .choices(['serve', 'validate', 'init_only'])
+        .default('serve'),
+    )
+    .allowExcessArguments(false)
+  acceptWithoutEffect(command)
+  return command.action((flags: RunFlags) => action(wishOf(flags, command, bare)))
+}
+
+/** How many processes there are, and how they end. */
+function processOptions(command: Command): Command {
+  return command
     .option('--workers <n>', 'processes that carry traffic: a number, or auto for one per core', parseWorkers, 1)
     .option('--concurrency <n>', 'the same, as Envoy counts: 0 is 1', parseConcurrency)
     .option('--drain-time-s <n>', 'how long requests may take to end after SIGTERM', parseSeconds, 25)
@@ -71,39 +112,19 @@ export function runCommand(bare: boolean, action: (wish: RunWish) => Promise<voi
       'how long a worker that was replaced may take to end (default: as --drain-time-s)',
       parseSeconds,
     )
-    .addOption(
-      new Option('-l, --log-level <level>', `of the application log: ${LEVEL_NAMES.join(', ')}`)
-        .argParser(parseLevel)
-        .default('info'),
-    )
     .option(
-      '--admin-address <address>',
-      "instead of the configuration's: ip:port or the path of a socket",
-      checkAddress,
+      '--spare-worker',
+      'keeps one more worker process in reserve, which takes the place of one that dies at once',
     )
-    .option('--admin-address-path <file>', 'a file that the address of the admin server is written to')
-    .option('--state-dir <directory>', 'keeps what control planes send, for a start without them')
-    .option('--service-node <id>', 'the id of this node, whatever the bootstrap says')
-    .option('--service-cluster <name>', 'the cluster of this node, whatever the bootstrap says')
-    .option('--service-zone <zone>', 'the zone of this node, whatever the bootstrap says')
-    .option('--reject-unknown-dynamic-fields', 'refuses resources with fields that nobody knows')
-    .option('--ignore-unknown-dynamic-fields', 'takes resources with fields that nobody knows without a word')
-    .option('--base-id-path <file>', 'a file that a base id is written to')
-    .option('--hot-restart-version', 'print the version of hot restarts')
-    .addOption(new Option('--bootstrap-version <n>', 'of the API: 3').choices(['3']))
-    .addOption(
-      new Option('--mode <mode>', 'init_only ends when the gateway is ready')
-        .choices(['serve', 'validate', 'init_only'])
-        .default('serve'),
-    )
-    .allowExcessArguments(false)
+}
+
+function acceptWithoutEffect(command: Command): void {
   for (const { flags, description, choices, repeated } of FLAGS_WITHOUT_EFFECT) {
     const option = new Option(flags, `without effect: ${description}`).hideHelp()
     if (choices !== undefined) option.choices([...choices])
     if (repeated) option.argParser((value, before: readonly string[] = []) => [...before, value])
     command.addOption(option)
   }
-  return command.action((flags: RunFlags) => action(wishOf(flags, command, bare)))
 }
 
 function wishOf(flags: RunFlags, command: Command, bare: boolean): RunWish {
@@ -133,11 +154,13 @@ function wishOf(flags: RunFlags, command: Command, bare: boolean): RunWish {
       drainTimeS: flags.drainTimeS,
       drainMinTimeS: flags.drainMinTimeS,
       drainStrategy: flags.drainStrategy,
+      spareWorker: flags.spareWorker === true,
       parentShutdownTimeS: flags.parentShutdownTimeS ?? flags.drainTimeS,
       logLevel: flags.logLevel,
       adminAddress: flags.adminAddress ?? '',
       adminAddressPath: flags.adminAddressPath ?? '',
       stateDir: flags.stateDir ?? '',
+      workloadCerts: flags.workloadCerts ?? '',
       serviceNode: flags.serviceNode ?? '',
       serviceCluster: flags.serviceCluster ?? '',
       serviceZone: flags.serviceZone ?? '',

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../core/clock.ts'
+import { Orphans } from '../runtime/orphans.ts'
 import { handleSignals } from '../runtime/shutdown.ts'
 import { Supervisor } from '../runtime/supervisor.ts'
 import { createLog } from '../telemetry/log.ts'
@@ -17,6 +18,8 @@ export interface RunOptions extends Omit<RunSettings, 'demoPort'> {
   readonly drainMinTimeS: number
   /** How long a worker that was replaced may take to end. */
   readonly parentShutdownTimeS: number
+  /** One more worker process is kept in reserve. */
+  readonly spareWorker: boolean
   /** Ends when the gateway is ready. */
   readonly initOnly: boolean
   /** Where launchers of Envoy look for the base id that they asked for; '' for none. */
@@ -28,7 +31,8 @@ export interface RunOptions extends Omit<RunSettings, 'demoPort'> {
 /** `headgate run`: this process becomes the supervisor. Resolves with the exit status when everything has ended. */
 export async function run(options: RunOptions, self: NodeJS.Process): Promise<number> {
   const log = createLog({ level: options.logLevel })
-  const { workers, drainMinTimeS, parentShutdownTimeS, initOnly, baseIdPath, withoutEffect, ...settings } = options
+  const { workers, spareWorker, drainMinTimeS, parentShutdownTimeS, initOnly, baseIdPath, withoutEffect, ...settings } =
+    options
   if (withoutEffect.length > 0) log.warn('flags that have no effect here', { flags: withoutEffect })
   if (baseIdPath !== '') writeFileSync(baseIdPath, '0')
   const own = options.configPath === '' && options.configYaml === ''
@@ -37,6 +41,7 @@ export async function run(options: RunOptions, self: NodeJS.Process): Promise<nu
     controlEntry: sibling('control-process'),
     workerEntry: sibling('worker-process'),
     workers,
+    spareWorker,
     drainTimeMs: options.drainTimeS * 1000,
     drainMinMs: drainMinTimeS * 1000,
     replacedMs: parentShutdownTimeS * 1000,
@@ -50,9 +55,13 @@ export async function run(options: RunOptions, self: NodeJS.Process): Promise<nu
     },
   })
   const signals = handleSignals(self, supervisor, log)
+  // The first process of a container has children that it never started.
+  const orphans =
+    self.pid === 1 ? new Orphans({ process: self, clock: systemClock, log, own: () => supervisor.children }) : undefined
   const status = await supervisor.ended
   await demo?.close()
   log.flush()
+  orphans?.[Symbol.dispose]()
   signals[Symbol.dispose]()
   return status
 }

@@ -19,6 +19,8 @@ export interface RunSettings extends BootstrapSource {
   readonly drainStrategy: 'gradual' | 'immediate'
   /** Where what control planes have sent is kept for the next start; '' where it is not. */
   readonly stateDir: string
+  /** Where the certificate of this workload is kept; '' where it has none. */
+  readonly workloadCerts: string
   /** A file that the address of the admin server is written to; '' for none. */
   readonly adminAddressPath: string
   /** Of resources that are delivered, fields that nobody knows; as Envoy's flags. */
@@ -40,6 +42,7 @@ const DEFAULTS: RunSettings = Object.freeze({
   drainTimeS: 25,
   drainStrategy: 'immediate',
   stateDir: '',
+  workloadCerts: '',
   unknownFields: '',
   commandLine: Object.freeze({}),
 })
@@ -63,6 +66,7 @@ export function fromSettings(settings: Settings): RunSettings {
     serviceCluster: String(settings.serviceCluster),
     serviceZone: String(settings.serviceZone),
     stateDir: String(settings.stateDir),
+    workloadCerts: String(settings.workloadCerts),
     adminAddressPath: String(settings.adminAddressPath),
     unknownFields: String(settings.unknownFields) as RunSettings['unknownFields'],
     commandLine: settings.commandLine as RunSettings['commandLine'],

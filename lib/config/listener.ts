@@ -48,10 +48,17 @@ export type OriginalIpDetectionConfig =
 /** What of the client's certificate is told besides its hash. */
 export type ClientCertificateField = 'cert' | 'chain' | 'subject' | 'issuer' | 'uri' | 'dns'
 
-/** What becomes of X-Forwarded-Client-Cert (Envoy's `forward_client_cert_details`, whose SANITIZE is to have none). */
-export interface ClientCertificateHeaderConfig {
-  readonly mode: 'forward-only' | 'append-forward' | 'sanitize-set' | 'always-forward-only'
+/** What becomes of X-Forwarded-Client-Cert (Envoy's `forward_client_cert_details`); `sanitize` removes it. */
+export interface ClientCertificateActionConfig {
+  readonly mode: 'sanitize' | 'forward-only' | 'append-forward' | 'sanitize-set' | 'always-forward-only'
   readonly fields: readonly ClientCertificateField[]
+  /** Default: pairs as text. */
+  readonly format?: 'json'
+}
+
+export interface ClientCertificateHeaderConfig extends ClientCertificateActionConfig {
+  /** Goes before the rest where it finds something. */
+  readonly byRequest?: MatcherTreeConfig<ClientCertificateActionConfig>
 }
 
 export interface LocalReplyMapperConfig {

@@ -5,6 +5,7 @@ import type { AssignmentConfig, ClusterConfig, LocalityConfig } from '../upstrea
 import type { SecretConfig } from './change.ts'
 import type { ListenerConfig } from './listener.ts'
 import type { OverloadConfig } from './overload.ts'
+import type { WatchdogsConfig } from './watchdog.ts'
 
 /** Who this proxy is; goes to control planes and into formats. */
 export interface NodeConfig {
@@ -39,6 +40,8 @@ export interface GatewayConfig {
   readonly maxConnectionsKey?: string
   /** Undefined: nothing is watched, nothing is shed. */
   readonly overload?: OverloadConfig
+  /** Of the processes of a gateway that has several. */
+  readonly watchdogs?: WatchdogsConfig
   /** Flattened runtime layers; later layers have won. */
   readonly runtime: JsonObject
   /** Fields that were set and have no effect, by path: for the config dump. */

@@ -13,6 +13,8 @@ export type MonitorConfig = { readonly name: string } & (
   | { readonly kind: 'cgroup-memory'; readonly limitBytes?: number }
   /** The share of the machine's processors, or of what the control group may use of them, that is busy. */
   | { readonly kind: 'cpu'; readonly of: 'host' | 'container' }
+  /** Downstream connections of all listeners, those included that no limit of the gateway holds for. */
+  | { readonly kind: 'connections'; readonly limit: number }
   /** A file that holds the pressure as text. */
   | { readonly kind: 'file'; readonly path: string }
   /** How late a worker's event loop comes to its timers, of `limitMs`. */
@@ -44,6 +46,7 @@ export const ACTIONS = Object.freeze({
   'envoy.overload_actions.shrink_heap': 'shrinkHeap',
   'envoy.overload_actions.reduce_timeouts': 'reduceTimeouts',
   'envoy.overload_actions.reset_high_memory_stream': 'resetStreams',
+  'envoy.overload_actions.close_idle_http_connections': 'closeIdleConnections',
 } as const satisfies { readonly [name: string]: keyof OverloadLevers })
 
 export const SHED_POINTS = Object.freeze({

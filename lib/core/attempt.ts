@@ -1,6 +1,7 @@
 import type { ConnectionInfo, TlsInfo } from './connection.ts'
 import type { Json, JsonObject } from './errors.ts'
 import type { Failure } from './failure.ts'
+import type { HashPolicyConfig } from './hash-policy.ts'
 import type { Hash64 } from './hash64.ts'
 import type { Protocol, RequestHead } from './head.ts'
 import type { Headers } from './headers.ts'
@@ -143,6 +144,8 @@ export interface HostMonitor {
   onFailure(why: Failure, elapsedMs: number): void
   /** A response has `x-envoy-immediate-health-check-fail`: the host wants to be left out at once. */
   onCheckFailRequested?(): void
+  /** A response that is no failure has `x-envoy-degraded`, told before `onResponse`: others are to go first. */
+  onDegraded?(): void
   /** A response of 429 or 503 has come, told before `onResponse`: it may say how long to wait. */
   onUnavailable?(status: number, headers: Headers): void
   /** Fields of a response of which some may be a load report: its head's, and its trailers'. Not kept. */
@@ -188,6 +191,8 @@ export interface PickContext {
   readonly downstream?: ConnectionInfo
   /** Of the request, as it goes out: clusters of a forward proxy look it up. Undefined: there is no request. */
   readonly authority?: string | undefined
+  /** What the client speaks, for connections that are opened ahead of need; undefined: not HTTP. */
+  readonly protocol?: Protocol | undefined
   /** What filters have left on the request, or else on its connection. */
   readonly filterState?: { get(key: string): unknown } | undefined
   /** Which attempt by the retry policy this is, from 1; undefined: the first. */
@@ -196,9 +201,10 @@ export interface PickContext {
   readonly spentHosts?: readonly UpstreamHost[] | undefined
   /**
    * 64 bits of what the request is to stick to, for balancers that hash; undefined where there is no policy, or nothing in
-   * the request that it looks at. Balancers that do not hash never ask.
+   * the request that it looks at. Balancers that do not hash never ask. `own`: policies of the balancer, the same list each
+   * time; whoever is no HTTP request need not heed them.
    */
-  hash?(): Hash64 | undefined
+  hash?(own?: readonly HashPolicyConfig[]): Hash64 | undefined
   /** Labels that the host must have (`metadata_match`, namespace `envoy.lb`), for subset balancers. */
   readonly labels?: JsonObject | undefined
   /** Hosts to take instead of the balancer's choice. */
@@ -212,6 +218,12 @@ export interface PickContext {
   readonly selectionAttempts?: number
   /** Priorities that earlier attempts used: load goes to others as long as there are some (`previous_priorities`). */
   readonly spentPriorities?: readonly number[] | undefined
+}
+
+/** Whoever waits for a host to be found. */
+export interface Waiter {
+  /** Aborts when it waits no more. */
+  readonly signal: AbortSignal
 }
 
 /** What a cluster permits and counts of retries, whoever makes them. */
@@ -248,9 +260,10 @@ export interface Cluster {
   readonly forwards?: boolean
   /**
    * Clusters that find their hosts on demand alone: to be called before `pick`, with the same context, by whoever can
-   * wait. Nothing: the host is known. A failure, or a promise of either.
+   * wait. Nothing: the host is known. A failure, or a promise of either. `waiter`: who waits, and is not counted among those
+   * who do once it has gone; its signal is asked for only where there is something to wait for.
    */
-  prepare?(context: PickContext): Failure | undefined | Promise<Failure | undefined>
+  prepare?(context: PickContext, waiter?: Waiter): Failure | undefined | Promise<Failure | undefined>
   pick(context: PickContext): UpstreamHost | Failure
   /** Starts one attempt on a host that `pick` answered. Undefined where it failed at once (`onReset` has told why). */
   open(host: UpstreamHost, attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined
@@ -261,9 +274,11 @@ export interface Cluster {
   connect(host: UpstreamHost, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined
   /** Undefined: nobody retries through it. */
   readonly retries?: ClusterRetries
+  /** What requests through it are hashed by; undefined: their routes say. */
+  readonly hashPolicies?: readonly HashPolicyConfig[] | undefined
   health(): { readonly healthy: number; readonly degraded: number; readonly total: number }
-  /** Counts one final response and its time. */
-  completed(status: number, elapsedMs: number): void
+  /** Counts one final response and its time. `internal`: its request came from within (`x-envoy-internal`), or is our own. */
+  completed(status: number, elapsedMs: number, internal: boolean): void
   readonly counters: {
     readonly timeout: Counter
     readonly retry: Counter

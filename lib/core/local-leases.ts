@@ -1,5 +1,12 @@
 import type { Clock } from './clock.ts'
-import type { Leases, SlotLease, TokenLease } from './lease.ts'
+import {
+  type Leases,
+  type SlotBudget,
+  type SlotLease,
+  type SlotObserver,
+  shareOfCount,
+  type TokenLease,
+} from './lease.ts'
 import { sameJson } from './same-json.ts'
 import { TokenBucket, type TokenBucketConfig } from './token-bucket.ts'
 
@@ -18,10 +25,11 @@ export class LocalLeases implements Leases {
     return this.#slots.size + this.#tokens.size
   }
 
-  slots(key: string, limit: number): SlotLease {
+  slots(key: string, limit: number, budget?: SlotBudget): SlotLease {
     let slots = this.#slots.get(key)
     if (slots === undefined) this.#slots.set(key, (slots = new LocalSlots(key, this.#slots)))
     slots.limit = limit
+    slots.budget = budget
     slots.users++
     return slots
   }
@@ -38,6 +46,8 @@ export class LocalLeases implements Leases {
 class LocalSlots implements SlotLease {
   active = 0
   limit = 0
+  budget: SlotBudget | undefined = undefined
+  observer: SlotObserver | undefined = undefined
   users = 0
   readonly #key: string
   readonly #table: Map<string, LocalSlots>
@@ -48,7 +58,17 @@ class LocalSlots implements SlotLease {
   }
 
   get remaining(): number {
-    return this.limit - this.active
+    return this.#most - this.active
+  }
+
+  /** What may be taken now. */
+  get #most(): number {
+    const { limit, budget } = this
+    return budget === undefined ? limit : Math.max(limit, shareOfCount(budget))
+  }
+
+  get used(): number {
+    return this.active >= this.limit ? 1 : 0
   }
 
   get share(): number {
@@ -60,13 +80,17 @@ class LocalSlots implements SlotLease {
   }
 
   tryAcquire(): boolean {
-    if (this.active >= this.limit) return false
+    if (this.active >= this.#most) return false
     this.active++
     return true
   }
 
   ask(): undefined {
     return undefined
+  }
+
+  get ready(): boolean {
+    return this.active < this.#most
   }
 
   want(): void {}
@@ -120,6 +144,10 @@ class LocalTokens implements TokenLease {
 
   tryTake(tokens = 1): boolean {
     return this.#now.take(tokens)
+  }
+
+  give(tokens: number): void {
+    this.#now.give(tokens)
   }
 
   get remaining(): number {

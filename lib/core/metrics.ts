@@ -8,6 +8,11 @@ export interface Gauge {
   v: number
 }
 
+/** A text readout: something that is said, for example what a server calls itself; '' until then. */
+export interface TextCell {
+  v: string
+}
+
 /** Envoy's default histogram bounds (upper, inclusive), in the unit of the histogram, which is milliseconds mostly. */
 export const HISTOGRAM_BOUNDS: readonly number[] = Object.freeze([
   0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000,
@@ -29,6 +34,8 @@ export interface Metrics {
   counter(name: string): Counter
   gauge(name: string): Gauge
   histogram(name: string): Histogram
+  /** Of the process that speaks to control planes; undefined: nobody would see it. */
+  text?(name: string): TextCell
   /**
    * These names exist under `prefix`, with the value 0 until somebody makes the cell; they cost nothing until then (Envoy's
    * deferred creation, but they show). Of a group: until it is released.

@@ -66,6 +66,8 @@ export class OverloadLevers {
   readonly reduceTimeouts: Lever
   /** The streams that hold most are reset. */
   readonly resetStreams: Lever
+  /** HTTP connections on which nothing is under way are closed. */
+  readonly closeIdleConnections: Lever
 
   readonly accept: ShedPoint
   readonly decodeHeaders: ShedPoint
@@ -91,6 +93,7 @@ export class OverloadLevers {
     this.shrinkHeap = new Lever(random)
     this.reduceTimeouts = new Lever(random)
     this.resetStreams = new Lever(random)
+    this.closeIdleConnections = new Lever(random)
     this.accept = new ShedPoint(random)
     this.decodeHeaders = new ShedPoint(random)
     this.http1Abort = new ShedPoint(random)

@@ -52,6 +52,8 @@ export interface RetryPolicyConfig {
   readonly selectionAttempts: number
   /** Retries go to other priorities; those that were used are counted in anew after so many tries. */
   readonly otherPriorities?: { readonly updateFrequency: number }
+  /** Retries go to the other clusters of a weighted choice, each once before any of them again. */
+  readonly otherClusters?: true
 }
 
 export interface ResetHeaderConfig {

@@ -68,8 +68,10 @@ export interface HostStatus {
 /** What the hosts of one cluster have counted since it was asked last, in one process or in several added up. */
 export interface ClusterLoad {
   readonly name: string
-  /** Requests that were not sent anywhere: limits were reached, or the cluster was in maintenance mode. */
+  /** Requests that were not sent anywhere: limits were reached, the cluster was in maintenance mode, or a share is dropped. */
   readonly dropped: number
+  /** Those of them that were dropped on purpose (`drop_overload`), by category; undefined: none. */
+  readonly drops?: readonly (readonly [category: string, count: number])[]
   /** Hosts that counted something, or carry requests. */
   readonly hosts: readonly HostLoad[]
 }
@@ -92,6 +94,8 @@ export interface MetricsSnapshot {
   readonly counters: readonly (readonly [name: string, value: number])[]
   readonly gauges: readonly (readonly [name: string, value: number])[]
   readonly histograms: readonly HistogramSnapshot[]
+  /** Envoy's text readouts; undefined: there are none. */
+  readonly texts?: readonly (readonly [name: string, text: string])[]
 }
 
 /** What has changed in a process's statistics since it was asked last: counters and histograms as differences, gauges as values. */

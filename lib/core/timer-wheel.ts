@@ -1,35 +1,67 @@
 import type { Cancel, Clock } from './clock.ts'
 import { TurnQueue, type TurnWork } from './turn.ts'
 
-/** Something with a deadline. Intrusive: an entry is its own list node, so arming allocates nothing. */
-export abstract class Timed {
-  /** Absolute monotonic milliseconds; meaningful while armed. */
-  dueMs = 0
-  before: Timed | undefined = undefined
-  after: Timed | undefined = undefined
-  /** Called once when due; the entry is disarmed by then and may be armed again. */
-  abstract onDue(nowMs: number): void
-  /** Timeouts have changed while it is armed: it may be due earlier now. Default: it is not. */
-  reconsider(_nowMs: number): void {}
+/** What happens when a timer is due. */
+export interface Due {
+  /** Called once when due; the timer is disarmed by then and may be armed again. */
+  onDue(nowMs: number): void
+  /** Timeouts have changed while it is armed: it may be due earlier now. Missing: it is not. */
+  reconsider?(nowMs: number): void
 }
 
-/** One whose `onDue` looks whether anything is due, and arms it again where nothing is. */
-export abstract class Rechecked extends Timed {
-  override reconsider(nowMs: number): void {
-    this.onDue(nowMs)
+/**
+ * One deadline. Its own list node, so arming allocates nothing; an object beside its subject, so that the wheel meets
+ * one shape of object and not each of those that have deadlines.
+ */
+export class Timer implements HasTimer {
+  /** Absolute monotonic milliseconds; meaningful while armed. */
+  dueMs = 0
+  /** @internal */
+  before: Timer | undefined = undefined
+  /** @internal */
+  after: Timer | undefined = undefined
+  readonly subject: Due
+
+  constructor(subject: Due) {
+    this.subject = subject
+  }
+
+  get armed(): boolean {
+    return this.after !== undefined
+  }
+
+  /** Of `HasTimer`. */
+  get timer(): Timer {
+    return this
   }
 }
 
-class Slot extends Timed {
-  override onDue(): void {}
+/** Something with a deadline. */
+export interface HasTimer {
+  readonly timer: Timer
 }
+
+/** The same as a base class. What is made for each request has its timer itself: it costs less there. */
+export abstract class Timed implements Due, HasTimer {
+  readonly timer: Timer = new Timer(this)
+
+  get armed(): boolean {
+    return this.timer.armed
+  }
+
+  abstract onDue(nowMs: number): void
+  reconsider(_nowMs: number): void {}
+}
+
+const NOBODY: Due = Object.freeze({ onDue: () => {} })
 
 const SLOTS = 512
 /** A tick that comes so much late comes after a stall of the loop, ms. */
 const LATE_MS = 100
 
-function emptySlot(): Slot {
-  const slot = new Slot()
+/** The head of a ring. */
+function emptySlot(): Timer {
+  const slot = new Timer(NOBODY)
   slot.before = slot.after = slot
   return slot
 }
@@ -49,7 +81,7 @@ export class TimerWheel implements TurnWork {
   readonly tickMs: number
   /** Monotonic time of the latest tick or `now`: at most one tick old while anything is armed. */
   nowMs: number
-  readonly #slots: Slot[]
+  readonly #slots: Timer[]
   readonly #due = emptySlot()
   #armed = 0
   #fresh = false
@@ -99,52 +131,56 @@ export class TimerWheel implements TurnWork {
   }
 
   /** Arms (or re-arms) `entry` to fire `delayMs` from now. */
-  arm(entry: Timed, delayMs: number): void {
+  arm(entry: HasTimer, delayMs: number): void {
     if (this.#cancel === undefined) this.#start()
     this.armAt(entry, this.clock.now() + delayMs)
   }
 
   /** As `arm`, for an absolute monotonic time. */
-  armAt(entry: Timed, dueMs: number): void {
-    if (entry.after !== undefined) this.disarm(entry)
+  armAt({ timer }: HasTimer, dueMs: number): void {
+    if (timer.after !== undefined) this.#remove(timer)
     if (this.#cancel === undefined) this.#start()
-    entry.dueMs = dueMs
+    timer.dueMs = dueMs
     const tick = Math.max(Math.ceil(dueMs / this.tickMs), this.#lastTick + 1)
     const slot = this.#slots[tick % SLOTS]
-    const last = slot.before as Timed
-    entry.before = last
-    entry.after = slot
-    last.after = entry
-    slot.before = entry
+    const last = slot.before as Timer
+    timer.before = last
+    timer.after = slot
+    last.after = timer
+    slot.before = timer
     this.#armed++
   }
 
   /** Harmless where the entry is not armed. */
-  disarm(entry: Timed): void {
-    const { before, after } = entry
-    if (after === undefined || before === undefined) return
+  disarm({ timer }: HasTimer): void {
+    if (timer.after !== undefined) this.#remove(timer)
+  }
+
+  #remove(timer: Timer): void {
+    const before = timer.before as Timer
+    const after = timer.after as Timer
     before.after = after
     after.before = before
-    entry.before = entry.after = undefined
+    timer.before = timer.after = undefined
     this.#armed--
   }
 
   /** Asks everything that is armed whether it is due earlier now. In time that depends on how much that is. */
   reconsider(): void {
-    const armed: Timed[] = []
+    const armed: Timer[] = []
     for (const slot of this.#slots) {
-      for (let entry = slot.after as Timed; entry !== slot; entry = entry.after as Timed) armed.push(entry)
+      for (let timer = slot.after as Timer; timer !== slot; timer = timer.after as Timer) armed.push(timer)
     }
     const now = this.clock.now()
     // What an entry does may disarm others.
-    for (const entry of armed) if (entry.after !== undefined) entry.reconsider(now)
+    for (const timer of armed) if (timer.armed) timer.subject.reconsider?.(now)
   }
 
   /** Disarms everything and stops ticking. */
   close(): void {
     this.#cancel?.()
     this.#cancel = undefined
-    for (const slot of this.#slots) while (slot.after !== slot) this.disarm(slot.after as Timed)
+    for (const slot of this.#slots) while (slot.after !== slot) this.#remove(slot.after as Timer)
   }
 
   #start(): void {
@@ -179,30 +215,30 @@ export class TimerWheel implements TurnWork {
     else this.#cancel = undefined
   }
 
-  #run(slot: Slot, now: number): void {
+  #run(slot: Timer, now: number): void {
     // Two phases: onDue may disarm or arm others, so what is due moves to a list of its own first.
     const due = this.#due
-    for (let entry = slot.after as Timed; entry !== slot; ) {
-      const next = entry.after as Timed
-      if (entry.dueMs <= now) this.#move(entry, due)
-      entry = next
+    for (let timer = slot.after as Timer; timer !== slot; ) {
+      const next = timer.after as Timer
+      if (timer.dueMs <= now) this.#move(timer, due)
+      timer = next
     }
     while (due.after !== due) {
-      const entry = due.after as Timed
-      this.disarm(entry)
-      entry.onDue(now)
+      const timer = due.after as Timer
+      this.#remove(timer)
+      timer.subject.onDue(now)
     }
   }
 
-  #move(entry: Timed, list: Slot): void {
-    const before = entry.before as Timed
-    const after = entry.after as Timed
+  #move(timer: Timer, list: Timer): void {
+    const before = timer.before as Timer
+    const after = timer.after as Timer
     before.after = after
     after.before = before
-    const last = list.before as Timed
-    entry.before = last
-    entry.after = list
-    last.after = entry
-    list.before = entry
+    const last = list.before as Timer
+    timer.before = last
+    timer.after = list
+    last.after = timer
+    list.before = timer
   }
 }

@@ -1,3 +1,5 @@
+import { SocketWrites } from './socket-writes.ts'
+
 /** Something that has work for the end of this turn of the event loop. */
 export interface TurnWork {
   /** Called once per `defer`; must not throw. */
@@ -10,6 +12,8 @@ export interface TurnWork {
  * Costs at most the rest of the turn in latency.
  */
 export class TurnQueue {
+  /** How what has been gathered gets to the sockets. */
+  readonly writes: SocketWrites = new SocketWrites()
   #waiting: TurnWork[] = []
   #spare: TurnWork[] = []
 

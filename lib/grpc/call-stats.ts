@@ -33,5 +33,5 @@ export function count(cluster: Cluster, host: UpstreamHost, outcome: CallOutcome
   else host.rqSuccess++
   if (outcome.repeated && status.code === GrpcCode.OK) cluster.counters.retrySuccess.v++
   const stoodFor = status.failure?.status ?? FAILURES.upstreamTimeout.status
-  cluster.completed(httpStatus !== 0 ? httpStatus : stoodFor, outcome.elapsedMs)
+  cluster.completed(httpStatus !== 0 ? httpStatus : stoodFor, outcome.elapsedMs, true)
 }

@@ -1,5 +1,7 @@
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Headers } from '../core/headers.ts'
+import { writeDirectly } from '../core/socket-writes.ts'
 import type { TurnQueue, TurnWork } from '../core/turn.ts'
 import { CHUNKED, type Framing, LENGTH, NO_BODY } from './framing.ts'
 import { fieldLines, type HeaderCase, LineMemo } from './head-writer.ts'
@@ -19,6 +21,8 @@ const HOLD_BYTES = 32768
 export class MessageWriter implements TurnWork {
   readonly #socket: Duplex
   readonly #turn: TurnQueue
+  /** The same socket, where it may be written to past its stream. */
+  readonly #direct: Socket | undefined
   /** Of the heads that `start` is given. */
   readonly memo: LineMemo = new LineMemo()
   #text = ''
@@ -31,6 +35,7 @@ export class MessageWriter implements TurnWork {
   constructor(socket: Duplex, turn: TurnQueue) {
     this.#socket = socket
     this.#turn = turn
+    this.#direct = turn.writes.suits(socket) ? socket : undefined
   }
 
   /** Begins a message. `head` ends with the empty line. */
@@ -62,7 +67,8 @@ export class MessageWriter implements TurnWork {
     if (text === '') return
     this.#text = ''
     // Into a destroyed socket as well: it ignores what it gets, and asking it costs more.
-    this.#socket.write(text, 'latin1')
+    if (this.#direct === undefined) this.#socket.write(text, 'latin1')
+    else writeDirectly(this.#direct, text)
   }
 
   /**

@@ -43,6 +43,9 @@ export class LineMemo {
   #raw: readonly string[] = NONE
   #text = ''
   #skipLength = false
+  /** Names and values that come behind one field that is new each time (an id), and their lines. */
+  #tail: readonly string[] = NONE
+  #tailText = ''
 
   lines(headers: Headers, spelling: HeaderCase, skipLength: boolean): string {
     if (spelling !== 'lower' || headers.cased !== undefined) return linesFrom(headers, 0, spelling, skipLength)
@@ -51,10 +54,27 @@ export class LineMemo {
     const length = known.length
     let i = 0
     if (skipLength === this.#skipLength && raw.length >= length) while (i < length && raw[i] === known[i]) i++
-    if (i === length && length > 0) {
-      return raw.length === length ? this.#text : this.#text + linesFrom(headers, length, spelling, skipLength)
+    if (i < length || length === 0) return this.#learn(headers, i & ~1, skipLength)
+    if (raw.length === length) return this.#text
+    const name = raw[length]
+    if (raw.length === length + 2 || isUnwritten(name) || name === 'content-length') {
+      return this.#text + linesFrom(headers, length, spelling, skipLength)
     }
-    return this.#learn(headers, i & ~1, skipLength)
+    return this.#text + name + ': ' + raw[length + 1] + '\r\n' + this.#tailLines(headers, length + 2)
+  }
+
+  #tailLines(headers: Headers, from: number): string {
+    const raw = headers.raw
+    const known = this.#tail
+    let i = 0
+    if (raw.length - from === known.length) while (i < known.length && raw[from + i] === known[i]) i++
+    if (i === known.length && i > 0) return this.#tailText
+    const text = linesFrom(headers, from, 'lower', this.#skipLength)
+    if (text.length <= REMEMBERED) {
+      this.#tail = raw.slice(from)
+      this.#tailText = flat(text)
+    }
+    return text
   }
 
   /** The last two messages have begun alike up to `common`; where that is not much, the whole of this one is tried. */
@@ -67,10 +87,16 @@ export class LineMemo {
     this.#skipLength = skipLength
     const rest = linesFrom(headers, upTo, 'lower', skipLength).length
     const kept = rest === 0 ? text : text.slice(0, text.length - rest)
-    // Reading a character makes one flat piece of the many.
-    this.#text = kept.charCodeAt(0) > 0 ? kept : ''
+    this.#text = flat(kept)
+    // What has been learnt for another value of skipLength, or behind another text, is none of this one's.
+    this.#tail = NONE
     return text
   }
+}
+
+/** Reading a character makes one piece of the many that a text was put together from. */
+function flat(text: string): string {
+  return text.charCodeAt(0) > 0 ? text : ''
 }
 
 const NONE: readonly string[] = Object.freeze([])

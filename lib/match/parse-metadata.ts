@@ -1,6 +1,7 @@
 import type { FieldReader } from '../core/field-reader.ts'
 import type { MetadataMatchConfig, ValueMatchConfig } from './config.ts'
 import { parseStringMatch } from './parse.ts'
+import type { MetadataPath } from './value.ts'
 
 /** `type.matcher.v3.MetadataMatcher` */
 export function parseMetadataMatch(reader: FieldReader): MetadataMatchConfig {
@@ -18,6 +19,16 @@ export function parseMetadataMatch(reader: FieldReader): MetadataMatchConfig {
 /** A list of `PathSegment{key}`, as metadata matchers and inputs have it. */
 export function parseMetadataPath(reader: FieldReader): string[] {
   return reader.messages('path').map((segment) => segment.string('key'))
+}
+
+export type { MetadataPath } from './value.ts'
+
+/** The path of a `type.metadata.v3.MetadataKey`, whose segments may be places in lists. */
+export function parseKeyPath(reader: FieldReader): MetadataPath {
+  return reader.messages('path').map((segment) => {
+    const index = segment.has('index') ? segment.number('index') : undefined
+    return index ?? segment.string('key')
+  })
 }
 
 const NOTHING: ValueMatchConfig = Object.freeze({ kind: 'null' })

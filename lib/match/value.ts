@@ -2,6 +2,9 @@ import type { Json } from '../core/errors.ts'
 import type { MetadataMatchConfig, ValueMatchConfig } from './config.ts'
 import { compileString } from './string.ts'
 
+/** Keys of objects, and places in lists from 0 (Envoy's `MetadataKey.path`). */
+export type MetadataPath = readonly (string | number)[]
+
 /** What is read of dynamic metadata. */
 export interface MetadataSource {
   get(namespace: string): Json | undefined
@@ -46,14 +49,13 @@ function compileDouble(config: { exact?: number; start?: number; end?: number })
   return (value) => typeof value === 'number' && value >= start && value < end
 }
 
-/** Walks objects by own keys; undefined where a step is missing or is no object. */
-export function valueAt(root: Json | undefined, path: readonly string[]): Json | undefined {
+/** Walks objects by own keys, and lists by places; undefined where a step is missing or leads through something else. */
+export function valueAt(root: Json | undefined, path: MetadataPath): Json | undefined {
   let value = root
-  for (const key of path) {
-    if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, key)) {
-      return undefined
-    }
-    value = value[key]
+  for (const step of path) {
+    if (typeof value !== 'object' || value === null) return undefined
+    if (typeof step === 'number') value = Array.isArray(value) ? value[step] : undefined
+    else value = !Array.isArray(value) && Object.hasOwn(value, step) ? value[step] : undefined
   }
   return value
 }

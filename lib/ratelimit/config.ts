@@ -1,4 +1,5 @@
 import type { CidrConfig, HeaderMatchConfig, MatchInputConfig, QueryParameterMatchConfig } from '../match/config.ts'
+import type { MetadataPath } from '../match/value.ts'
 
 /** Rate limits as data: what requests are counted by. How many may pass is said where the counting is. */
 
@@ -45,7 +46,7 @@ export type RateLimitActionConfig =
       readonly kind: 'metadata'
       readonly source: 'dynamic' | 'route'
       readonly namespace: string
-      readonly path: readonly string[]
+      readonly path: MetadataPath
       readonly key: string
       /** Where there is no text; '': none. */
       readonly otherwise: string
@@ -58,7 +59,7 @@ export type RateLimitUnit = 'second' | 'minute' | 'hour' | 'day' | 'month' | 'ye
 /** Another limit than the rate limit service has for the descriptor. */
 export type RateLimitOverrideConfig =
   | { readonly kind: 'fixed'; readonly requestsPerUnit: number; readonly unit: RateLimitUnit }
-  | { readonly kind: 'metadata'; readonly namespace: string; readonly path: readonly string[] }
+  | { readonly kind: 'metadata'; readonly namespace: string; readonly path: MetadataPath }
 
 /** How much a request counts: a number, or a `%...%` format that prints one. */
 export type HitsConfig = (

@@ -1,8 +1,9 @@
 import type { FieldReader } from '../core/field-reader.ts'
 import type { QueryParameterMatchConfig } from '../match/config.ts'
 import { parseCidr, parseHeaderMatch, parseStringMatch } from '../match/parse.ts'
-import { parseMetadataPath } from '../match/parse-metadata.ts'
+import { parseKeyPath } from '../match/parse-metadata.ts'
 import { parseMatchInput } from '../match/parse-tree.ts'
+import type { MetadataPath } from '../match/value.ts'
 import { checkFormat } from '../telemetry/format.ts'
 import type { HitsConfig, RateLimitActionConfig, RateLimitConfig, RateLimitOverrideConfig } from './config.ts'
 import { MAX_HITS, RATE_LIMIT_UNITS } from './rules.ts'
@@ -46,18 +47,14 @@ function parseInFilter(reader: FieldReader, place: RateLimitPlace): Omit<RateLim
   reader.refuse('disable_key', 'belongs to the rate limits of routes and virtual hosts')
   const hits = parseHits(reader.message('hits_addend'))
   const headers = HEADERS.get(reader.enumName('x_ratelimit_option'))
-  const common = { ...(hits && { hits }), ...(headers && { headers }) }
+  const onStreamDone = reader.bool('apply_on_stream_done')
+  const common = { ...(hits && { hits }), ...(headers && { headers }), ...(onStreamDone && { onStreamDone }) }
   if (place === 'local-filter') {
     reader.refuse('limit', 'the local rate limit has its limits in descriptors')
-    reader.refuse('apply_on_stream_done', 'is for a rate limit service')
-    if (hits?.negative === true) {
-      reader.error('hits_addend.is_negative_hits', 'tokens cannot be given back to a bucket that all workers share')
-    }
     return common
   }
   const limit = parseOverride(reader.message('limit'))
-  const onStreamDone = reader.bool('apply_on_stream_done')
-  return { ...common, ...(limit && { limit }), ...(onStreamDone && { onStreamDone }) }
+  return { ...common, ...(limit && { limit }) }
 }
 
 const HEADERS: ReadonlyMap<string, 'off' | 'draft-03'> = new Map([
@@ -101,12 +98,12 @@ function parseOverride(reader: FieldReader | undefined): RateLimitOverrideConfig
 }
 
 /** `type.metadata.v3.MetadataKey` in the field `metadata_key`. */
-function parseMetadataKey(reader: FieldReader): { readonly namespace: string; readonly path: readonly string[] } {
+function parseMetadataKey(reader: FieldReader): { readonly namespace: string; readonly path: MetadataPath } {
   const key = reader.message('metadata_key')
   const namespace = key?.string('key') ?? ''
   if (key === undefined) reader.error('metadata_key', 'is required')
   else if (namespace === '') key.error('key', 'must not be empty')
-  const path = key === undefined ? [] : parseMetadataPath(key)
+  const path = key === undefined ? [] : parseKeyPath(key)
   if (key !== undefined && path.length === 0) key.error('path', 'must not be empty')
   return { namespace, path }
 }

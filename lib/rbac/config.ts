@@ -51,9 +51,20 @@ export interface RbacActionConfig {
   readonly effect: RbacEffect
 }
 
+/** Which verdicts are written down, and by whom. */
+export interface RbacAuditConfig {
+  readonly when: 'deny' | 'allow' | 'both'
+  readonly loggers: readonly 'stdout'[]
+}
+
 /** One set of rules. Plain data. */
 export type RbacConfig =
   /** `allow` without policies denies all, `deny` without policies allows all. Policies are in the order of their names. */
-  | { readonly kind: 'rules'; readonly effect: RbacEffect; readonly policies: readonly RbacPolicyConfig[] }
+  | {
+      readonly kind: 'rules'
+      readonly effect: RbacEffect
+      readonly policies: readonly RbacPolicyConfig[]
+      readonly audit?: RbacAuditConfig
+    }
   /** What no leaf decides is denied. */
   | { readonly kind: 'matcher'; readonly tree: MatcherTreeConfig<RbacActionConfig> }

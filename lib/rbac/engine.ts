@@ -1,4 +1,5 @@
-import type { MatcherTreeConfig, OnMatchConfig } from '../match/config.ts'
+import type { MatcherTreeConfig } from '../match/config.ts'
+import { mapActions } from '../match/map-actions.ts'
 import { compileMatcherTree, type MatcherTree } from '../match/tree.ts'
 import type { RbacAttributes } from './attributes.ts'
 import { type Condition, compileCondition, some } from './condition.ts'
@@ -67,18 +68,4 @@ function effectsOf(tree: MatcherTreeConfig<RbacActionConfig>): ReadonlySet<RbacE
   const effects = new Set<RbacEffect>()
   mapActions(tree, ({ effect }) => effects.add(effect))
   return effects
-}
-
-/** The same tree with other leaves. */
-function mapActions<A, B>(tree: MatcherTreeConfig<A>, change: (action: A) => B): MatcherTreeConfig<B> {
-  const on = (match: OnMatchConfig<A>): OnMatchConfig<B> =>
-    'matcher' in match
-      ? { ...match, matcher: mapActions(match.matcher, change) }
-      : { ...match, action: change(match.action) }
-  const { list, tree: lookup, onNoMatch } = tree
-  return {
-    ...(list && { list: list.map((entry) => ({ ...entry, onMatch: on(entry.onMatch) })) }),
-    ...(lookup && { tree: { ...lookup, map: lookup.map.map(([key, match]) => [key, on(match)] as const) } }),
-    ...(onNoMatch && { onNoMatch: on(onNoMatch) }),
-  }
 }

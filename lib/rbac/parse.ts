@@ -2,6 +2,7 @@ import type { ExtensionReader, FieldReader } from '../core/field-reader.ts'
 import type { MatcherTreeConfig } from '../match/config.ts'
 import { parseMatcherTree } from '../match/parse-tree.ts'
 import type { RbacActionConfig, RbacConfig, RbacEffect, RbacPolicyConfig } from './config.ts'
+import { parseAudit } from './parse-audit.ts'
 import { parsePermission, parsePrincipal } from './parse-condition.ts'
 
 const EFFECTS: ReadonlyMap<string, RbacEffect> = new Map([
@@ -25,18 +26,20 @@ export function parseRbacPair(fields: FieldReader, rules: string, matcher: strin
     return { kind: 'matcher', tree: parseRbacTree(tree) }
   }
   const reader = fields.message(rules)
-  return reader === undefined ? undefined : parseRbacRules(reader)
+  if (reader === undefined) return undefined
+  // Nobody is kept out by what stands in the shadow.
+  if (rules.startsWith('shadow_')) reader.ignore('audit_logging_options')
+  return parseRbacRules(reader)
 }
 
 /** `config.rbac.v3.RBAC`. Mistakes go to the reader; what is answered then is never used. */
 export function parseRbacRules(reader: FieldReader): RbacConfig {
   reader.unread('refuse')
-  // Who is let in does not depend on it.
-  reader.ignore('audit_logging_options')
+  const audit = parseAudit(reader.message('audit_logging_options'))
   const effect = parseEffect(reader)
   const policies = [...reader.messageMap('policies')].map(([name, policy]) => parsePolicy(name, policy))
   policies.sort((a, b) => (a.name < b.name ? -1 : 1))
-  return { kind: 'rules', effect, policies }
+  return { kind: 'rules', effect, policies, ...(audit && { audit }) }
 }
 
 function parseEffect(reader: FieldReader): RbacEffect {

@@ -72,6 +72,7 @@ function compileForward(
     maxStreamDurationMs: action.maxStreamDurationMs,
     grpcTimeoutMaxMs: action.grpcTimeoutMaxMs,
     grpcTimeoutOffsetMs: action.grpcTimeoutOffsetMs,
+    streamTimeouts: action.streamTimeouts === true,
     priority: action.priority,
     upgrades: action.upgrades,
     connect: compileConnect(action.upgrades),

@@ -3,13 +3,14 @@ import type { Cluster, UpstreamInfo } from '../core/attempt.ts'
 import { FAILURES, type Failure } from '../core/failure.ts'
 import type { Headers } from '../core/headers.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
-import { takeControlHeaders } from './control-headers.ts'
+import { statusOf, takeControlHeaders } from './control-headers.ts'
 import { type DeadlineOwner, Deadlines, requestTimeoutMs } from './deadlines.ts'
 import { redirectOf } from './internal-redirect.ts'
 import { RequestPick } from './pick.ts'
 import { prepareRequest, rewriteAuthority, tellAttempt } from './prepare.ts'
 import { mayRepeat } from './repeat.ts'
 import { Replay } from './replay.ts'
+import type { ClusterTurns } from './retry/cluster-turns.ts'
 import { expectedMs, ONE_TRY, planTries, type TryPlan } from './retry/plan.ts'
 import { Retries } from './retry/retries.ts'
 import type { CompiledRoute, ForwardAction } from './route.ts'
@@ -35,7 +36,7 @@ export class Forwarding extends RequestPick implements TerminalStream, TryOwner,
   readonly #exchange: TerminalExchange
   readonly #route: CompiledRoute<unknown>
   readonly #action: ForwardAction
-  readonly #cluster: Cluster
+  #cluster: Cluster
   readonly #router: RouterParts
   readonly wheel: TimerWheel
   /** The latest one; undefined: none has been begun. */
@@ -43,6 +44,8 @@ export class Forwarding extends RequestPick implements TerminalStream, TryOwner,
   #plan: TryPlan = ONE_TRY
   /** Undefined: nothing asks for any. */
   #retries: Retries | undefined = undefined
+  /** Timeouts are answered with 204. */
+  #emptyTimeouts = false
   #deadlines: Deadlines | undefined = undefined
   #shadows: readonly Shadow[] | undefined = undefined
   /** Of a request with a body, until its response begins. */
@@ -58,7 +61,7 @@ export class Forwarding extends RequestPick implements TerminalStream, TryOwner,
   #status = 0
 
   constructor(start: ForwardingStart) {
-    super(start.exchange, start.action)
+    super(start)
     this.#start = start
     this.#exchange = start.exchange
     this.#route = start.route
@@ -75,14 +78,14 @@ export class Forwarding extends RequestPick implements TerminalStream, TryOwner,
     const action = this.#action
     const asked = takeControlHeaders(exchange.request)
     const timeoutMs = requestTimeoutMs(exchange, action, this.#router.config.respectExpectedTimeout)
-    const policy = this.#router.clusterPolicy(this.#cluster) ?? action.retry
+    const policy = this.#router.policies.retryOf(this.#cluster) ?? action.retry
     const plan = planTries({ policy, asked, hedge: action.hedge, timeoutMs }, exchange)
     this.#plan = plan
     this.#authority = prepareRequest(this.#start, expectedMs(plan.limits, timeoutMs))
-    const { retries } = this.#cluster
-    if (plan.retries !== undefined && retries !== undefined) {
-      this.#retries = new Retries(plan.retries, this.#start, retries, () => this.#again())
+    if (plan.retries !== undefined && this.#cluster.retries !== undefined) {
+      this.#retries = new Retries(plan.retries, this.#start, () => this.#again())
     }
+    this.#emptyTimeouts = asked?.emptyTimeouts === true
     const keeps = this.#retries !== undefined || action.internalRedirect !== undefined
     if (!end) this.#replay = new Replay(keeps ? (action.bodyBufferLimitBytes ?? exchange.bufferLimit) : undefined)
     this.#startedMs = this.wheel.now()
@@ -244,6 +247,8 @@ export class Forwarding extends RequestPick implements TerminalStream, TryOwner,
     if (by === this.#try) return
     this.#try = by
     const { info } = this.#exchange
+    this.#cluster = by.cluster ?? this.#cluster
+    info.upstreamCluster = this.#cluster.name
     info.upstreamHost = by.host.addressText
     info.upstreamHostName = by.host.hostname
     if (by.connection !== undefined) this.tryConnected(by, by.connection)
@@ -313,8 +318,19 @@ export class Forwarding extends RequestPick implements TerminalStream, TryOwner,
 
   #again(): void {
     if (this.#done) return
-    const next = this.#open()
+    const turns = this.#retries?.turns
+    const next = turns === undefined || this.#goOn(turns) ? this.#open() : undefined
     if (next !== undefined) this.#sendAgain(next)
+  }
+
+  /** False where that cluster is not there; the request has been answered then, unless another try is at work. */
+  #goOn(turns: ClusterTurns): boolean {
+    const cluster = turns.enter()
+    if (cluster !== undefined) {
+      this.#cluster = cluster
+      this.goesTo(cluster, turns.route.action as ForwardAction)
+    } else if (this.#retries?.atWork !== true) this.#fail(undefined, FAILURES.noHealthyHost)
+    return cluster !== undefined
   }
 
   #mayRepeat(by: Try, why: Failure): boolean {
@@ -329,9 +345,10 @@ export class Forwarding extends RequestPick implements TerminalStream, TryOwner,
   /** `by`: whose end it is; undefined: there was no host to try. */
   #fail(by: Try | undefined, why: Failure, detail?: string): void {
     if (by?.dropped === false) by.host.rqError++
-    if (!this.#responding) this.#cluster.completed(why.status, this.wheel.now() - this.#startedMs)
+    const status = statusOf(why, this.#emptyTimeouts)
+    if (!this.#responding) this.#completed(status, this.wheel.now())
     this.#finish()
-    this.#exchange.upstreamFailed(why, detail)
+    this.#exchange.upstreamFailed(why, detail, status)
   }
 
   /** The attempt before may have asked the client to wait, and drains no more. */
@@ -352,8 +369,12 @@ export class Forwarding extends RequestPick implements TerminalStream, TryOwner,
       if (this.#status >= 500) this.#try.host.rqError++
       else this.#try.host.rqSuccess++
     }
-    this.#cluster.completed(this.#status, now - this.#startedMs)
+    this.#completed(this.#status, now)
     this.#finish()
+  }
+
+  #completed(status: number, now: number): void {
+    this.#cluster.completed(status, now - this.#startedMs, this.#exchange.info.internal)
   }
 
   #finish(): void {

@@ -42,6 +42,22 @@ export function chooseByHeader<P>(name: string, route: CompiledRoute<P>): Cluste
   }
 }
 
+/** The clusters of one weighted choice, for requests that go from one of them to the next. */
+export interface ClusterGroup<P> {
+  /**
+   * The route with another cluster than those at the places in `used`, by the same draw; with none used up: any of them.
+   * Undefined: what is left has no weight.
+   */
+  another(request: RouteRequest, used: ReadonlySet<number>): CompiledRoute<P> | undefined
+  readonly size: number
+}
+
+/** A place in a group; on the routes that a weighted choice answers. */
+export interface GroupPlace<P> {
+  readonly group: ClusterGroup<P>
+  readonly index: number
+}
+
 export interface WeightedChoice<P> {
   readonly weight: number
   /** Looked up in the runtime with each request; undefined: the weight is what it is. */
@@ -84,6 +100,32 @@ export function chooseByWeight<P>(
       draw -= weight
     }
     return fixed(request)
+  }
+}
+
+/** What `chooseByWeight` chooses from, for those who choose again; `choices` may be filled in later. */
+export function weightedGroup<P>(
+  choices: readonly WeightedChoice<P>[],
+  randomHeader: string | undefined,
+  runtime: Runtime,
+): ClusterGroup<P> {
+  const header = randomHeader?.toLowerCase() ?? ''
+  return {
+    get size(): number {
+      return choices.length
+    },
+    another: (request, used) => {
+      const left = choices.filter((_, index) => !used.has(index))
+      const weights = left.map((choice) => weightNow(choice, runtime))
+      const sum = weights.reduce((total, weight) => total + weight, 0)
+      if (!(sum > 0 && sum <= MAX_WEIGHT_SUM)) return undefined
+      let draw = drawn(request, header, sum)
+      const at = weights.findIndex((weight) => {
+        draw -= weight
+        return draw < 0
+      })
+      return left[at]?.choose(request)
+    },
   }
 }
 

@@ -2,7 +2,14 @@ import type { JsonObject } from '../core/errors.ts'
 import { compileRateLimits, type RateLimitRules, type RouteRateLimits } from '../ratelimit/rules.ts'
 import { compileHeaderEdits, type HeaderEdits, inTurn } from '../telemetry/header-edits.ts'
 import { type ActionLevels, compileAction, forWeighted } from './action.ts'
-import { type ClusterChoice, chooseByHeader, chooseByWeight } from './cluster-choice.ts'
+import {
+  type ClusterChoice,
+  chooseByHeader,
+  chooseByWeight,
+  type GroupPlace,
+  type WeightedChoice,
+  weightedGroup,
+} from './cluster-choice.ts'
 import type {
   FilterConfigs,
   HeaderEditsConfig,
@@ -68,15 +75,17 @@ export class RouteCompiler<P> {
     const compiled = this.#route({ ...parts, cluster: cluster?.kind === 'cluster' ? cluster.name : '' })
     if (cluster?.kind === 'header') return { route: compiled, choose: chooseByHeader(cluster.name, compiled) }
     if (cluster?.kind !== 'weighted') return { route: compiled, choose: undefined }
-    const choices = cluster.clusters.map((weighted) => ({
-      weight: weighted.weight,
-      runtimeKey: weighted.runtimeKey,
-      choose: this.#weighted({ ...parts, cluster: weighted.name ?? '', weighted }),
-    }))
-    return { route: compiled, choose: chooseByWeight(choices, cluster.randomHeader, this.#deps.runtime) }
+    const { runtime } = this.#deps
+    const choices: WeightedChoice<P>[] = []
+    const group = weightedGroup(choices, cluster.randomHeader, runtime)
+    for (const [index, weighted] of cluster.clusters.entries()) {
+      const choose = this.#weighted({ ...parts, cluster: weighted.name ?? '', weighted, place: { group, index } })
+      choices.push({ weight: weighted.weight, runtimeKey: weighted.runtimeKey, choose })
+    }
+    return { route: compiled, choose: chooseByWeight(choices, cluster.randomHeader, runtime) }
   }
 
-  #weighted(parts: RouteParts & { readonly weighted: WeightedClusterConfig }): ClusterChoice<P> {
+  #weighted(parts: RouteParts<P> & { readonly weighted: WeightedClusterConfig }): ClusterChoice<P> {
     const { weighted, action } = parts
     const own = action.kind === 'route' ? forWeighted(action, weighted) : action
     const route = this.#route({ ...parts, action: own })
@@ -86,7 +95,7 @@ export class RouteCompiler<P> {
   }
 
   /** The one place where these objects are born, so that they all have one shape. */
-  #route(parts: RouteParts): CompiledRoute<P> {
+  #route(parts: RouteParts<P>): CompiledRoute<P> {
     const { own, weighted } = parts
     return {
       name: parts.name,
@@ -102,6 +111,7 @@ export class RouteCompiler<P> {
       includeAttemptCountInResponse: this.#host.includeAttemptCountInResponse === true,
       includeTimeoutRetry: this.#host.includeTimeoutRetry === true,
       statPrefix: parts.statPrefix,
+      place: parts.place,
     }
   }
 
@@ -162,7 +172,7 @@ export class RouteCompiler<P> {
 
 type LevelsOfFilters = readonly (FilterConfigs | undefined)[]
 
-interface RouteParts {
+interface RouteParts<P> {
   readonly name: string
   readonly cluster: string
   readonly action: CompiledAction
@@ -170,4 +180,5 @@ interface RouteParts {
   readonly statPrefix: string
   readonly own?: RouteConfig
   readonly weighted?: WeightedClusterConfig
+  readonly place?: GroupPlace<P>
 }

@@ -1,4 +1,5 @@
 import type { Json, JsonObject } from '../core/errors.ts'
+import type { HashPolicyConfig } from '../core/hash-policy.ts'
 import type { RetryPolicyConfig } from '../core/retry-policy.ts'
 import type {
   CidrConfig,
@@ -13,6 +14,8 @@ import type {
 import type { RateLimitConfig } from '../ratelimit/config.ts'
 import type { FormatConfig } from '../telemetry/config.ts'
 import type { ProxyProtocolLayerConfig } from '../upstream/config.ts'
+
+export type { CookieHashConfig, HashPolicyConfig, HeaderHashConfig } from '../core/hash-policy.ts'
 
 export type PathMatchConfig =
   | {
@@ -113,36 +116,6 @@ export type ClusterChoiceConfig =
       readonly randomHeader?: string
     }
 
-interface HashPolicyRest {
-  /** Where there is a hash by now, the policies that follow do not count. */
-  readonly terminal?: true
-}
-
-/** All values of a header, or what a regex makes of each. */
-export interface HeaderHashConfig extends HashPolicyRest {
-  readonly kind: 'header'
-  /** Lower case. */
-  readonly name: string
-  readonly rewrite?: RegexRewriteConfig
-}
-
-/** A cookie; one that is missing is made where it is to have a lifetime (0: as long as the browser's session). */
-export interface CookieHashConfig extends HashPolicyRest {
-  readonly kind: 'cookie'
-  readonly name: string
-  readonly ttlS?: number
-  readonly path?: string
-  readonly attributes?: readonly { readonly name: string; readonly value: string }[]
-}
-
-/** What requests stick to a host by, where the cluster's balancer hashes. */
-export type HashPolicyConfig =
-  | HeaderHashConfig
-  | CookieHashConfig
-  | (HashPolicyRest & { readonly kind: 'source-ip' })
-  | (HashPolicyRest & { readonly kind: 'query-parameter'; readonly name: string })
-  | (HashPolicyRest & { readonly kind: 'filter-state'; readonly key: string })
-
 export interface UpgradeConfig {
   /** Lower-case: `websocket`. */
   readonly type: string
@@ -194,6 +167,8 @@ export type RedirectPredicateConfig =
   | { readonly kind: 'safe-cross-scheme' }
   /** To routes of these names alone. */
   | { readonly kind: 'allow-listed-routes'; readonly routes: readonly string[] }
+  /** Where a filter, of the connection too, has left `true` under that key; `ifAbsent`: or neither `true` nor `false`. */
+  | { readonly kind: 'filter-state'; readonly key: string; readonly ifAbsent: boolean }
 
 export interface RouteActionConfig {
   readonly kind: 'route'
@@ -207,6 +182,8 @@ export interface RouteActionConfig {
   /** `grpc-timeout` is honoured up to this; 0: without a cap; undefined: not honoured. */
   readonly grpcTimeoutMaxMs?: number
   readonly grpcTimeoutOffsetMs?: number
+  /** `grpc-timeout` limits the stream, and with it `maxStreamDurationMs`; default: the request, and with it `timeoutMs`. */
+  readonly streamTimeouts?: true
   readonly pathRewrite?: PathRewriteConfig
   readonly hostRewrite?: HostRewriteConfig
   readonly appendXForwardedHost?: boolean

@@ -188,8 +188,8 @@ export class ConnectTunnel implements TerminalStream, DeadlineOwner, ByteEvents 
   }
 
   #completed(status: number): void {
-    const { cluster } = this.#start
-    cluster.completed(status, this.wheel.now() - this.#startedMs)
+    const { cluster, exchange } = this.#start
+    cluster.completed(status, this.wheel.now() - this.#startedMs, exchange.info.internal)
   }
 
   #finish(): void {

@@ -1,3 +1,4 @@
+import type { Failure } from '../core/failure.ts'
 import type { Headers } from '../core/headers.ts'
 
 /** What callers tell the router itself; the upstream has no use for it (Envoy consumes them as well). */
@@ -28,6 +29,8 @@ export interface ControlHeaders {
   readonly hedge: boolean | undefined
   /** Instead of the cluster's. */
   readonly streamDurationMs: number | undefined
+  /** Timeouts are answered with 204 instead of 504. */
+  readonly emptyTimeouts: boolean
 }
 
 /**
@@ -47,11 +50,19 @@ export function takeControlHeaders(headers: Headers): ControlHeaders | undefined
     headerNames: listed(headers.join('x-envoy-retriable-header-names')).map((name) => name.toLowerCase()),
     perTryTimeoutMs: wholeNumber(headers.get('x-envoy-upstream-rq-per-try-timeout-ms')),
     streamDurationMs: wholeNumber(headers.get('x-envoy-upstream-stream-duration-ms')),
+    emptyTimeouts: headers.has('x-envoy-upstream-rq-timeout-alt-response'),
     hedge: hedge === 'true' ? true : hedge === 'false' ? false : undefined,
   }
   headers.deleteWhere((name) => CONTROL.has(name))
   return taken
 }
+
+/** What a failure is answered with. `emptyTimeouts` as in `ControlHeaders`. */
+export function statusOf({ code, status }: Failure, emptyTimeouts: boolean): number {
+  return emptyTimeouts && code === 'upstream-timeout' ? NO_CONTENT : status
+}
+
+const NO_CONTENT = 204
 
 function hasControl(raw: readonly string[]): boolean {
   for (let i = 0; i < raw.length; i += 2) if (raw[i].startsWith(PREFIX) && CONTROL.has(raw[i])) return true

@@ -1,6 +1,6 @@
 import type { HttpStream } from '../chain/filter.ts'
-import { isGrpc } from '../core/grpc.ts'
-import { Timed, type TimerWheel } from '../core/timer-wheel.ts'
+import { type Due, type HasTimer, Timer, type TimerWheel } from '../core/timer-wheel.ts'
+import { grpcRequestTimeoutMs } from './grpc-timeout.ts'
 import type { ForwardAction } from './route.ts'
 
 /**
@@ -9,16 +9,7 @@ import type { ForwardAction } from './route.ts'
  * what a proxy before this one has told its upstream to expect goes before the caller's header.
  */
 export function requestTimeoutMs(stream: HttpStream, route: ForwardAction, respectExpected = false): number {
-  let timeout = route.timeoutMs
-  const max = route.grpcTimeoutMaxMs
-  if (max !== undefined && isGrpc(stream.request)) {
-    const asked = parseGrpcTimeout(stream.request.get('grpc-timeout'))
-    if (asked !== undefined) {
-      timeout = max > 0 && asked > max ? max : asked
-      const offset = route.grpcTimeoutOffsetMs ?? 0
-      if (offset > 0 && timeout > offset) timeout -= offset
-    }
-  }
+  let timeout = grpcRequestTimeoutMs(stream.request, route) ?? route.timeoutMs
   const expected = respectExpected ? stream.request.get('x-envoy-expected-rq-timeout-ms') : undefined
   const header = stream.request.get('x-envoy-upstream-rq-timeout-ms')
   if (header !== undefined) {
@@ -30,27 +21,6 @@ export function requestTimeoutMs(stream: HttpStream, route: ForwardAction, respe
   return timeout
 }
 
-/** `grpc-timeout` (gRPC over HTTP/2: at most 8 digits and a unit) in ms, undefined where it is missing or malformed. */
-export function parseGrpcTimeout(value: string | undefined): number | undefined {
-  const match = value === undefined ? null : /^(\d{1,8})([HMSmun])$/.exec(value)
-  if (match === null) return undefined
-  const n = Number(match[1])
-  switch (match[2]) {
-    case 'H':
-      return n * 3_600_000
-    case 'M':
-      return n * 60_000
-    case 'S':
-      return n * 1000
-    case 'm':
-      return n
-    case 'u':
-      return Math.ceil(n / 1000)
-    default:
-      return Math.ceil(n / 1_000_000)
-  }
-}
-
 /** Whose deadlines they are. */
 export interface DeadlineOwner {
   readonly wheel: TimerWheel
@@ -59,7 +29,8 @@ export interface DeadlineOwner {
 }
 
 /** The deadlines of one forwarding: the request's (from the end of the request on) and the upstream stream's. */
-export class Deadlines extends Timed {
+export class Deadlines implements Due, HasTimer {
+  readonly timer: Timer = new Timer(this)
   readonly #owner: DeadlineOwner
   readonly #timeoutMs: number
   readonly #streamAtMs: number
@@ -68,7 +39,6 @@ export class Deadlines extends Timed {
 
   /** Limits of 0 are none. The stream's counts from now. */
   constructor(owner: DeadlineOwner, timeoutMs: number, maxStreamMs: number) {
-    super()
     this.#owner = owner
     this.#timeoutMs = timeoutMs
     this.#streamAtMs = maxStreamMs > 0 ? owner.wheel.now() + maxStreamMs : 0
@@ -101,7 +71,7 @@ export class Deadlines extends Timed {
     if (due > 0) this.#owner.wheel.armAt(this, due)
   }
 
-  override onDue(nowMs: number): void {
+  onDue(nowMs: number): void {
     if (this.#requestAtMs > 0 && nowMs >= this.#requestAtMs) this.#owner.deadlinePassed('request')
     else if (this.#streamAtMs > 0 && nowMs >= this.#streamAtMs) this.#owner.deadlinePassed('stream')
     else this.#arm()

@@ -68,15 +68,13 @@ export class HashPolicies {
 
 /** The hash of one request, worked out when a balancer first asks. */
 export class RequestHash {
+  readonly policies: HashPolicies
   readonly value: Hash64 | undefined
   readonly #cookies: string[] = []
 
   constructor(policies: HashPolicies, exchange: HttpStream) {
+    this.policies = policies
     this.value = policies.hash(exchange, this.#cookies)
-  }
-
-  static of(policies: HashPolicies | undefined, exchange: HttpStream): RequestHash | undefined {
-    return policies === undefined ? undefined : new RequestHash(policies, exchange)
   }
 
   /** Cookies that were made for the client to come back with. */

@@ -2,6 +2,7 @@ import type { Restart } from '../chain/filter.ts'
 import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import { isAuthority } from '../http1/tokens.ts'
+import { type FilterStateSource, plainObject } from '../match/filter-state.ts'
 import type { ForwardingStart } from './attempt.ts'
 import type { InternalRedirectConfig, RedirectPredicateConfig } from './config.ts'
 import type { Replay } from './replay.ts'
@@ -68,7 +69,9 @@ function follow(
   if (route === undefined) return passThrough(start, 'no_route')
   const from = start.route.name
   const before = exchange.filterState.get(USED_ROUTES) as UsedRoutes | undefined
-  const step = { to: route.name, used: before?.get(from), downgrades: scheme === 'https', tls: url.scheme === 'https' }
+  const tls = url.scheme === 'https'
+  const { filterState: state } = exchange
+  const step = { to: route.name, used: before?.get(from), downgrades: scheme === 'https', tls, state }
   if (!policy.predicates.every((predicate) => accepts(predicate, step))) return passThrough(start, 'predicate')
   const used = new Map(before).set(from, new Set(step.used).add(route.name))
   return () =>
@@ -93,9 +96,10 @@ interface Step {
   readonly downgrades: boolean
   /** It leads to https. */
   readonly tls: boolean
+  readonly state: FilterStateSource
 }
 
-function accepts(predicate: RedirectPredicateConfig, { to, used, downgrades, tls }: Step): boolean {
+function accepts(predicate: RedirectPredicateConfig, { to, used, downgrades, tls, state }: Step): boolean {
   switch (predicate.kind) {
     case 'previous-routes':
       return used?.has(to) !== true
@@ -103,7 +107,15 @@ function accepts(predicate: RedirectPredicateConfig, { to, used, downgrades, tls
       return predicate.routes.includes(to)
     case 'safe-cross-scheme':
       return downgrades || !tls
+    case 'filter-state':
+      return flagAt(state.get(predicate.key)) ?? predicate.ifAbsent
   }
+}
+
+/** Undefined: it says neither. */
+function flagAt(value: unknown): boolean | undefined {
+  const text = plainObject(value)
+  return text === 'true' ? true : text === 'false' ? false : undefined
 }
 
 function passThrough({ router }: ForwardingStart, why: string): undefined {

@@ -1,9 +1,12 @@
 import type { FilterState, TerminalExchange } from '../chain/filter.ts'
-import type { PickContext, PickMetadata, UpstreamHost, WantedHosts } from '../core/attempt.ts'
+import type { Cluster, PickContext, PickMetadata, UpstreamHost, WantedHosts } from '../core/attempt.ts'
 import type { ConnectionInfo } from '../core/connection.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { Hash64 } from '../core/hash64.ts'
+import type { Protocol } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
+import type { ForwardingStart } from './attempt.ts'
+import type { ClusterPolicies } from './cluster-policies.ts'
 import { RequestHash } from './hash-policy.ts'
 import type { Retries } from './retry/retries.ts'
 import type { ForwardAction } from './route.ts'
@@ -11,15 +14,27 @@ import type { ForwardAction } from './route.ts'
 /** What the choice of a request's host may depend on: the request, its route, and the tries before. */
 export abstract class RequestPick implements PickContext {
   readonly #exchange: TerminalExchange
-  readonly #action: ForwardAction
+  readonly #policies: ClusterPolicies
+  #action: ForwardAction
+  /** What the cluster says of hashes; undefined: the route says. */
+  #hashedBy: Cluster['hashPolicies']
   /** Undefined: not asked for yet; null: there are none. */
   #labels: JsonObject | null | undefined = undefined
   /** Made when a balancer asks. */
   #hash: RequestHash | undefined = undefined
 
-  constructor(exchange: TerminalExchange, action: ForwardAction) {
+  constructor({ exchange, router, cluster, action }: ForwardingStart) {
     this.#exchange = exchange
+    this.#policies = router.policies
     this.#action = action
+    this.#hashedBy = cluster.hashPolicies
+  }
+
+  /** The tries to come are for another cluster of the route: they have its labels. */
+  protected goesTo(cluster: Cluster, action: ForwardAction): void {
+    this.#hashedBy = cluster.hashPolicies
+    this.#action = action
+    this.#labels = undefined
   }
 
   protected abstract get retrying(): Retries | undefined
@@ -30,6 +45,10 @@ export abstract class RequestPick implements PickContext {
 
   get authority(): string {
     return this.#exchange.head.authority
+  }
+
+  get protocol(): Protocol {
+    return this.#exchange.info.protocol
   }
 
   get filterState(): FilterState {
@@ -61,9 +80,11 @@ export abstract class RequestPick implements PickContext {
     return name === ':authority' || name === 'host' ? head.authority : request.get(name)
   }
 
-  hash(): Hash64 | undefined {
-    this.#hash ??= RequestHash.of(this.#action.hashPolicies, this.#exchange)
-    return this.#hash?.value
+  hash(own: Cluster['hashPolicies'] = this.#hashedBy): Hash64 | undefined {
+    const policies = own === undefined ? this.#action.hashPolicies : this.#policies.hashesOf(own)
+    if (policies === undefined) return undefined
+    if (this.#hash?.policies !== policies) this.#hash = new RequestHash(policies, this.#exchange)
+    return this.#hash.value
   }
 
   /** Those that hash policies have made for the client. */

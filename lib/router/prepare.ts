@@ -1,5 +1,7 @@
+import { isGrpc } from '../core/grpc.ts'
 import type { Headers } from '../core/headers.ts'
 import type { ForwardingStart } from './attempt.ts'
+import { grpcTimeoutText } from './grpc-timeout.ts'
 
 /**
  * The last changes to a request: the route's edits, then host, then path (Envoy's order). `expectedMs`: what the upstream
@@ -21,9 +23,7 @@ export function prepareRequest(start: ForwardingStart, expectedMs: number): stri
     // Also where nothing changed, as Envoy does.
     if (!config.suppressEnvoyHeaders) request.put('x-envoy-original-path', original)
   }
-  if (!config.suppressEnvoyHeaders && expectedMs > 0) {
-    request.put('x-envoy-expected-rq-timeout-ms', String(expectedMs))
-  }
+  if (expectedMs > 0) tellExpected(start, expectedMs)
   if (route.includeAttemptCount) request.put('x-envoy-attempt-count', '1')
   // A filter may have written these; what reaches the wire must be one request line and one Host.
   if (!isVisible(head.path) || !isVisible(head.authority) || !isVisible(head.method)) {
@@ -33,12 +33,17 @@ export function prepareRequest(start: ForwardingStart, expectedMs: number): stri
 }
 
 /** What headers say of attempts after the first. `expectedMs` as in `prepareRequest`. */
-export function tellAttempt({ exchange, route, router }: ForwardingStart, attempt: number, expectedMs: number): void {
+export function tellAttempt(start: ForwardingStart, attempt: number, expectedMs: number): void {
+  if (start.route.includeAttemptCount) start.exchange.request.put('x-envoy-attempt-count', String(attempt))
+  if (expectedMs > 0) tellExpected(start, expectedMs)
+}
+
+function tellExpected({ exchange, action, router }: ForwardingStart, expectedMs: number): void {
   const { request } = exchange
-  if (route.includeAttemptCount) request.put('x-envoy-attempt-count', String(attempt))
-  if (expectedMs > 0 && !router.config.suppressEnvoyHeaders) {
-    request.put('x-envoy-expected-rq-timeout-ms', String(expectedMs))
-  }
+  if (!router.config.suppressEnvoyHeaders) request.put('x-envoy-expected-rq-timeout-ms', String(expectedMs))
+  // Where the caller's `grpc-timeout` is heard, the upstream is to know what came of it.
+  if (action.grpcTimeoutMaxMs === undefined || action.streamTimeouts || !isGrpc(request)) return
+  request.put('grpc-timeout', grpcTimeoutText(expectedMs))
 }
 
 /**
@@ -73,5 +78,13 @@ function appendForwardedHost(request: Headers, authority: string): void {
 
 /** Visible ASCII and nothing else: what a request line and a Host may hold. */
 function isVisible(text: string): boolean {
-  return /^[\x21-\x7e]*$/.test(text)
+  // A regular expression costs more to begin than most of these cost to walk.
+  if (text.length > SHORT) return /^[\x21-\x7e]*$/.test(text)
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code < 0x21 || code > 0x7e) return false
+  }
+  return true
 }
+
+const SHORT = 64

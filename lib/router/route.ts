@@ -4,6 +4,7 @@ import type { JsonObject } from '../core/errors.ts'
 import type { Runtime } from '../core/metrics.ts'
 import type { FormatConfig } from '../telemetry/config.ts'
 import type { CompileFormat, HeaderEdits } from '../telemetry/header-edits.ts'
+import type { GroupPlace } from './cluster-choice.ts'
 import type { FilterConfigs, InternalRedirectConfig, UpgradeConfig } from './config.ts'
 import type { HashPolicies } from './hash-policy.ts'
 import type { HboneTargets } from './hbone-targets.ts'
@@ -37,6 +38,8 @@ export interface CompiledRoute<P> extends Route {
   readonly includeTimeoutRetry: boolean
   /** '' where the route has no statistics of its own. */
   readonly statPrefix: string
+  /** Among which clusters this one was chosen by weight; undefined: it was not. */
+  readonly place: GroupPlace<P> | undefined
 }
 
 export type CompiledAction = ForwardAction | RedirectAction | DirectAction | { readonly kind: 'none' }
@@ -53,6 +56,8 @@ export interface ForwardAction {
   /** Undefined: `grpc-timeout` is not honoured; 0: without a cap. */
   readonly grpcTimeoutMaxMs: number | undefined
   readonly grpcTimeoutOffsetMs: number | undefined
+  /** `grpc-timeout` limits the stream instead of the request, and gRPC requests are told what limit they have. */
+  readonly streamTimeouts: boolean
   readonly priority: 'default' | 'high'
   readonly upgrades: readonly UpgradeConfig[] | undefined
   /** CONNECT ends here; undefined: it is forwarded as it is. */

@@ -1,13 +1,12 @@
 import type { FilterFactory, Scope, Terminal, TerminalExchange, TerminalStream } from '../chain/filter.ts'
-import type { Cluster, Clusters } from '../core/attempt.ts'
+import type { Clusters } from '../core/attempt.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { FieldReader } from '../core/field-reader.ts'
 import type { Counter } from '../core/metrics.ts'
-import type { RetryPolicyConfig } from '../core/retry-policy.ts'
 import { Forwarding } from './attempt.ts'
+import { ClusterPolicies } from './cluster-policies.ts'
 import { ConnectTunnel, endsConnect } from './connect-tunnel.ts'
 import { type HboneTargets, parseTarget } from './hbone-targets.ts'
-import { compileRetryPolicy, type RetryPolicy } from './retry/policy.ts'
 import type { CompiledRoute, ForwardAction } from './route.ts'
 
 export const ROUTER_TYPE = 'envoy.extensions.filters.http.router.v3.Router'
@@ -23,8 +22,7 @@ export interface RouterParts {
   readonly config: RouterConfig
   readonly clusters: Clusters
   readonly scope: Scope
-  /** The retry policy of a cluster of its own, compiled; undefined: it has none. */
-  clusterPolicy(cluster: Cluster): RetryPolicy | undefined
+  readonly policies: ClusterPolicies
 }
 
 /** The filter that ends every chain: it forwards to the route's cluster, redirects, or answers by itself. */
@@ -44,15 +42,7 @@ export const routerFactory: FilterFactory<RouterConfig> = Object.freeze({
     return config
   },
   compile(config: RouterConfig, scope: Scope): Terminal {
-    const compiled = new WeakMap<RetryPolicyConfig, RetryPolicy>()
-    const clusterPolicy = ({ retries }: Cluster): RetryPolicy | undefined => {
-      const policy = retries?.policy
-      if (policy === undefined) return undefined
-      const known = compiled.get(policy) ?? compileRetryPolicy(policy)
-      compiled.set(policy, known)
-      return known
-    }
-    return new Router({ config, clusters: scope.clusters, scope, clusterPolicy })
+    return new Router({ config, clusters: scope.clusters, scope, policies: new ClusterPolicies() })
   },
 })
 

@@ -29,6 +29,7 @@ export class Shadow extends Timed implements UpstreamEvents {
   readonly #router: RouterParts
   #status = 0
   readonly #protocol: Protocol
+  readonly #internal: boolean
   #done = false
   readonly #timeoutMs: number
 
@@ -39,6 +40,7 @@ export class Shadow extends Timed implements UpstreamEvents {
     this.#cluster = cluster
     this.#router = router
     this.#protocol = exchange.info.protocol
+    this.#internal = exchange.info.internal
     this.#headers = exchange.request.clone()
     this.#headers.delete('expect')
     const authority =
@@ -134,7 +136,7 @@ export class Shadow extends Timed implements UpstreamEvents {
     this.#done = true
     const { wheel } = this.#router.scope
     wheel.disarm(this)
-    this.#cluster.completed(status, wheel.now() - this.#startedMs)
+    this.#cluster.completed(status, wheel.now() - this.#startedMs, this.#internal)
   }
 
   override onDue(): void {

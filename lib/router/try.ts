@@ -13,7 +13,7 @@ import type { Failure } from '../core/failure.ts'
 import { grpcStatusIn, isGrpc } from '../core/grpc.ts'
 import type { Protocol, RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
-import { Timed, type TimerWheel } from '../core/timer-wheel.ts'
+import { type Due, Timer, type TimerWheel } from '../core/timer-wheel.ts'
 import type { TryLimits } from './retry/plan.ts'
 
 /** What a forwarding learns of its tries. Nothing comes of one that has been cancelled. */
@@ -45,7 +45,7 @@ export interface TryStart {
 }
 
 /** One try of a forwarding: what is sent where, and the host's books of it. */
-export class Try extends Timed implements Attempt, UpstreamEvents {
+export class Try implements Attempt, UpstreamEvents, Due {
   readonly head: RequestHead
   readonly headers: Headers
   readonly end: boolean
@@ -61,6 +61,8 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
   /** That had served before, when it was got. */
   reused = false
   stream: UpstreamStream | undefined = undefined
+  /** Where it went; undefined: nowhere yet. */
+  cluster: Cluster | undefined = undefined
   /** Cancelled: nothing of it counts any more. */
   dropped = false
   readonly #owner: TryOwner
@@ -70,11 +72,12 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
   /** Absolute; 0: none. */
   #timeoutAtMs = 0
   #movedMs = 0
+  /** Where it has limits of its own. */
+  #timer: Timer | undefined = undefined
   /** The host's monitor has heard of it as too slow, and hears no more. */
   #judged = false
 
   constructor(start: TryStart) {
-    super()
     const { exchange, limits } = start
     // Another may be under way at the same time, with a host and a number of its own.
     this.head = limits.hedge ? { ...exchange.head } : exchange.head
@@ -98,6 +101,7 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
 
   /** False where it failed at once: `tryReset` has told why, and another may have been opened within. */
   open(cluster: Cluster): boolean {
+    this.cluster = cluster
     const stream = cluster.open(this.host, this, this)
     if (stream === undefined) return false
     this.stream = stream
@@ -142,7 +146,7 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
   rest(): void {
     this.#timeoutAtMs = 0
     this.#movedMs = 0
-    if (this.after !== undefined) this.#owner.wheel.disarm(this)
+    if (this.#timer !== undefined) this.#owner.wheel.disarm(this.#timer)
   }
 
   /** Something of it was sent or has come. */
@@ -154,10 +158,12 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
     const idleAtMs = this.#movedMs > 0 ? this.#movedMs + this.#limits.idleMs : 0
     const timeoutAtMs = this.#timeoutAtMs
     const due = timeoutAtMs === 0 ? idleAtMs : idleAtMs === 0 ? timeoutAtMs : Math.min(timeoutAtMs, idleAtMs)
-    if (due > 0) this.#owner.wheel.armAt(this, due)
+    if (due === 0) return
+    this.#timer ??= new Timer(this)
+    this.#owner.wheel.armAt(this.#timer, due)
   }
 
-  override onDue(nowMs: number): void {
+  onDue(nowMs: number): void {
     if (this.dropped) return
     const late = this.#timeoutAtMs > 0 && nowMs >= this.#timeoutAtMs
     const idle = !late && this.#movedMs > 0 && nowMs >= this.#movedMs + this.#limits.idleMs
@@ -237,6 +243,7 @@ export class Try extends Timed implements Attempt, UpstreamEvents {
     if (monitor?.onCheckFailRequested !== undefined && headers.has('x-envoy-immediate-health-check-fail')) {
       monitor.onCheckFailRequested()
     }
+    if (monitor?.onDegraded !== undefined && status < 500 && headers.has('x-envoy-degraded')) monitor.onDegraded()
     if ((status === 429 || status === 503) && monitor?.onUnavailable !== undefined) {
       monitor.onUnavailable(status, headers)
     }

@@ -3,11 +3,14 @@ import { fork } from 'node:child_process'
 import type { Cancel, Clock } from '../core/clock.ts'
 import type { Log } from '../core/metrics.ts'
 import { Heartbeat } from './heartbeat.ts'
+import type { Watchdog } from './watchdog.ts'
 
 const FIRST_DELAY_MS = 100
 const LAST_DELAY_MS = 5000
 /** A child that lived that long has not failed at the start: the next one starts at once, and delays begin anew after it. */
 const STABLE_MS = 10_000
+/** A child that had settled is replaced at once so often within `LOOP_MS`, however short its life was. */
+const FREE_ENDS = 3
 /** So many ends within so long are told as what they are; it is started again all the same. */
 const LOOP_ENDS = 5
 const LOOP_MS = 60_000
@@ -24,8 +27,12 @@ export interface SlotOptions {
   readonly flags: readonly string[]
   readonly clock: Clock
   readonly log: Log
+  /** A process that has been begun for this entry already, if there is one. */
+  take?(): ChildProcess | undefined
   /** How long it may say nothing once it has begun to speak, before it is killed: its event loop no longer turns. */
   readonly silenceMs: number
+  /** Says otherwise when it is killed, and counts how often it is late, under that name. */
+  readonly watchdog?: { readonly of: Watchdog; readonly name: string }
   started(): void
   /** All but the answers to pings. */
   message(message: unknown): void
@@ -40,7 +47,9 @@ export interface SlotOptions {
  *
  * ```
  * start() ─▶ running ──exit──▶ waiting 100 ms, doubled each time up to 5 s ──▶ running
- *               │ retire()     (nothing after a life of 10 s)  │ retire()
+ *               │ retire()     (nothing after a life of 10 s,  │ retire()
+ *               │               or thrice a minute where it    │
+ *               │               had settled)                   │
  *               ▼                                              ▼
  *             ending ──exit──▶ ended ◀─────────────────────────┘
  * ```
@@ -53,6 +62,8 @@ export class ChildSlot {
   #cancelStart: Cancel | undefined
   #retired = false
   #heart: Heartbeat | undefined
+  /** This child has come to do its work. */
+  #settled = false
   /** When it ended of late. */
   #lately: number[] = []
   /** How often the child has ended. */
@@ -79,7 +90,8 @@ export class ChildSlot {
     this.#cancelStart = undefined
     if (this.#retired) return
     this.#startedMs = this.#options.clock.now()
-    const child = this.#fork()
+    this.#settled = false
+    const child = this.#options.take?.() ?? this.#fork()
     if (child === undefined) {
       this.#over(null, null)
       return
@@ -104,25 +116,20 @@ export class ChildSlot {
     this.#options.started()
   }
 
-  /** Undefined: there cannot be another process now. Some reasons come as an event and some (no memory) are thrown. */
   #fork(): ChildProcess | undefined {
     const { name, entry, flags, log } = this.#options
-    try {
-      return fork(entry, [], { execPath: process.execPath, execArgv: [...CHILD_FLAGS, ...flags] })
-    } catch (error) {
-      log.error(`${name}: ${(error as Error).message}`)
-      return undefined
-    }
+    return forkChild(name, { entry, flags, log })
   }
 
   #beat(child: ChildProcess): Heartbeat {
-    const { name, clock, log, silenceMs } = this.#options
+    const { name, clock, log, silenceMs, watchdog } = this.#options
     this.#heart = new Heartbeat({
       clock,
       limitMs: silenceMs,
+      watched: watchdog?.of.watch(watchdog.name),
       ping: () => this.send({ kind: 'ping' }),
       lost: () => {
-        log.error(`${name} does not answer and is killed`, { pid: child.pid, silenceMs })
+        log.error(`${name} does not answer and is killed`, { pid: child.pid })
         this.#options.silent?.()
         child.kill('SIGKILL')
       },
@@ -133,6 +140,11 @@ export class ChildSlot {
   /** Dropped where the child is gone: whoever waits for its answer learns of its end otherwise. */
   send(message: object, handle?: unknown): void {
     if (this.#child?.connected === true) this.#child.send(message, handle as never, { keepOpen: true }, () => {})
+  }
+
+  /** The child does its work: should it end now, that is no failed start. */
+  settled(): void {
+    this.#settled = true
   }
 
   /** No more starts. `ended` resolves when the process, if one runs, is gone. */
@@ -183,8 +195,22 @@ export class ChildSlot {
       this.#delayMs = FIRST_DELAY_MS
       return 0
     }
+    if (this.#settled && this.#lately.length <= FREE_ENDS) return 0
     const delayMs = this.#delayMs
     this.#delayMs = Math.min(delayMs * 2, LAST_DELAY_MS)
     return delayMs
+  }
+}
+
+/** A process of ours. Undefined: there cannot be another one now; some reasons come as an event and some (no memory) are thrown. */
+export function forkChild(
+  name: string,
+  { entry, flags, log }: Pick<SlotOptions, 'entry' | 'flags' | 'log'>,
+): ChildProcess | undefined {
+  try {
+    return fork(entry, [], { execPath: process.execPath, execArgv: [...CHILD_FLAGS, ...flags] })
+  } catch (error) {
+    log.error(`${name}: ${(error as Error).message}`)
+    return undefined
   }
 }

@@ -14,7 +14,7 @@ import { LiveRun } from './live-run.ts'
 import type { ControlToSupervisor, Hello, StatsPush, SupervisorToControl, WorkerToControl } from './messages.ts'
 import { ProcessPanel, type ShownConfig } from './process-panel.ts'
 import type { RecordedFiles } from './recorded-files.ts'
-import { type Refusal, Rollout } from './rollout.ts'
+import { type Refusal, Rollout, RUN_NUMBERS } from './rollout.ts'
 import { WorkerLink } from './worker-link.ts'
 
 /** A worker that refused a configuration which others run gets it again after that. */
@@ -79,7 +79,7 @@ class Control {
   #wasReady: boolean
   #failed = false
   #admin = ''
-  #lastId = 0
+  #lastId: number
   /** A restarted control process takes over what the workers run; called with it, or undefined when none has any. */
   #recovered: ((running: Running | undefined) => void) | undefined
 
@@ -91,6 +91,7 @@ class Control {
     this.#options = options
     this.#channel = channel
     this.#start = start
+    this.#lastId = start.run * RUN_NUMBERS
     this.#panel = new ProcessPanel({
       process: options.process,
       clock: options.clock,
@@ -142,10 +143,10 @@ class Control {
     const config = running?.config ?? (loaded as LoadedFiles).config
     this.#admin = await parts.startAdmin(this.#panel, config)
     const current = running ?? { config }
-    this.#rollout = new Rollout(current, { run: Math.floor(clock.wall()), events: this.#events() })
+    this.#rollout = new Rollout(current, { run: this.#start.run, events: this.#events() })
     this.#updatedMs = clock.wall()
     this.#read = digestOf(config)
-    this.#panel.guard(config.overload)
+    this.#panel.follow(config)
     if (loaded !== undefined) this.#use(loaded, running !== undefined)
     for (const link of this.#panel.links.values()) link.send({ kind: 'greet' })
   }
@@ -262,7 +263,7 @@ class Control {
     this.#updatedMs = this.#options.clock.wall()
     this.#applied.clear()
     this.#rollout?.replace(config, before)
-    this.#panel.guard(config.overload)
+    this.#panel.follow(config)
   }
 
   #reloaded(): void {
@@ -317,7 +318,8 @@ class Control {
       const whole = link.part(body)
       if (whole === undefined) return
       if (body.payload === 'stats') this.#panel.counted(link.worker, whole.value as unknown as StatsPush)
-      if (body.payload === 'config') {
+      // An answer to the process before this one may be of an older revision than `hello` told.
+      if (body.payload === 'config' && body.id > this.#start.run * RUN_NUMBERS) {
         this.#recovered?.({ config: whole.value as unknown as GatewayConfig, revision: link.revision })
       }
       link.settle(body.id, whole.value)

@@ -7,6 +7,7 @@ import type { ControlPanel } from './control-panel.ts'
 import { DrainedListeners } from './drained-listeners.ts'
 import { DRAIN_ALL, type DrainWish, type Engine, type EngineStatus, type MetricsSnapshot } from './engine.ts'
 import { LoadLedger, type LoadReader } from './load-ledger.ts'
+import { ManagerStats } from './manager-stats.ts'
 import type { MemoryUse } from './messages.ts'
 import type { Reloads, ServerState } from './server-state.ts'
 import { noReloads, withReloads, withServerGauges } from './server-state.ts'
@@ -44,6 +45,7 @@ export class EmbeddedPanel implements ControlPanel {
   #config: { readonly config: GatewayConfig; readonly updatedMs: number } | undefined
   #draining = false
   readonly #drained = new DrainedListeners()
+  readonly #managers = new ManagerStats()
   #healthy = true
   #level: string | undefined
 
@@ -60,9 +62,13 @@ export class EmbeddedPanel implements ControlPanel {
   /** For `Scope.serving` of the engine's filters. */
   readonly serving = (): boolean => this.#healthy && !this.#draining && !this.#drained.all
 
+  /** False once the gateway was told to fail its health checks. */
+  readonly healthy = (): boolean => this.#healthy
+
   /** The engine runs this configuration from now on. */
   applied(config: GatewayConfig): void {
     this.#config = { config, updatedMs: this.#options.clock.wall() }
+    this.#managers.follow(config)
   }
 
   /** The owner has begun to drain the engine. */
@@ -106,7 +112,8 @@ export class EmbeddedPanel implements ControlPanel {
   metrics(): MetricsSnapshot {
     const own = this.#options.ownMetrics?.()
     const engine = this.#options.engine.metrics()
-    return withReloads(own === undefined ? engine : addMetrics([engine, own]), this.reloads)
+    const counted = this.#managers.with(own === undefined ? engine : addMetrics([engine, own]), this.state())
+    return withReloads(own?.texts === undefined ? counted : { ...counted, texts: own.texts }, this.reloads)
   }
 
   async stats(): Promise<MetricsSnapshot> {
@@ -135,7 +142,9 @@ export class EmbeddedPanel implements ControlPanel {
   drainListeners(wish: DrainWish = DRAIN_ALL): void {
     if (this.#draining || !this.#drained.begin(wish)) return
     const drained = this.#options.engine.drain(this.#options.drainTimeMs, wish)
-    if (wish.graceful) void drained.then(() => this.#drained.ended(wish))
+    const stopped = (): void => this.#managers.stopped(wish, this.configuration()?.config)
+    if (!wish.graceful) stopped()
+    else void drained.then(() => this.#drained.ended(wish)).then(() => wish.skipExit || stopped())
   }
 
   /** What is to run of a configuration: without listeners that were drained on request. */

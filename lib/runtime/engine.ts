@@ -23,6 +23,8 @@ export interface DrainWish {
   readonly skipExit: boolean
   /** Another process serves in its place: health checks go on as before. */
   readonly replaced?: true
+  /** With `skipExit`: how long it takes until the end that is to follow. A gradual drain goes on over all of that. */
+  readonly overMs?: number
 }
 
 /** All of them, at once: what a gateway does that ends. */
@@ -56,8 +58,12 @@ export interface Engine {
   close(): Promise<void>
   status(): EngineStatus
   metrics(): MetricsSnapshot
-  /** What has changed since this was asked last; `full`: everything, and the next answer begins there. */
-  metricsChange(full: boolean): MetricsChange
+  /**
+   * What has changed since this was asked last; `full`: everything, and the next answer begins there. In pieces, at least one,
+   * which are read in order and to the end before it is asked again; the loop may turn between them. Undefined is no piece: it
+   * has looked at many and found nothing.
+   */
+  metricsChanges(full: boolean): Iterable<MetricsChange | undefined>
   /** What hosts have counted since this was asked last, those of hosts and clusters that went in between included. */
   loads?(): readonly ClusterLoad[]
   /** pino level names. */

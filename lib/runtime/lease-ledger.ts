@@ -27,6 +27,8 @@ export interface Lessee {
   seat: number
   /** All that it has is known. */
   reported: boolean
+  /** It has let a question pass: nobody waits for it until it says something again. */
+  silent: boolean
 }
 
 /** What accounts need of the ledger. */
@@ -37,6 +39,10 @@ export interface Bank {
   readonly lessees: ReadonlyMap<number, Lessee>
   /** Goes with all that is said to that worker in this turn. */
   tell(worker: number, grant: LeaseGrant): void
+  /** Those of them that answer. */
+  answering(workers: readonly number[]): readonly number[]
+  /** They have not answered in time. */
+  late(workers: Iterable<number>): void
   /** After a while, outside of any turn. */
   later(delayMs: number, run: () => void): Cancel
 }
@@ -78,7 +84,7 @@ export class LeaseLedger implements Bank {
 
   /** A worker process runs; it is greeted, and reports. */
   up(worker: number): void {
-    this.#all.set(worker, { worker, session: 0, seat: -1, reported: false })
+    this.#all.set(worker, { worker, session: 0, seat: -1, reported: false, silent: false })
   }
 
   /** It has ended: what it held is free. */
@@ -99,6 +105,7 @@ export class LeaseLedger implements Bank {
   receive(worker: number, notes: LeaseNotes): void {
     const lessee = this.#all.get(worker)
     if (lessee === undefined) return
+    lessee.silent = false
     if (notes.report) this.#turn(() => this.#report(lessee, notes))
     else if (notes.session === lessee.session && lessee.reported) {
       this.#turn(() => {
@@ -219,6 +226,17 @@ export class LeaseLedger implements Bank {
 
   tell(worker: number, grant: LeaseGrant): void {
     this.#outgoingOf(worker)?.push(grant)
+  }
+
+  answering(workers: readonly number[]): readonly number[] {
+    return workers.filter((worker) => this.#all.get(worker)?.silent === false)
+  }
+
+  late(workers: Iterable<number>): void {
+    for (const worker of workers) {
+      const lessee = this.#all.get(worker)
+      if (lessee !== undefined) lessee.silent = true
+    }
   }
 
   later(delayMs: number, run: () => void): Cancel {

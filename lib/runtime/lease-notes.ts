@@ -33,6 +33,8 @@ export interface SlotNote extends Note {
   readonly limit: number
   readonly start: number
   readonly forced: number
+  /** The limit grows with a count: what this worker counts, and the share of it. */
+  readonly budget?: { readonly percent: number; readonly counted: number }
 }
 
 /** What a worker has of one token bucket. */
@@ -46,6 +48,8 @@ export interface TokenNote extends Note {
   readonly ageMs: number
   /** What it has used without having been given it, while control was away, and had not told of before the session. */
   readonly unasked: number
+  /** What has been put in since the session began, beyond what is given back. */
+  readonly put: number
 }
 
 export type LeaseNote = SlotNote | TokenNote
@@ -74,8 +78,10 @@ export interface SlotGrant extends Grant {
   readonly start: number
   /** Of the limit, what no worker has. */
   readonly free: number
-  /** With an answer: there is no more. */
+  /** With an answer: there is no more for those that wait. */
   readonly dry: boolean
+  /** With an answer: nothing of what it would like to have besides; others may have some left all the same. */
+  readonly short: boolean
 }
 
 export interface TokenGrant extends Grant {

@@ -14,11 +14,12 @@ export class Round {
   /** Counts up; 0: there has been none. */
   number = 0
   readonly #later: (delayMs: number, run: () => void) => Cancel
-  readonly #over: () => void
+  readonly #over: (late: Iterable<number>) => void
   #waiting = new Set<number>()
   #cancel: Cancel | undefined = undefined
 
-  constructor(later: (delayMs: number, run: () => void) => Cancel, over: () => void) {
+  /** `over`: not all have answered in time; called with those that have not. */
+  constructor(later: (delayMs: number, run: () => void) => Cancel, over: (late: Iterable<number>) => void) {
     this.#later = later
     this.#over = over
   }
@@ -27,13 +28,16 @@ export class Round {
     return this.#waiting.size > 0
   }
 
-  /** `workers`: those that are asked; must not be open. Answers the round's number. */
+  /** `workers`: those that are waited for; must not be open, and is not where there are none. Answers the round's number. */
   begin(workers: Iterable<number>): number {
     this.#waiting = new Set(workers)
-    this.#cancel = this.#later(ROUND_MS, () => {
-      this.#waiting.clear()
-      this.#over()
-    })
+    if (this.open) {
+      this.#cancel = this.#later(ROUND_MS, () => {
+        const late = this.#waiting
+        this.#waiting = new Set()
+        this.#over(late)
+      })
+    }
     return ++this.number
   }
 

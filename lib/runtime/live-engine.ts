@@ -52,13 +52,13 @@ export class LiveEngine implements FollowedConfig, Demand, Disposable {
   #ended = false
 
   constructor(options: LiveEngineOptions) {
-    const { engine, drained, log, live, base, running, clock } = options
+    const { engine, drained, log, live, base, running } = options
     this.#options = options
     this.live = live
     this.#initialised = running !== undefined
     // Somebody who has given up may not be there to hear of it.
     this.#started.promise.catch(() => {})
-    this.#rollout = new Rollout({ config: running ?? base }, { run: Math.floor(clock.wall()), events: this.#events() })
+    this.#rollout = new Rollout({ config: running ?? base }, { run: 1, events: this.#events() })
     this.#worker = new WorkerConfig({
       engine,
       drained,

@@ -20,6 +20,8 @@ interface HostTally {
 
 interface ClusterTally {
   dropped: number
+  /** By category; undefined: none. */
+  drops: Map<string, number> | undefined
   readonly hosts: Map<string, HostTally>
 }
 
@@ -101,6 +103,10 @@ class Tally {
   add(load: ClusterLoad): void {
     const cluster = this.#cluster(load.name)
     cluster.dropped += load.dropped
+    for (const [category, count] of load.drops ?? []) {
+      cluster.drops ??= new Map()
+      cluster.drops.set(category, (cluster.drops.get(category) ?? 0) + count)
+    }
     for (const host of load.hosts) {
       if (host.issued === 0 && host.success === 0 && host.error === 0) continue
       const tally = hostTally(cluster, host)
@@ -117,9 +123,10 @@ class Tally {
     }
     const clusters = this.#clusters
     this.#clusters = new Map()
-    return [...clusters].map(([name, { dropped, hosts }]) => ({
+    return [...clusters].map(([name, { dropped, drops, hosts }]) => ({
       name,
       dropped,
+      ...(drops && { drops: [...drops] }),
       hosts: [...hosts].map(([key, { host, issued, success, error }]) => ({
         ...host,
         issued,
@@ -132,7 +139,7 @@ class Tally {
 
   #cluster(name: string): ClusterTally {
     let cluster = this.#clusters.get(name)
-    if (cluster === undefined) this.#clusters.set(name, (cluster = { dropped: 0, hosts: new Map() }))
+    if (cluster === undefined) this.#clusters.set(name, (cluster = { dropped: 0, drops: undefined, hosts: new Map() }))
     return cluster
   }
 }

@@ -1,11 +1,13 @@
 import type { ResourceName } from '../config/change.ts'
 import type { DemandWish } from '../config/live.ts'
+import type { WatchdogsConfig } from '../config/watchdog.ts'
 import type { Address } from '../core/address.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
 import type { EjectionNews, HealthReport, HealthVerdicts } from '../core/host-health.ts'
 import type { ClusterLoad, DrainWish, EngineStatus, MetricsChange } from './engine.ts'
 import type { LeaseGrants, LeaseNotes } from './lease-notes.ts'
 import type { Pressures } from './overload/run.ts'
+import type { ProcessMisses } from './watchdog.ts'
 
 /**
  * What the three kinds of process say to each other. All of it is plain JSON; what may be large travels as `part`s.
@@ -132,7 +134,7 @@ export type SupervisorToWorker =
   | { readonly kind: 'bound'; readonly id: number; readonly listen?: JsonObject }
   | { readonly kind: 'bind-failed'; readonly id: number; readonly code: string; readonly message: string }
   /** Go on, but answers close their connections and health checks fail: the gateway ends soon. */
-  | { readonly kind: 'announce-drain'; readonly forMs: number }
+  | { readonly kind: 'announce-drain'; readonly forMs: number; readonly ofMs: number }
   /** Stop accepting, finish what is in flight, end the process. `replaced`: another works in its place, so nobody need know. */
   | { readonly kind: 'drain'; readonly deadlineMs: number; readonly replaced?: true }
   | { readonly kind: 'ping' }
@@ -148,6 +150,8 @@ export type ControlToSupervisor =
   | { readonly kind: 'failed' }
   | { readonly kind: 'quit' }
   | { readonly kind: 'reopen-logs' }
+  /** What is thought of processes that hang. */
+  | { readonly kind: 'watch'; readonly watchdogs: WatchdogsConfig }
   /** All workers, one after the other. */
   | { readonly kind: 'restart-workers' }
   /** Its event loop turns. */
@@ -159,6 +163,8 @@ export type SupervisorToControl =
   | {
       readonly kind: 'start'
       readonly restarted: boolean
+      /** From 1, one more for each control process of the gateway. */
+      readonly run: number
       /** How long the gateway has been running. */
       readonly ageMs: number
       readonly workers: number
@@ -171,7 +177,7 @@ export type SupervisorToControl =
   | { readonly kind: 'reopen-logs' }
   /** Look at the files of the configuration now. */
   | { readonly kind: 'reload' }
-  | ({ readonly kind: 'lives' } & WorkerLives)
+  | ({ readonly kind: 'lives'; readonly misses: readonly ProcessMisses[] } & WorkerLives)
   | { readonly kind: 'ping' }
   | { readonly kind: 'from-worker'; readonly worker: number; readonly body: WorkerToControl }
 

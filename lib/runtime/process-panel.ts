@@ -3,6 +3,7 @@ import type { LiveConfig } from '../config/live.ts'
 import type { GatewayConfig } from '../config/model.ts'
 import type { OverloadConfig } from '../config/overload.ts'
 import type { DynamicStatus } from '../config/status.ts'
+import type { WatchdogsConfig } from '../config/watchdog.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Json, JsonObject } from '../core/errors.ts'
 import type { Channel } from './channel.ts'
@@ -12,6 +13,7 @@ import { goesFurther } from './drained-listeners.ts'
 import { DRAIN_ALL, type DrainWish, type EngineStatus, type MetricsSnapshot } from './engine.ts'
 import { LeaseLedger } from './lease-ledger.ts'
 import { LoadLedger, type LoadReader } from './load-ledger.ts'
+import { ManagerStats } from './manager-stats.ts'
 import type {
   ControlToSupervisor,
   ControlToWorker,
@@ -24,10 +26,12 @@ import type {
 } from './messages.ts'
 import { machineOf } from './overload/machine.ts'
 import { OverloadWatch } from './overload/watch.ts'
+import { RUN_NUMBERS } from './rollout.ts'
 import type { Reloads, ServerState } from './server-state.ts'
-import { addMemory, noReloads, withLives, withReloads, withServerGauges } from './server-state.ts'
+import { addMemory, noReloads, withLives, withMisses, withReloads, withServerGauges } from './server-state.ts'
 import { StatsStore } from './stats-store.ts'
 import { mergeStatus } from './status-merge.ts'
+import type { ProcessMisses } from './watchdog.ts'
 import { memoryUse } from './worker.ts'
 import type { WorkerLink } from './worker-link.ts'
 
@@ -36,6 +40,8 @@ const ANSWER_LIMIT_MS = 1000
 /** Among the workers, for the statistics of this process. */
 const CONTROL = -1
 const OVERLOAD = -2
+/** Envoy's gauge of them. */
+const CONNECTIONS = 'server.total_connections'
 
 /** What the panel shows of the configuration. */
 export interface ShownConfig {
@@ -63,20 +69,24 @@ export class ProcessPanel implements ControlPanel {
   readonly #links = new Map<number, WorkerLink>()
   readonly #stats = new StatsStore()
   readonly #loads: LoadLedger
+  readonly #managers = new ManagerStats()
   readonly leases: LeaseLedger
   readonly reloads: Reloads = noReloads()
   #lives: WorkerLives = { died: 0, silent: 0, replaced: 0 }
+  #misses: readonly ProcessMisses[] = []
+  #watchdogs: WatchdogsConfig | undefined
   #draining = false
   #drainWish: DrainWish | undefined = undefined
   #drainSinceMs = 0
   #healthy = true
   #level: string | undefined
   #overload: OverloadWatch | undefined
-  #lastId = 0
+  #lastId: number
 
   constructor(options: ProcessPanelOptions) {
     this.#options = options
     this.#startedMs = options.clock.now()
+    this.#lastId = options.start.run * RUN_NUMBERS
     this.#loads = new LoadLedger({ refresh: async () => void (await this.#ask('send-stats')) })
     this.leases = new LeaseLedger({
       clock: options.clock,
@@ -110,12 +120,27 @@ export class ProcessPanel implements ControlPanel {
   }
 
   /** What has become of worker processes, as the supervisor says. */
-  lives({ died, silent, replaced }: WorkerLives): void {
+  lives({ died, silent, replaced, misses }: SupervisorToControl & { kind: 'lives' }): void {
     this.#lives = { died, silent, replaced }
+    this.#misses = misses
   }
 
-  /** Watches for overload from now on; undefined: there is no overload manager. */
-  guard(config: OverloadConfig | undefined): void {
+  /** The gateway runs this whole configuration from now on: it is counted, and watched for overload as it says. */
+  follow(config: GatewayConfig): void {
+    this.#managers.follow(config)
+    this.#guard(config.overload)
+    this.#watch(config.watchdogs)
+  }
+
+  /** The supervisor keeps it when this process ends. */
+  #watch(watchdogs: WatchdogsConfig | undefined): void {
+    const told = this.#watchdogs !== undefined || this.#options.start.restarted
+    if (watchdogs === undefined && !told) return
+    this.#watchdogs = watchdogs ?? {}
+    void this.#options.channel.send({ kind: 'watch', watchdogs: this.#watchdogs })
+  }
+
+  #guard(config: OverloadConfig | undefined): void {
     const { clock, parts, process: self, shown } = this.#options
     const log = parts()?.log
     if (log === undefined || (config === undefined && this.#overload === undefined)) return
@@ -125,6 +150,7 @@ export class ProcessPanel implements ControlPanel {
       machine: machineOf(self, availableParallelism()),
       runtime: { get: (key) => shown()?.config.runtime[key] },
       pids: () => [self.pid, self.ppid, ...[...this.#links.values()].map(({ pid }) => pid)].filter((pid) => pid > 0),
+      connections: () => this.#stats.gauge(CONNECTIONS),
       tell: (pressures) => this.#broadcast({ kind: 'pressures', pressures }),
     })
     this.#overload.configure(config)
@@ -218,7 +244,9 @@ export class ProcessPanel implements ControlPanel {
     if (own !== undefined) this.#stats.set(CONTROL, own)
     const overload = this.#overload?.metrics()
     if (overload !== undefined) this.#stats.set(OVERLOAD, overload)
-    return withServerGauges(withLives(withReloads(this.#stats.snapshot(), this.reloads), this.#lives), {
+    const counted = this.#managers.with(this.#stats.snapshot(), this.state())
+    const all = own?.texts === undefined ? counted : { ...counted, texts: own.texts }
+    return withServerGauges(withMisses(withLives(withReloads(all, this.reloads), this.#lives), this.#misses), {
       state: this.state(),
       uptimeMs: this.uptimeMs(),
       workers: this.#options.start.workers,
@@ -253,6 +281,9 @@ export class ProcessPanel implements ControlPanel {
     this.#drainWish = wish
     this.#drainSinceMs = this.#options.clock.now()
     for (const link of this.#links.values()) this.#sendDrain(link, wish)
+    const stopped = (): void => this.#managers.stopped(wish, this.#options.shown()?.config)
+    if (!wish.graceful) stopped()
+    else if (!wish.skipExit) this.#options.clock.schedule(this.#options.start.drainTimeMs, stopped)
   }
 
   setHealthy(ok: boolean): void {

@@ -75,10 +75,27 @@ export class RemoteHealth implements HealthLink {
     }
   }
 
+  get heard(): boolean {
+    return this.#asked
+  }
+
+  get crowded(): boolean {
+    return this.#waiting.length > REPORTS_AT_ONCE
+  }
+
+  /** Nobody listens before the next control process asks. */
+  controlGone(): void {
+    this.#asked = false
+    this.#waiting = []
+  }
+
   /** What control says of hosts; of clusters that are gone meanwhile nobody wants to hear. */
   received(verdicts: HealthVerdicts): void {
     const follower = this.#followers.get(verdicts.cluster)
-    if (follower !== undefined) for (const verdict of verdicts.hosts) follower.heard(verdict)
+    if (follower === undefined) return
+    for (const verdict of verdicts.hosts) follower.heard(verdict)
+    for (const host of verdicts.asked ?? []) follower.asked(host)
+    for (const weight of verdicts.weights ?? []) follower.weighed(weight)
   }
 
   #tell(report: HealthReport): void {

@@ -4,6 +4,9 @@ import type { ConfigError } from '../core/errors.ts'
 import { Feed, type FeedMessage, type Sent } from './feed.ts'
 import { RefusedVersions, type ResourceStep, resourceKey, type Step, takeStep } from './step.ts'
 
+/** So many numbers has each run of control: one that is restarted each five seconds can go on for four months. */
+export const RUN_NUMBERS: number = 2 ** 32
+
 /** What becomes of a configuration in the workers. */
 export interface RolloutEvents {
   /** A worker has answered: what it was sent runs there. */
@@ -53,7 +56,7 @@ export class Rollout {
     this.#events = events
     this.#run = run.toString(36)
     // Answers are told apart by number, also from those to an earlier process.
-    this.#firstId = run * 1024
+    this.#firstId = run * RUN_NUMBERS
     this.#lastId = this.#firstId
     this.#revision = running.revision ?? this.#name()
   }

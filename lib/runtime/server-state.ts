@@ -1,6 +1,7 @@
 import type { Counter, Gauge } from '../core/metrics.ts'
 import type { MetricsSnapshot } from './engine.ts'
 import type { MemoryUse, WorkerLives } from './messages.ts'
+import type { ProcessMisses } from './watchdog.ts'
 
 /** Envoy's words (`envoy.admin.v3.ServerInfo.State`) and the numbers of its gauge `server.state`. */
 export const SERVER_STATES = { LIVE: 0, DRAINING: 1, PRE_INITIALIZING: 2, INITIALIZING: 3 } as const
@@ -63,6 +64,19 @@ export function withLives(snapshot: MetricsSnapshot, { died, silent, replaced }:
     ['server.workers_replaced', replaced],
     ['server.workers_silent', silent],
   ]
+  return { ...snapshot, counters: sorted([...snapshot.counters, ...own]) }
+}
+
+/** Adds how often processes were late: of each, of the control process and of all workers, under Envoy's names. */
+export function withMisses(snapshot: MetricsSnapshot, misses: readonly ProcessMisses[]): MetricsSnapshot {
+  const own = new Map<string, number>()
+  const add = (name: string, count: number): void => void own.set(name, (own.get(name) ?? 0) + count)
+  for (const { process, miss, megaMiss } of misses) {
+    for (const scope of [`server.${process}`, process === 'main_thread' ? process : 'workers']) {
+      add(`${scope}.watchdog_miss`, miss)
+      add(`${scope}.watchdog_mega_miss`, megaMiss)
+    }
+  }
   return { ...snapshot, counters: sorted([...snapshot.counters, ...own]) }
 }
 

@@ -6,6 +6,8 @@ import { Round } from './lease-round.ts'
 interface Holder {
   /** As it names it: one that drains goes on with the limit that it had. Undefined: it has said nothing yet. */
   limit: number | undefined
+  /** What it counts, where the limit grows with that. */
+  counted: number
   start: number
   given: number
   forced: number
@@ -28,6 +30,13 @@ interface Hungry {
   readonly untilMs: number
 }
 
+/** Beside figures. */
+interface Told {
+  readonly dry?: boolean
+  readonly short?: boolean
+  readonly recall?: Recall
+}
+
 const HUNGRY_MS = 1000
 /** Workers that hold too much together are told again after that. */
 const EXCESS_MS = 250
@@ -37,6 +46,8 @@ export class SlotAccount {
   readonly #key: string
   readonly #bank: Bank
   #limit: number
+  /** Of what all count; -1: the limit does not grow. */
+  #percent = -1
   readonly #holders = new Map<number, Holder>()
   readonly #hungry = new Map<number, Hungry>()
   readonly #round: Round
@@ -48,7 +59,10 @@ export class SlotAccount {
     this.#bank = bank
     this.#round = new Round(
       (delayMs, run) => bank.later(delayMs, run),
-      () => this.serve(),
+      (late) => {
+        bank.late(late)
+        this.serve()
+      },
     )
   }
 
@@ -56,7 +70,15 @@ export class SlotAccount {
   get free(): number {
     let held = 0
     for (const worker of this.#bank.lessees.keys()) held += this.heldBy(worker)
-    return this.#limit - held
+    return this.#most - held
+  }
+
+  /** What they may hold together. */
+  get #most(): number {
+    if (this.#percent < 0) return this.#limit
+    let counted = 0
+    for (const holder of this.#holders.values()) counted += holder.counted
+    return Math.max(this.#limit, Math.floor((counted * this.#percent) / 100))
   }
 
   heldBy(worker: number): number {
@@ -81,13 +103,17 @@ export class SlotAccount {
     if (named === undefined ? !this.#confirmed(worker) : named !== note.limit) this.#limit = note.limit
     if (holder === undefined) {
       const { limit, start, given, forced, returned } = note
-      holder = { limit, start, given, forced, returned, ask: 0, closed: note.closed }
+      holder = { limit, counted: 0, start, given, forced, returned, ask: 0, closed: note.closed }
       this.#holders.set(worker, holder)
     } else {
       holder.limit = note.limit
       holder.forced = Math.max(holder.forced, note.forced)
       holder.returned = Math.max(holder.returned, note.returned)
       holder.closed = note.closed && note.given >= holder.given
+    }
+    if (note.budget !== undefined) {
+      this.#percent = note.budget.percent
+      holder.counted = note.budget.counted
     }
     this.#round.answered(worker, note.round)
     const { ask, want, ahead, given } = note
@@ -122,7 +148,16 @@ export class SlotAccount {
     if (this.#holders.has(worker)) return
     const share = this.#shareOf(worker)
     const given = Math.max(0, Math.min(share, this.free + share))
-    this.#holders.set(worker, { limit: undefined, start: 0, given, forced: 0, returned: 0, ask: 0, closed: true })
+    this.#holders.set(worker, {
+      limit: undefined,
+      counted: 0,
+      start: 0,
+      given,
+      forced: 0,
+      returned: 0,
+      ask: 0,
+      closed: true,
+    })
     this.#tell(worker, 0)
   }
 
@@ -135,18 +170,20 @@ export class SlotAccount {
     // What was looked for on somebody's behalf is theirs; those that have been told that there is nothing wait for nothing.
     free = this.#share(free, (hungry) => hungry.searched && !hungry.told)
     free = this.#share(free, (hungry) => !hungry.searched)
+    // Of these, those that have less than their share come first.
+    free = this.#share(free, (hungry, worker) => hungry.told && this.heldBy(worker) < this.#shareOf(worker))
     free = this.#share(free, (hungry) => hungry.told)
     if (this.#hungry.size > 0 && !this.#round.open) this.#search()
     else if (this.#hungry.size === 0 && free > 0) this.#restore(free)
   }
 
   /** Answers what is left. */
-  #share(free: number, among: (hungry: Hungry) => boolean): number {
+  #share(free: number, among: (hungry: Hungry, worker: number) => boolean): number {
     let left = free
     let wanted = 0
     const sharing: [number, Hungry][] = []
     for (const entry of this.#hungry) {
-      if (!among(entry[1])) continue
+      if (!among(entry[1], entry[0])) continue
       sharing.push(entry)
       wanted += entry[1].want
     }
@@ -164,42 +201,47 @@ export class SlotAccount {
   /** `count`: what it gets now, on what it still wants. */
   #answer(worker: number, hungry: Hungry, count: number): void {
     const { ask, want, searched, told } = hungry
-    const done = want === 0 && (count > 0 || hungry.ahead === 0 || searched)
+    const asked = searched && !this.#round.open
+    const done = want === 0 && (count > 0 || hungry.ahead === 0 || asked)
     if (count > 0) this.#holderOf(worker).given += count
     if (done) this.#hungry.delete(worker)
     else if (told && hungry.untilMs <= this.#bank.clock.now()) this.#hungry.delete(worker)
-    const over = done || (searched && !told && !this.#round.open)
+    const over = done || (asked && !told)
     if (over) hungry.told = true
-    const dry = over && (want > 0 || (count === 0 && hungry.ahead > 0))
-    if (over || count > 0) this.#tell(worker, over ? ask : 0, { dry })
+    const dry = over && want > 0
+    const short = over && want === 0 && count === 0 && hungry.ahead > 0
+    if (over || count > 0) this.#tell(worker, over ? ask : 0, { dry, short })
   }
 
-  /** Asks the others for what those that wait want. */
+  /** Asks the others for what those that wait want; for what some would like to have besides, when nobody waits. */
   #search(): void {
     let want = 0
     let ahead = 0
-    const waiting: number[] = []
-    for (const [worker, hungry] of this.#hungry) {
+    for (const hungry of this.#hungry.values()) {
       if (hungry.searched) continue
-      hungry.searched = true
       want += hungry.want
       ahead += hungry.ahead
+    }
+    const hard = want > 0
+    const waiting: number[] = []
+    for (const [worker, hungry] of this.#hungry) {
+      // Others keep what is not waited for: that there is no more cannot be told from what they give now.
+      if (hungry.searched || (hard && hungry.want === 0)) continue
+      hungry.searched = true
       waiting.push(worker)
     }
     if (waiting.length === 0) return
-    const hard = want > 0
     const others: number[] = []
     for (const worker of this.#bank.lessees.keys()) {
       const hungry = this.#hungry.get(worker)
-      const waits = hungry !== undefined && !hungry.told && (hungry.want > 0 || waiting.length === 1)
-      if (!waits && this.heldBy(worker) > 0) others.push(worker)
+      const alone = waiting.length === 1 && waiting[0] === worker
+      const waits = alone || (hungry !== undefined && !hungry.told && hungry.want > 0)
+      // Where the limit grows with what they count, what they have of it is not all that is asked.
+      if (!waits && (this.heldBy(worker) > 0 || this.#percent >= 0)) others.push(worker)
     }
-    if (others.length === 0) {
-      this.serve()
-      return
-    }
-    const round = this.#round.begin(others)
+    const round = this.#round.begin(this.#bank.answering(others))
     for (const worker of others) this.#recall(worker, { round, count: hard ? want : ahead, hard })
+    if (!this.#round.open) this.serve()
   }
 
   /** More is held than there is, since the limit was lowered or workers have gone on without this process. */
@@ -209,7 +251,7 @@ export class SlotAccount {
     this.#excessMs = now
     const others = [...this.#bank.lessees.keys()].filter((worker) => this.heldBy(worker) > 0)
     if (others.length === 0) return
-    const round = this.#round.begin(others)
+    const round = this.#round.begin(this.#bank.answering(others))
     for (const worker of others) this.#recall(worker, { round, count: excess, hard: true })
   }
 
@@ -219,7 +261,7 @@ export class SlotAccount {
     for (const worker of this.#bank.lessees.keys()) if (this.heldBy(worker) > this.#shareOf(worker)) return
     for (const [worker, holder] of this.#holders) {
       const count = Math.min(left, this.#shareOf(worker) - held(holder))
-      if (count <= 0 || holder.closed || !this.#bank.lessees.has(worker)) continue
+      if (count <= 0 || holder.closed || this.#bank.lessees.get(worker)?.silent !== false) continue
       left -= count
       holder.given += count
       this.#tell(worker, 0)
@@ -235,13 +277,13 @@ export class SlotAccount {
     let holder = this.#holders.get(worker)
     if (holder === undefined) {
       const start = this.#shareOf(worker)
-      holder = { limit: undefined, start, given: 0, forced: 0, returned: 0, ask: 0, closed: false }
+      holder = { limit: undefined, counted: 0, start, given: 0, forced: 0, returned: 0, ask: 0, closed: false }
       this.#holders.set(worker, holder)
     }
     return holder
   }
 
-  #tell(worker: number, answered: number, { dry = false, recall }: { dry?: boolean; recall?: Recall } = {}): void {
+  #tell(worker: number, answered: number, { dry = false, short = false, recall }: Told = {}): void {
     const { start, given } = this.#holderOf(worker)
     this.#bank.tell(worker, {
       kind: 'slots',
@@ -252,6 +294,7 @@ export class SlotAccount {
       free: Math.max(0, this.free),
       answered,
       dry,
+      short,
       ...(recall && { recall }),
     })
   }
@@ -274,6 +317,7 @@ export class SlotAccount {
         free: 0,
         answered: 0,
         dry: false,
+        short: false,
         forgotten: true,
       })
     }

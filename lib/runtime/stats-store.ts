@@ -20,8 +20,7 @@ interface Totals {
 
 /**
  * Gauges that every worker sets for itself to the same thing, by the last part of their names: the number of hosts in a
- * cluster is not twice as large because two workers know it. They are not added up; the largest counts, so that a
- * breaker which is open anywhere shows.
+ * cluster is not twice as large because two workers know it. They are not added up; the largest counts.
  */
 const SHARED_GAUGES: ReadonlySet<string> = new Set([
   'membership_total',
@@ -29,12 +28,9 @@ const SHARED_GAUGES: ReadonlySet<string> = new Set([
   'membership_degraded',
   'membership_excluded',
   'max_host_weight',
-  'cx_open',
-  'cx_pool_open',
-  'rq_open',
-  'rq_pending_open',
-  'rq_retry_open',
   'total_listeners_active',
+  'total_listeners_draining',
+  'total_filter_chains_draining',
   'active_clusters',
   'warming_clusters',
   'version',
@@ -43,6 +39,17 @@ const SHARED_GAUGES: ReadonlySet<string> = new Set([
   'pressure',
   'scale_percent',
 ])
+
+/** Of circuit breakers: a worker gives the part of the limit that is taken there (`SlotLease.used`); all of it is 1, less is 0. */
+const OPEN_GAUGES: ReadonlySet<string> = new Set([
+  'cx_open',
+  'cx_pool_open',
+  'rq_open',
+  'rq_pending_open',
+  'rq_retry_open',
+])
+/** What parts of a limit that make all of it may lack, as they are added up. */
+const LACKING = 1e-9
 
 /**
  * The statistics of all workers as control knows them. Counters and histograms of a worker that is gone stay in the sum
@@ -83,6 +90,13 @@ export class StatsStore {
     addTotals(this.#retired, totals)
   }
 
+  /** Of all workers, as they have told it last. */
+  gauge(name: string): number {
+    let sum = 0
+    for (const { gauges } of this.#workers.values()) sum += gauges.get(name) ?? 0
+    return sum
+  }
+
   /** Sums over all workers, by name in the order of the alphabet. */
   snapshot(): MetricsSnapshot {
     const sum = emptyTotals()
@@ -92,6 +106,8 @@ export class StatsStore {
       for (const [prefix, names] of totals.declared) sum.declared.set(prefix, names)
       for (const [name, value] of totals.gauges) sum.gauges.set(name, joinGauge(name, sum.gauges.get(name), value))
     }
+    for (const [name, value] of sum.gauges)
+      if (isOneOf(OPEN_GAUGES, name)) sum.gauges.set(name, value < 1 - LACKING ? 0 : 1)
     const histograms = [...sum.histograms].map(([name, h]) => ({ name, ...h }))
     const all = withDeclared({ counters: [...sum.counters], gauges: [...sum.gauges], histograms }, sum.declared)
     return {
@@ -121,7 +137,11 @@ export class StatsStore {
 
 function joinGauge(name: string, a: number | undefined, b: number): number {
   if (a === undefined) return b
-  return SHARED_GAUGES.has(name.slice(name.lastIndexOf('.') + 1)) ? Math.max(a, b) : a + b
+  return isOneOf(SHARED_GAUGES, name) ? Math.max(a, b) : a + b
+}
+
+function isOneOf(names: ReadonlySet<string>, name: string): boolean {
+  return names.has(name.slice(name.lastIndexOf('.') + 1))
 }
 
 function emptyTotals(): Totals {

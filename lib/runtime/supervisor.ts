@@ -14,6 +14,7 @@ import type {
 } from './messages.ts'
 import { BindError, bindHandle, canBindHandles } from './socket-handle.ts'
 import { SocketTable } from './socket-table.ts'
+import { Watchdog } from './watchdog.ts'
 import { type Member, WorkerPool } from './worker-pool.ts'
 
 /**
@@ -41,6 +42,8 @@ export interface SupervisorOptions {
   readonly workerEntry: string
   /** At least 1. */
   readonly workers: number
+  /** Keeps one more worker process in reserve, which takes the place of one that ends at once; as large as an idle worker. */
+  readonly spareWorker?: boolean
   readonly drainTimeMs: number
   /**
    * Of the drain time, how long connections are still taken after `stop`, while `/ready` says no and answers close their
@@ -64,6 +67,8 @@ export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #sockets = new SocketTable(bindHandle)
   readonly #control: ChildSlot
+  /** Of the control process. */
+  readonly #watchdog: Watchdog
   readonly #workers: WorkerPool
   readonly #startedMs: number
   /** Lives as long as the gateway, in memory only: a worker that is replaced can open the tickets of its predecessor. */
@@ -71,6 +76,8 @@ export class Supervisor {
   /** Bound sockets that nobody listens on do not keep a process alive, nor do the timers of restarts. */
   readonly #alive: NodeJS.Timeout
   readonly #done = Promise.withResolvers<number>()
+  /** Control processes that have been started. */
+  #runs = 0
   #ready = false
   /** The end has been announced, and new connections are still taken. */
   #announced = false
@@ -80,6 +87,12 @@ export class Supervisor {
     this.#options = options
     this.#startedMs = options.clock.now()
     this.#alive = setInterval(() => {}, 2 ** 30)
+    this.#watchdog = new Watchdog({
+      names: ['main_thread'],
+      killMs: CONTROL_SILENCE_MS,
+      random: Math.random,
+      counted: () => this.#tellLives(),
+    })
     this.#control = this.#controlSlot()
     this.#workers = this.#workerPool()
     this.#control.start()
@@ -94,6 +107,12 @@ export class Supervisor {
   /** Process ids, 0 where one is just being restarted. */
   get pids(): { readonly control: number; readonly workers: readonly number[] } {
     return { control: this.#control.pid ?? 0, workers: this.#workers.pids }
+  }
+
+  /** Process ids of everybody that it started and that runs, those that drain as well. */
+  get children(): readonly number[] {
+    const { pid } = this.#control
+    return pid === undefined ? this.#workers.running : [pid, ...this.#workers.running]
   }
 
   /** Number of listening sockets that are held for the workers. */
@@ -114,7 +133,8 @@ export class Supervisor {
     }
     this.#announced = true
     this.#toControl({ kind: 'draining' })
-    for (const { slot } of this.#workers.all()) this.#toWorker(slot, { kind: 'announce-drain', forMs: minMs })
+    for (const { slot } of this.#workers.all())
+      this.#toWorker(slot, { kind: 'announce-drain', forMs: minMs, ofMs: drainTimeMs })
     this.#options.clock.schedule(minMs, () => {
       if (!this.#stopping) this.#stop(drainTimeMs - minMs, 0)
     })
@@ -174,10 +194,12 @@ export class Supervisor {
       clock,
       log,
       silenceMs: CONTROL_SILENCE_MS,
+      watchdog: { of: this.#watchdog, name: 'main_thread' },
       started: () => {
         const ageMs = clock.now() - this.#startedMs
-        this.#toControl({ kind: 'start', restarted: this.#ready, ageMs, workers, drainTimeMs, settings })
-        this.#toControl({ kind: 'lives', ...this.#workers.lives })
+        const run = ++this.#runs
+        this.#toControl({ kind: 'start', restarted: this.#ready, run, ageMs, workers, drainTimeMs, settings })
+        this.#tellLives()
         if (this.#announced) this.#toControl({ kind: 'draining' })
         for (const { slot, worker } of this.#workers.all()) {
           if (slot.running) this.#toControl({ kind: 'worker-up', worker })
@@ -195,13 +217,19 @@ export class Supervisor {
     })
   }
 
+  #tellLives(): void {
+    const misses = [...this.#watchdog.misses, ...this.#workers.watchdog.misses]
+    this.#toControl({ kind: 'lives', ...this.#workers.lives, misses })
+  }
+
   #workerPool(): WorkerPool {
-    const { workerEntry, workers, clock, log, replacedMs, drainTimeMs } = this.#options
+    const { workerEntry, workers, spareWorker: spare, clock, log, replacedMs, drainTimeMs } = this.#options
     const deadlineMs = replacedMs ?? drainTimeMs
     return new WorkerPool({
       entry: workerEntry,
       flags: WORKER_FLAGS,
       workers,
+      spare,
       clock,
       log,
       started: (member) => this.#workerStarted(member),
@@ -212,7 +240,7 @@ export class Supervisor {
         this.#killAfter([slot], deadlineMs + GRACE_MS)
       },
       gone: ({ worker }) => this.#sockets.releaseAll(worker),
-      counted: () => this.#toControl({ kind: 'lives', ...this.#workers.lives }),
+      counted: () => this.#tellLives(),
     })
   }
 
@@ -231,7 +259,8 @@ export class Supervisor {
     const ticketSecret = this.#ticketSecret
     this.#sockets.started(worker)
     this.#toWorker(slot, { kind: 'start', worker, place, workers, drainTimeMs, ticketSecret, settings })
-    if (this.#announced) this.#toWorker(slot, { kind: 'announce-drain', forMs: this.#options.drainMinMs ?? 0 })
+    const forMs = this.#options.drainMinMs ?? 0
+    if (this.#announced) this.#toWorker(slot, { kind: 'announce-drain', forMs, ofMs: drainTimeMs })
     this.#toControl({ kind: 'worker-up', worker })
   }
 
@@ -242,7 +271,11 @@ export class Supervisor {
     } else if (message.kind === 'ready') {
       if (this.#ready) return
       this.#ready = true
+      this.#workers.reserve()
       this.#options.ready?.(message.admin)
+    } else if (message.kind === 'watch') {
+      this.#watchdog.configure(message.watchdogs.control)
+      this.#workers.watchdog.configure(message.watchdogs.workers)
     } else if (message.kind === 'failed') this.#stop(0, 1)
     else if (message.kind === 'quit') this.#stop(0, 0)
     else if (message.kind === 'reopen-logs') this.reopenLogs()

@@ -9,6 +9,7 @@ interface Holder {
   bucket: TokenBucketConfig
   given: number
   returned: number
+  put: number
   /** Unused, as far as is known; never less than there is. */
   spare: number
   unasked: number
@@ -46,7 +47,10 @@ export class TokenAccount {
     this.#bucket = new TokenBucket(bucket, bank.clock)
     this.#round = new Round(
       (delayMs, run) => bank.later(delayMs, run),
-      () => this.serve(),
+      (late) => {
+        bank.late(late)
+        this.serve()
+      },
     )
   }
 
@@ -76,6 +80,7 @@ export class TokenAccount {
         bucket: note.bucket,
         given: note.given,
         returned: note.returned,
+        put: 0,
         spare: note.spare,
         unasked: 0,
         ask: 0,
@@ -87,6 +92,12 @@ export class TokenAccount {
       // One that reports late: there cannot be more than it knows of.
       else if (note.level >= 0) this.#bucket.lower(Math.max(0, note.level + note.unasked - this.#spare))
     } else this.#settle(holder, note)
+    const put = note.put - holder.put
+    if (put > 0) {
+      this.#level()
+      holder.put = note.put
+      this.#bucket.give(put)
+    }
     const unasked = note.unasked - holder.unasked
     holder.unasked = note.unasked
     if (reporting) this.#debt += unasked
@@ -188,12 +199,9 @@ export class TokenAccount {
       const alone = waiting.size === 1 && waiting.has(worker)
       if (want > 0 && !alone && spare > 0 && this.#bank.lessees.has(worker)) others.push(worker)
     }
-    if (others.length === 0) {
-      this.serve()
-      return
-    }
-    const round = this.#round.begin(others)
+    const round = this.#round.begin(this.#bank.answering(others))
     for (const worker of others) this.#tell(worker, 0, { round, count: want, hard: true })
+    if (!this.#round.open) this.serve()
   }
 
   #tell(worker: number, answered: number, recall?: Recall): void {

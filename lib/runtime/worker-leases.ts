@@ -1,5 +1,5 @@
 import type { Cancel, Clock } from '../core/clock.ts'
-import type { Leases, SlotLease, TokenLease } from '../core/lease.ts'
+import type { Leases, SlotBudget, SlotLease, TokenLease } from '../core/lease.ts'
 import type { TokenBucketConfig } from '../core/token-bucket.ts'
 import type { LeaseGrants, LeaseNote, LeaseNotes } from './lease-notes.ts'
 import { WorkerSlots } from './worker-slots.ts'
@@ -53,10 +53,10 @@ export class WorkerLeases implements Leases {
     this.#options = options
   }
 
-  slots(key: string, limit: number): SlotLease {
+  slots(key: string, limit: number, budget?: SlotBudget): SlotLease {
     let slots = this.#slots.get(key)
     if (slots === undefined) this.#slots.set(key, (slots = new WorkerSlots(key, limit, this)))
-    slots.use(limit)
+    slots.use(limit, budget)
     return slots
   }
 

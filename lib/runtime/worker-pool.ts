@@ -1,7 +1,9 @@
 import type { Clock } from '../core/clock.ts'
 import type { Log } from '../core/metrics.ts'
-import { ChildSlot } from './child-slot.ts'
+import { ChildSlot, forkChild } from './child-slot.ts'
 import type { WorkerLives } from './messages.ts'
+import { SpareWorker } from './spare-worker.ts'
+import { Watchdog } from './watchdog.ts'
 
 /** A worker whose event loop has not turned for so long is killed; another one is there six seconds after it stopped. */
 const SILENCE_MS = 4500
@@ -20,6 +22,8 @@ export interface PoolOptions {
   readonly entry: string
   readonly flags: readonly string[]
   readonly workers: number
+  /** One more process is ready to take the place of any that ends. */
+  readonly spare?: boolean
   readonly clock: Clock
   readonly log: Log
   /** Its process has been started, and has heard nothing yet. */
@@ -50,21 +54,42 @@ export class WorkerPool {
   readonly #members = new Map<number, Member>()
   /** Who serves, by place. */
   readonly #places: Member[] = []
+  readonly watchdog: Watchdog
   /** Numbers of those that are to be replaced. */
   readonly #wanted = new Set<number>()
   #coming: { readonly member: Member; readonly settle: (runs: boolean) => void } | undefined
   #lastWorker: number
+  readonly #spare: SpareWorker | undefined
   #retired = false
   #lives: WorkerLives = { died: 0, silent: 0, replaced: 0 }
 
   constructor(options: PoolOptions) {
     this.#options = options
     this.#lastWorker = options.workers - 1
+    this.watchdog = new Watchdog({
+      names: Array.from({ length: options.workers }, (_, place) => `worker_${place}`),
+      killMs: SILENCE_MS,
+      random: Math.random,
+      counted: () => options.counted(),
+    })
+    const { clock, log } = options
+    if (options.spare) this.#spare = new SpareWorker({ clock, log, fork: () => forkChild('spare worker', options) })
     for (let place = 0; place < options.workers; place++) this.#places.push(this.#member(place, place))
   }
 
   start(): void {
     for (const { slot } of this.#places) slot.start()
+  }
+
+  /** The gateway is ready: a process in reserve takes nothing from its start. */
+  reserve(): void {
+    this.#spare?.start()
+  }
+
+  /** Process ids of all that run. */
+  get running(): readonly number[] {
+    const pids = [this.#spare?.pid, ...[...this.#members.values()].map(({ slot }) => slot.pid)]
+    return pids.filter((pid) => pid !== undefined)
   }
 
   /** Process ids of those that serve, by place; 0 where one is just being restarted. */
@@ -87,6 +112,7 @@ export class WorkerPool {
 
   /** It runs a whole configuration. */
   settled(worker: number): void {
+    this.#members.get(worker)?.slot.settled()
     if (this.#coming?.member.worker === worker) this.#coming.settle(true)
   }
 
@@ -103,6 +129,7 @@ export class WorkerPool {
   /** Nobody is started any more. */
   retire(): void {
     this.#retired = true
+    this.#spare?.stop()
     this.#coming?.settle(false)
     for (const { slot } of this.#members.values()) slot.retire()
   }
@@ -177,6 +204,8 @@ export class WorkerPool {
       clock,
       log,
       silenceMs: SILENCE_MS,
+      watchdog: { of: this.watchdog, name: `worker_${place}` },
+      take: () => this.#spare?.take(),
       started: () => started(member),
       message: (content) => message(member, content),
       silent: () => this.#count({ silent: 1 }),

@@ -1,23 +1,6 @@
-import type { SlotLease } from '../core/lease.ts'
+import { type SlotBudget, type SlotLease, type SlotObserver, shareOfCount } from '../core/lease.ts'
 import { equalShare, type SlotGrant, type SlotNote } from './lease-notes.ts'
-
-/** What the slots of a worker need of the whole. */
-export interface SlotOwner {
-  readonly seat: number
-  readonly seats: number
-  /** Control cannot be asked. */
-  readonly away: boolean
-  now(): number
-  /** There is something to tell control of it; it will be asked for `note` at the end of the turn. */
-  touch(slots: WorkerSlots): void
-  /** It has more than its share, and is to be looked after. */
-  watch(slots: WorkerSlots): void
-  /** A question is under way. */
-  asked(): void
-  /** Runs it when this turn's events have been dealt with. */
-  defer(run: () => void): void
-  forget(slots: WorkerSlots): void
-}
+import type { SlotOwner } from './slot-owner.ts'
 
 /** From here on a few more than the limit do no harm for a moment. */
 const LARGE = 100
@@ -35,6 +18,8 @@ export class WorkerSlots implements SlotLease {
   limit: number
   active = 0
   users = 0
+  budget: SlotBudget | undefined = undefined
+  observer: SlotObserver | undefined = undefined
   /** Since when a question has waited for its answer. */
   askedMs = 0
   /** `start + given + forced - returned`. */
@@ -53,6 +38,8 @@ export class WorkerSlots implements SlotLease {
   #low = 0
   #peak = 0
   #quietUntilMs = 0
+  /** The same for what nobody waits for. */
+  #quietAheadUntilMs = 0
   #asks = 0
   #answered = 0
   #waiting = 0
@@ -80,8 +67,15 @@ export class WorkerSlots implements SlotLease {
     return equalShare(this.limit, this.#owner.seat, this.#owner.seats)
   }
 
+  /** While control knows nothing of it, what this worker has taken can only matter when it has taken all of its own. */
+  get used(): number {
+    if (this.#untold && this.active < this.granted) return 0
+    return this.limit <= 0 ? 1 : this.active / this.limit
+  }
+
   get remaining(): number {
     const { seats } = this.#owner
+    if (this.budget !== undefined && this.#loan > this.granted) return this.#loan - this.active
     const elsewhere = this.#exhausted || seats === 1 ? 0 : Math.max(this.#free, Math.min(1, this.limit - this.granted))
     return this.granted - this.active + elsewhere
   }
@@ -108,8 +102,9 @@ export class WorkerSlots implements SlotLease {
   }
 
   /**
-   * A worker that came before its predecessor has ended has no share yet. Of a limit that is not small it may take a part of
-   * one all the same: a request lost in a rolling restart weighs more than a few too many while it lasts.
+   * Of a budget, what it has by its own count. And a worker that came before its predecessor has ended has no share yet: of a
+   * limit that is not small it may take a part of one all the same, for a request lost in a rolling restart weighs more than
+   * a few too many while it lasts.
    */
   #borrow(): boolean {
     if (this.active >= this.#loan) return false
@@ -119,6 +114,7 @@ export class WorkerSlots implements SlotLease {
 
   get #loan(): number {
     const { seat, seats } = this.#owner
+    if (this.budget !== undefined) return shareOfCount(this.budget)
     return seat >= 0 || this.limit < LARGE ? 0 : Math.floor(this.limit / seats / 4)
   }
 
@@ -129,11 +125,15 @@ export class WorkerSlots implements SlotLease {
     else this.#room = seat >= 0 ? this.share : Math.floor(this.limit / seats)
   }
 
+  get ready(): boolean {
+    return this.active < this.#room || this.active < this.#loan
+  }
+
   ask(): Promise<void> | undefined {
     const owner = this.#owner
     // What has come for those that wait is theirs.
     const taken = this.active + this.#waiting + this.#promised
-    if (taken < this.#room || taken < this.#loan || this.limit <= 0 || owner.away) return undefined
+    if (taken < this.#room || taken < this.#loan || !this.#limited || owner.away) return undefined
     if (this.#answer === undefined && owner.now() < this.#quietUntilMs) return undefined
     this.#waiting++
     this.#answer ??= Promise.withResolvers<void>()
@@ -142,11 +142,16 @@ export class WorkerSlots implements SlotLease {
   }
 
   want(): void {
-    if (this.limit > 0 && this.#owner.seats > 1) this.#askAhead()
+    if (this.#limited && this.#owner.seats > 1) this.#askAhead()
+  }
+
+  /** There is something to ask for. */
+  get #limited(): boolean {
+    return this.limit > 0 || this.budget !== undefined
   }
 
   #askAhead(): void {
-    if (this.#asks > this.#answered || this.#owner.away || this.#owner.now() < this.#quietUntilMs) return
+    if (this.#asks > this.#answered || this.#owner.away || this.#owner.now() < this.#quietAheadUntilMs) return
     this.#ahead = Math.max(this.#low, 1)
     this.#question()
   }
@@ -166,7 +171,12 @@ export class WorkerSlots implements SlotLease {
     this.active++
     this.#take()
     this.#over++
-    this.#owner.touch(this)
+    this.#tellBudget()
+  }
+
+  /** Where all that is counted is counted here, nobody else need know. */
+  #tellBudget(): void {
+    if (this.budget === undefined || this.#owner.seats > 1) this.#owner.touch(this)
   }
 
   /** One more that nobody has given. */
@@ -204,7 +214,7 @@ export class WorkerSlots implements SlotLease {
     this.#returned += count
     this.granted -= count
     this.setRoom()
-    this.#owner.touch(this)
+    this.#tellBudget()
   }
 
   [Symbol.dispose](): void {
@@ -224,7 +234,8 @@ export class WorkerSlots implements SlotLease {
   // --- for its owner --------------------------------------------------------------------------------------------------
 
   /** Somebody names the key again. */
-  use(limit: number): void {
+  use(limit: number, budget: SlotBudget | undefined): void {
+    this.budget = budget
     const back = this.idle && !this.#untold
     this.users++
     // It was closed: control is not to forget it, and gives its share back.
@@ -242,6 +253,7 @@ export class WorkerSlots implements SlotLease {
     if (!this.#untold) return
     this.#start = this.share
     this.#count()
+    this.observer?.usedElsewhere()
   }
 
   #count(): void {
@@ -261,7 +273,7 @@ export class WorkerSlots implements SlotLease {
   rebase(): boolean {
     this.#asks = this.#answered = this.#round = 0
     this.#ahead = 0
-    this.#quietUntilMs = 0
+    this.#quietUntilMs = this.#quietAheadUntilMs = 0
     this.#owed = 0
     if (this.#untold) return this.#answer !== undefined
     // What is unused beyond its share others may have taken while there was nobody to ask.
@@ -299,7 +311,7 @@ export class WorkerSlots implements SlotLease {
 
   /** What control is told; from then on it has its say. */
   note(): SlotNote {
-    this.#untold = false
+    if (this.#untold) this.#told()
     if (this.#answer !== undefined && this.#asks <= this.#answered) this.#asks = this.#answered + 1
     return {
       kind: 'slots',
@@ -308,13 +320,20 @@ export class WorkerSlots implements SlotLease {
       start: this.#start,
       given: this.#given,
       forced: this.#forced,
+      ...(this.budget && { budget: { percent: this.budget.percent, counted: this.budget.counted() } }),
       returned: this.#returned,
       ask: this.#asks,
-      want: this.#waiting,
+      // Some of those that wait may have theirs already.
+      want: Math.max(0, this.#waiting - Math.max(0, this.granted - this.active - this.#promised)),
       ahead: this.#asks > this.#answered ? Math.max(this.#ahead, this.#waiting > 0 ? this.#low : 0) : 0,
       round: this.#round,
       closed: this.idle,
     }
+  }
+
+  #told(): void {
+    this.#untold = false
+    this.observer?.usedElsewhere()
   }
 
   granting(grant: SlotGrant): void {
@@ -328,21 +347,22 @@ export class WorkerSlots implements SlotLease {
       return
     }
     if (this.#untold) {
-      this.#untold = false
       this.#start = grant.start
+      this.#told()
     }
     const more = grant.given > this.#given
     if (more) this.#given = grant.given
     this.#count()
     this.#free = grant.free
     if (this.granted > this.share) this.#owner.watch(this)
-    if (more) this.#quietUntilMs = 0
+    if (more) this.#quietUntilMs = this.#quietAheadUntilMs = 0
     if (more || grant.free > 0) this.#exhausted = false
     if (grant.answered > this.#answered) {
       this.#answered = grant.answered
       this.#ahead = 0
-      this.#exhausted = grant.dry
-      if (grant.dry) this.#quietUntilMs = this.#owner.now() + DRY_MS
+      this.#exhausted = grant.dry || grant.short
+      if (this.#exhausted) this.#quietAheadUntilMs = this.#owner.now() + DRY_MS
+      if (grant.dry) this.#quietUntilMs = this.#quietAheadUntilMs
     }
     if (grant.recall !== undefined) this.#recalled(grant.recall)
     if (more && this.idle) this.#close()

@@ -38,6 +38,8 @@ export class WorkerTokens implements TokenLease {
   #spare = 0
   #given = 0
   #returned = 0
+  /** Put in beyond those that were taken. */
+  #put = 0
   #untold = true
   #asks = 0
   #answered = 0
@@ -100,6 +102,21 @@ export class WorkerTokens implements TokenLease {
       this.#takers.push({ tokens, resolve })
       this.#question()
     })
+  }
+
+  /** They go to control, which alone knows how many there is room for. */
+  give(tokens: number): void {
+    if (this.#owner.away) {
+      this.#ownBucket().give(tokens)
+      return
+    }
+    this.#put += tokens
+    if (this.#level >= 0) {
+      this.#level = Math.min(this.#config.maxTokens, this.#estimate + tokens)
+      this.#levelMs = this.#now
+    }
+    this.#quietUntilMs = 0
+    this.#owner.touch(this)
   }
 
   #takeHere(tokens: number): boolean {
@@ -203,7 +220,7 @@ export class WorkerTokens implements TokenLease {
     this.#asks = this.#answered = this.#round = this.#ahead = 0
     this.#quietUntilMs = 0
     this.#given = this.#spare
-    this.#returned = 0
+    this.#returned = this.#put = 0
     this.#forgetTold()
     return !this.#untold || this.#takers.length > 0 || this.#unasked > 0
   }
@@ -226,6 +243,7 @@ export class WorkerTokens implements TokenLease {
       bucket: this.#config,
       given: this.#given,
       returned: this.#returned,
+      put: this.#put,
       spare: this.#spare,
       ask: this.#asks,
       want,

@@ -8,7 +8,7 @@ import type { Log } from '../core/metrics.ts'
 import type { Channel } from './channel.ts'
 import { PartReader, parentChannel, partsInTurn } from './channel.ts'
 import { DrainedListeners } from './drained-listeners.ts'
-import type { Binder, DrainWish, Engine } from './engine.ts'
+import type { Binder, DrainWish, Engine, MetricsChange } from './engine.ts'
 import { DRAIN_ALL, DRAIN_ANNOUNCED, DRAIN_REPLACED } from './engine.ts'
 import type {
   ControlToWorker,
@@ -29,6 +29,8 @@ import { WorkerLeases } from './worker-leases.ts'
 
 /** How often changed counters go to control. */
 const PUSH_INTERVAL_MS = 1000
+/** Looking for changes before the loop gets its turn: there may be half a million cells. */
+const LOOK_MS = 1
 
 /** What a worker gives the engine that it runs. */
 export interface EngineServices {
@@ -167,10 +169,15 @@ class Worker {
 
   receive(message: SupervisorToWorker): void {
     if (message.kind === 'drain') this.end(message.deadlineMs, message.replaced)
-    else if (message.kind === 'announce-drain') this.#announce(message.forMs)
+    else if (message.kind === 'announce-drain') this.#announce(message.forMs, message.ofMs)
     else if (message.kind === 'reopen-logs') this.#engine.reopenLogs()
-    else if (message.kind === 'control-down') this.#leases.controlGone()
+    else if (message.kind === 'control-down') this.#controlGone()
     else if (message.kind === 'from-control') this.#fromControl(message.body)
+  }
+
+  #controlGone(): void {
+    this.#leases.controlGone()
+    this.#health.controlGone()
   }
 
   /** Goes on until another process is there in its place, and ends then. Asked again: ends without waiting for that. */
@@ -183,10 +190,10 @@ class Worker {
     void this.#channel.send({ kind: 'leaving' })
   }
 
-  #announce(forMs: number): void {
+  #announce(forMs: number, overMs: number): void {
     if (this.#announced || this.#ending) return
     this.#announced = true
-    void this.#engine.drain(forMs, DRAIN_ANNOUNCED)
+    void this.#engine.drain(forMs, { ...DRAIN_ANNOUNCED, overMs })
   }
 
   /**
@@ -281,27 +288,52 @@ class Worker {
   }
 
   #push(id: number, full: boolean): Promise<void> {
-    const loads = this.#countsLoads ? this.#engine.loads?.() : undefined
-    const push: StatsPush = { ...this.#engine.metricsChange(full), ...(loads && { loads }) }
-    const { counters, gauges, histograms, gone, declared, undeclared } = push
-    const changes = counters.length + gauges.length + histograms.length + gone.length
-    // Nobody waits for a push without a number, so an empty one need not be sent.
-    if (id === 0 && changes + declared.length + undeclared.length === 0 && !loads?.length) {
-      return this.#sending
-    }
-    return this.#sendParts('stats', id, push)
+    this.#sending = this.#sending.then(() => this.#pushInPieces(id, full))
+    return this.#sending
   }
 
-  #sendParts(payload: 'config' | 'stats' | 'status', id: number, value: unknown): Promise<void> {
-    this.#sending = this.#sending.then(async () => {
-      for (const body of partsInTurn(payload, id, value)) await this.#channel.send({ kind: 'to-control', body })
-    })
+  /** After a configuration with many clusters has come there is much to tell. The last piece bears the number. */
+  async #pushInPieces(id: number, full: boolean): Promise<void> {
+    const loads = this.#countsLoads ? this.#engine.loads?.() : undefined
+    let piece: MetricsChange | undefined
+    let beganMs = this.#clock.now()
+    for (const next of this.#engine.metricsChanges(full)) {
+      if (next !== undefined && piece !== undefined) await this.#transmit('stats', 0, piece)
+      piece = next ?? piece
+      if (this.#clock.now() - beganMs < LOOK_MS) continue
+      await nextTurn()
+      beganMs = this.#clock.now()
+    }
+    const push = { ...piece, ...(loads && { loads }) } as StatsPush
+    // Nobody waits for a push without a number, so an empty one need not be sent.
+    if (id !== 0 || !isEmpty(push)) await this.#transmit('stats', id, push)
+  }
+
+  #sendParts(payload: 'config' | 'status', id: number, value: unknown): Promise<void> {
+    this.#sending = this.#sending.then(() => this.#transmit(payload, id, value))
     return this.#sending
+  }
+
+  /** The loop turns after each part: sending by itself never waits. */
+  async #transmit(payload: 'config' | 'stats' | 'status', id: number, value: unknown): Promise<void> {
+    for (const body of partsInTurn(payload, id, value)) {
+      await this.#channel.send({ kind: 'to-control', body })
+      await nextTurn()
+    }
   }
 
   #tell(body: WorkerToControl): void {
     void this.#channel.send({ kind: 'to-control', body })
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+function isEmpty({ counters, gauges, histograms, gone, declared, undeclared, loads = [] }: StatsPush): boolean {
+  const changes = counters.length + gauges.length + histograms.length + gone.length
+  return changes + declared.length + undeclared.length + loads.length === 0
 }
 
 /** What a process takes of the machine, in bytes. */

@@ -39,8 +39,15 @@ export class CellTable<T> {
     return value
   }
 
-  forEach(visit: (name: string, value: T) => void): void {
-    for (let i = 0; i < this.#names.length; i++) {
+  /** So many have a place, empty ones included. */
+  get places(): number {
+    return this.#names.length
+  }
+
+  /** Those with places in that range; default: all. */
+  forEach(visit: (name: string, value: T) => void, from = 0, to: number = this.#names.length): void {
+    const end = Math.min(to, this.#names.length)
+    for (let i = from; i < end; i++) {
       const name = this.#names[i]
       if (name !== undefined) visit(name, this.#values[i] as T)
     }

@@ -7,6 +7,7 @@ import {
   type Histogram,
   type Metrics,
   type MetricsGroup,
+  type TextCell,
 } from '../core/metrics.ts'
 import type { HistogramSnapshot, MetricsChange, MetricsSnapshot } from '../core/status.ts'
 import { CellTable } from './cell-table.ts'
@@ -20,6 +21,9 @@ class Cell {
   /** As told by the last `change`. */
   told: number | undefined = undefined
 }
+
+/** So many cells are looked at, and so many told of, before whoever reads changes may pause. */
+const PIECE = 1_000
 
 /** Values up to here find their bucket in a table. */
 const TABLE_LIMIT = 1_000
@@ -72,6 +76,7 @@ export class MetricsStore implements Metrics {
   readonly #counters = new CellTable<Cell>()
   readonly #gauges = new CellTable<Cell>()
   readonly #histograms = new CellTable<BucketHistogram>()
+  readonly #texts = new Map<string, TextCell>()
   readonly #bucketTable = bucketTable()
   readonly #groups = new Map<string, CellGroup>()
   readonly #declared = new DeclaredCells()
@@ -93,6 +98,12 @@ export class MetricsStore implements Metrics {
   histogram(name: string, made?: string[]): Histogram {
     const known = this.#histograms.get(name)
     return known ?? this.#histograms.add(this.#noted(name, made), new BucketHistogram(this.#bucketTable))
+  }
+
+  text(name: string): TextCell {
+    let cell = this.#texts.get(name)
+    if (cell === undefined) this.#texts.set(name, (cell = { v: '' }))
+    return cell
   }
 
   #noted(name: string, made: string[] | undefined): string {
@@ -130,38 +141,48 @@ export class MetricsStore implements Metrics {
     this.#counters.forEach((name, cell) => void there.counters.push([name, cell.v]))
     this.#gauges.forEach((name, cell) => void there.gauges.push([name, cell.v]))
     this.#histograms.forEach((name, cells) => void there.histograms.push(histogramSnapshot(name, cells)))
-    return withDeclared(there, this.#declared.all)
+    const all = withDeclared(there, this.#declared.all)
+    return this.#texts.size === 0 ? all : { ...all, texts: [...this.#texts].map(([name, { v }]) => [name, v] as const) }
   }
 
   /**
    * What has changed since this was asked last, in time that depends on the number of cells and little else. `full`:
-   * everything, and the next answer begins there. For one reader.
+   * everything, and the next answer begins there. One reader, and one answer at a time, which is read to its end: it comes in
+   * pieces of about a thousand cells, the last of which may be empty, and what changes meanwhile may be in it or in the next.
+   * Undefined: nothing to tell of a thousand cells more; the reader may pause.
    */
-  change(full: boolean): MetricsChange {
-    const { counters, gauges, histograms }: Values = { counters: [], gauges: [], histograms: [] }
-    this.#counters.forEach((name, cell) => {
-      const { v, told } = cell
-      if (full || told === undefined) counters.push([name, v])
-      else if (v !== told) counters.push([name, v - told])
-      else return
-      cell.told = v
-    })
-    this.#gauges.forEach((name, cell) => {
-      const { v } = cell
-      if (!full && v === cell.told) return
-      gauges.push([name, v])
-      cell.told = v
-    })
-    this.#histograms.forEach((name, cells) => {
-      const { told } = cells
-      if (!full && told !== undefined && told.sum === cells.sum && told.count === cells.count) return
-      const now = histogramSnapshot(name, cells)
-      histograms.push(full || told === undefined ? now : difference(now, told))
-      cells.told = now
-    })
+  *changes(full: boolean): Generator<MetricsChange | undefined, void> {
     const gone = full ? [] : [...this.#gone]
     this.#gone = new Set()
-    return { full, gone, counters, gauges, histograms, ...this.#declared.change(full) }
+    let rest: Rest = { full, gone, ...this.#declared.change(full) }
+    let values = noValues()
+    for (const read of this.#pieces(full)) {
+      read(values)
+      const { counters, gauges, histograms } = values
+      if (counters.length + gauges.length + histograms.length < PIECE) {
+        yield undefined
+        continue
+      }
+      yield { ...rest, ...values }
+      rest = NO_REST
+      values = noValues()
+    }
+    yield { ...rest, ...values }
+  }
+
+  /** Each reads what has changed of a thousand cells at most. */
+  *#pieces(full: boolean): Generator<(values: Values) => void, void> {
+    const [counters, gauges, histograms] = [this.#counters, this.#gauges, this.#histograms]
+    for (let at = 0; at < counters.places; at += PIECE) {
+      yield (values) => counters.forEach((name, cell) => void tellCounter(name, cell, values, full), at, at + PIECE)
+    }
+    for (let at = 0; at < gauges.places; at += PIECE) {
+      yield (values) => gauges.forEach((name, cell) => void tellGauge(name, cell, values, full), at, at + PIECE)
+    }
+    for (let at = 0; at < histograms.places; at += PIECE) {
+      yield (values) =>
+        histograms.forEach((name, cells) => void tellHistogram(name, cells, values, full), at, at + PIECE)
+    }
   }
 }
 
@@ -169,6 +190,38 @@ interface Values {
   readonly counters: [string, number][]
   readonly gauges: [string, number][]
   readonly histograms: HistogramSnapshot[]
+}
+
+function noValues(): Values {
+  return { counters: [], gauges: [], histograms: [] }
+}
+
+/** What a change says beside values: with its first piece. */
+type Rest = Omit<MetricsChange, keyof Values>
+
+const NO_REST: Rest = Object.freeze({ full: false, gone: [], tables: [], declared: [], undeclared: [] })
+
+function tellCounter(name: string, cell: Cell, { counters }: Values, full: boolean): void {
+  const { v, told } = cell
+  if (full || told === undefined) counters.push([name, v])
+  else if (v !== told) counters.push([name, v - told])
+  else return
+  cell.told = v
+}
+
+function tellGauge(name: string, cell: Cell, { gauges }: Values, full: boolean): void {
+  const { v } = cell
+  if (!full && v === cell.told) return
+  gauges.push([name, v])
+  cell.told = v
+}
+
+function tellHistogram(name: string, cells: BucketHistogram, { histograms }: Values, full: boolean): void {
+  const { told } = cells
+  if (!full && told !== undefined && told.sum === cells.sum && told.count === cells.count) return
+  const now = histogramSnapshot(name, cells)
+  histograms.push(full || told === undefined ? now : difference(now, told))
+  cells.told = now
 }
 
 class CellGroup implements MetricsGroup {

@@ -6,7 +6,7 @@ import type { AccessLogConfig, AccessLogFilterConfig, ComparisonConfig, FormatCo
 import { checkFormat } from './format.ts'
 
 /*
- * Reading Envoy's access log messages where a filter has logs of its own. The members of a oneof are asked for one by
+ * Reading Envoy's access log messages: those of filters that have logs of their own, and the filters of all logs. The members of a oneof are asked for one by
  * one, so that readers without a schema (plain JSON) serve as well. Mistakes go to the reader.
  */
 
@@ -147,7 +147,12 @@ export function parseAccessLogFilter(reader: FieldReader): AccessLogFilterConfig
     const filter = reader.message(field)
     return filter === undefined ? NOTHING : parse(filter)
   }
-  reader.refuse('extension_filter', 'access log filters of extensions are not available')
+  if (!reader.has('extension_filter')) return NOTHING
+  const extension = reader.message('extension_filter')
+  extension?.string('name')
+  const type = extension?.any('typed_config')
+  type?.fields.toJson()
+  reader.error('extension_filter', `access log filter "${type?.typeUrl ?? ''}" is not available`)
   return NOTHING
 }
 

@@ -7,7 +7,7 @@ import type { StatSelection } from './stat-filter.ts'
 const SLICE = 2_000
 
 /**
- * Envoy's `/stats`: `name: value` per line, counters and gauges together by name, then histograms as
+ * Envoy's `/stats`: `name: value` per line, texts first, counters and gauges together by name, then histograms as
  * `P50(interval,cumulative)`. No interval is kept here, so its place reads `nan`, as Envoy's does for an idle interval.
  */
 export async function* renderStatsText(
@@ -16,6 +16,7 @@ export async function* renderStatsText(
 ): AsyncGenerator<string, void, void> {
   let out = ''
   let sinceTurn = 0
+  for (const [name, value] of selectedTexts(snapshot, selection)) out += `${name}: ${JSON.stringify(value)}\n`
   for (const [name, value] of selectedValues(snapshot, selection)) {
     out += `${name}: ${value}\n`
     if (++sinceTurn % SLICE === 0) {
@@ -37,7 +38,8 @@ export async function* renderStatsText(
 
 /** Envoy's `/stats?format=json`: a list of name and value, histograms as one last entry with computed quantiles. */
 export function renderStatsJson(snapshot: MetricsSnapshot, selection: StatSelection = {}): JsonObject {
-  const stats: JsonObject[] = selectedValues(snapshot, selection).map(([name, value]) => ({ name, value }))
+  const all = [...selectedTexts(snapshot, selection), ...selectedValues(snapshot, selection)]
+  const stats: JsonObject[] = all.map(([name, value]) => ({ name, value }))
   const histograms = selectedHistograms(snapshot, selection)
   if (histograms.length > 0) {
     stats.push({
@@ -61,6 +63,15 @@ function summary(histogram: HistogramSnapshot): string {
 /** Six significant digits, as C++ prints a double. */
 function rounded(value: number): number {
   return Number(value.toPrecision(6))
+}
+
+/** Texts that nobody has said are unused. */
+function selectedTexts(snapshot: MetricsSnapshot, selection: StatSelection): (readonly [string, string])[] {
+  const { usedOnly = false, filter } = selection
+  const texts = (snapshot.texts ?? []).filter(
+    ([name, text]) => !((usedOnly && text === '') || filter?.(name) === false),
+  )
+  return texts.sort((a, b) => compare(a[0], b[0]))
 }
 
 function selectedValues(snapshot: MetricsSnapshot, selection: StatSelection): (readonly [string, number])[] {

@@ -2,9 +2,9 @@ import { createSecureContext } from 'node:tls'
 import { compileString } from '../match/string.ts'
 import { type CertificateProblems, checkCertificates } from './check-certificate.ts'
 import type { CertificateValidationConfig } from './config.ts'
-import { verifiesChain } from './context.ts'
+import { revocationLists, verifiesChain } from './context.ts'
 import { CRL_LABEL, hasUnended, pemBlocks } from './pem.ts'
-import { LeafRevocations, leafLists } from './revocation.ts'
+import { LeafRevocations, leafLists, PathRevocations } from './revocation.ts'
 
 const PATH = 'validation'
 
@@ -53,13 +53,19 @@ function checkCombination(validation: CertificateValidationConfig, problems: Cer
     if (crl !== undefined) problems.add(`${PATH}.crl`, 'needs trusted authorities')
     if (allowExpired === true) problems.add(`${PATH}.allowExpired`, 'needs trusted authorities')
   }
-  if (allowExpired === true && crl !== undefined && leafCrlOnly !== true) {
-    const why = 'cannot be used with a CRL for the whole chain: of several faults the runtime tells one'
-    problems.add(`${PATH}.allowExpired`, why)
-  }
+  if (allowExpired === true && leafCrlOnly !== true) checkPathLists(validation, problems)
   if (leafCrlOnly === true && leafLists(validation) !== '') checkLeafLists(validation, problems)
   if (maxDepth !== undefined && (!Number.isInteger(maxDepth) || maxDepth < 0)) {
     problems.add(`${PATH}.maxDepth`, `${maxDepth} is no number of certificates`)
+  }
+}
+
+/** What the runtime alone is asked of without `allowExpired` has to be understood here. */
+function checkPathLists(validation: CertificateValidationConfig, problems: CertificateProblems): void {
+  try {
+    new PathRevocations(revocationLists(validation))
+  } catch (error) {
+    problems.add(`${PATH}.crl`, (error as Error).message)
   }
 }
 

@@ -85,13 +85,45 @@ export class LeafRevocations {
   fault(leaf: X509Certificate): string | undefined {
     const named = this.#lists.get(certificateParts(leaf.raw).issuer.toString('hex')) ?? []
     const lists = named.filter(({ authority }) => leaf.verify(authority.publicKey))
-    if (lists.length === 0) return 'UNABLE_TO_GET_CRL'
-    const newestMs = Math.max(...lists.map(({ fromMs }) => fromMs))
-    const newest = lists.filter(({ fromMs }) => fromMs === newestMs)
-    const serial = plainHex(leaf.serialNumber)
-    if (newest.some(({ serials }) => serials.has(serial))) return 'CERT_REVOKED'
-    const nowMs = systemClock.wall()
-    return newest.some(({ untilMs }) => untilMs < nowMs) ? 'CRL_HAS_EXPIRED' : undefined
+    return newestFault(leaf, lists)
+  }
+}
+
+function newestFault(certificate: X509Certificate, lists: readonly RevocationList[]): string | undefined {
+  if (lists.length === 0) return 'UNABLE_TO_GET_CRL'
+  const newestMs = Math.max(...lists.map(({ fromMs }) => fromMs))
+  const newest = lists.filter(({ fromMs }) => fromMs === newestMs)
+  const serial = plainHex(certificate.serialNumber)
+  if (newest.some(({ serials }) => serials.has(serial))) return 'CERT_REVOKED'
+  const nowMs = systemClock.wall()
+  return newest.some(({ untilMs }) => untilMs < nowMs) ? 'CRL_HAS_EXPIRED' : undefined
+}
+
+/**
+ * Revocation along a whole path, for chains whose time is not looked at: of several faults the runtime tells one, so that a
+ * wrong time can hide that a certificate was revoked. Each certificate but the authority at the end needs a list that its
+ * own issuer has signed.
+ */
+export class PathRevocations {
+  readonly #lists: readonly ListParts[]
+
+  /** @throws Error that says which list cannot be used */
+  constructor(lists: readonly string[]) {
+    this.#lists = lists.map((pem, i) => readList(pem, i + 1))
+  }
+
+  /** As `LeafRevocations.fault`; the certificates of a path, leaf first. */
+  fault(path: readonly X509Certificate[]): string | undefined {
+    for (let i = 0; i + 1 < path.length; i++) {
+      const issuer = certificateParts(path[i].raw).issuer.toString('hex')
+      const lists = this.#lists.filter((parts) => parts.issuer === issuer && signed(parts, path[i + 1]))
+      const fault = newestFault(
+        path[i],
+        lists.map(({ list }) => list),
+      )
+      if (fault !== undefined) return fault
+    }
+    return undefined
   }
 }
 

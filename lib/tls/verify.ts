@@ -6,11 +6,11 @@ import { compileString } from '../match/string.ts'
 import { Authorities, type Purpose, timelessPath } from './authorities.ts'
 import { otherNames } from './certificate-der.ts'
 import type { CertificateValidationConfig, SanMatchConfig, TrustDomainConfig } from './config.ts'
-import { authorities, identifiesPeers, needsChain, verifiesChain } from './context.ts'
+import { authorities, identifiesPeers, needsChain, revocationLists, verifiesChain } from './context.ts'
 import { type CertificateNames, certificateNames, dnsNameMatches, namesHost, plainIp } from './names.ts'
 import { CertificatePeer, fingerprint, shownChain } from './peer.ts'
 import { CERTIFICATE_LABEL, pemBlocks } from './pem.ts'
-import { LeafRevocations, leafLists } from './revocation.ts'
+import { LeafRevocations, leafLists, PathRevocations } from './revocation.ts'
 
 /**
  * Why a peer is refused. `host`: its certificate does not name the host that was asked for. `pin`: neither it nor its key
@@ -73,6 +73,8 @@ export class PeerVerifier {
   readonly #authorities: Authorities | undefined
   readonly #domains: ReadonlyMap<string, Authorities> | undefined
   readonly #revocations: LeafRevocations | undefined
+  /** Of whole paths; undefined: there are no lists, or the runtime looks at them alone. */
+  readonly #pathRevocations: PathRevocations | undefined
 
   /**
    * `purpose`: what the peer's certificate is used for.
@@ -97,6 +99,8 @@ export class PeerVerifier {
       validation?.leafCrlOnly === true && leafLists(validation) !== ''
         ? new LeafRevocations(leafLists(validation), trustedCa)
         : undefined
+    const lists = validation?.allowExpired === true ? revocationLists(validation) : []
+    this.#pathRevocations = lists.length > 0 ? new PathRevocations(lists) : undefined
   }
 
   /**
@@ -139,7 +143,8 @@ export class PeerVerifier {
       // The runtime tells one fault only, and a wrong time hides all others.
       const result = socket.authorizationError as unknown as string | null
       if (!timeless || !TIME_FAULTS.has(result ?? '')) return result ?? UNTRUSTED
-      if (!this.#timelesslyTrusted(shown)) return UNTRUSTED
+      const fault = this.#timelessFault(shown)
+      if (fault !== undefined) return fault
     } else if (!timeless && expired(certificate)) return 'CERT_HAS_EXPIRED'
     return this.#pathFault(shown) ?? this.#revocations?.fault(certificate)
   }
@@ -153,12 +158,14 @@ export class PeerVerifier {
     return maxDepth !== undefined && path.depth > maxDepth ? 'CERT_CHAIN_TOO_LONG' : undefined
   }
 
-  #timelesslyTrusted(shown: Shown): boolean {
+  /** All that is wrong with a chain besides its time. */
+  #timelessFault(shown: Shown): string | undefined {
     try {
       const path = this.#authoritiesFor(shown)?.path(shown.certificate, shownChain(shown.certificate))
-      return path !== undefined && timelessPath(path, this.#purpose)
+      if (path === undefined || !timelessPath(path, this.#purpose)) return UNTRUSTED
+      return this.#pathRevocations?.fault(path.certificates)
     } catch {
-      return false
+      return UNTRUSTED
     }
   }
 

@@ -48,21 +48,31 @@ export class AutoPool implements HostPool {
       if (this.#closing) http1.close()
       return stream
     }
-    if (!this.#accounts.tryWait(attempt.priority)) {
+    const sheds = this.#probe === undefined && this.#parts.shedConnect?.sheds() === true
+    if (sheds || !this.#accounts.tryWait(attempt.priority)) {
       events.onReset(FAILURES.overflow)
       return undefined
     }
     const stream = new AutoStream(attempt, events, this)
     this.#waiting.push(stream)
-    this.#probe ??= this.#ask(attempt)
+    // It has no connection that serves: Envoy lets such a pool always have one.
+    this.#probe ??= this.#ask(this.#accounts.admit(attempt.priority, true) as Room)
     return stream
   }
 
-  /** It has no connection that serves: Envoy lets such a pool always have one. */
-  #ask(attempt: Attempt): Probe {
+  /** Of what is not known yet the first connection is what there is to open ahead. */
+  preconnect(ratio: number): boolean {
+    const known = this.#http2 ?? (this.#http1?.empty === false ? this.#http1 : undefined)
+    if (known !== undefined) return known.preconnect(ratio)
+    if (this.#probe !== undefined || this.#closing || this.#parts.shedConnect?.sheds() === true) return false
+    const room = this.#accounts.admitAhead('default')
+    if (room !== undefined) this.#probe = this.#ask(room)
+    return room !== undefined
+  }
+
+  #ask(room: Room): Probe {
     const { config, wheel } = this.#parts
     const { connectors, host, wish } = this.#site
-    const room = this.#accounts.admit(attempt.priority, true) as Room
     const probe = new Probe(this.#accounts.opened(room), this)
     if (config.connectTimeoutMs > 0) wheel.arm(probe, config.connectTimeoutMs)
     probe.opening = connectors.auto.open(host, wish, probe)

@@ -1,6 +1,7 @@
 import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import type { Failure } from '../core/failure.ts'
 import type { Headers } from '../core/headers.ts'
+import type { RoomWait } from '../core/lease.ts'
 import type { HostPool } from './host.ts'
 
 /** Whom it waits for. */
@@ -10,17 +11,17 @@ export interface StreamKeeper {
 }
 
 /**
- * Opens an attempt when `asked` resolves: the gateway is asked for room that is not here. What is written meanwhile is kept,
+ * Opens an attempt behind a wait: the gateway is asked for room that is not here. What is written meanwhile is kept,
  * under back-pressure.
  */
 export function openLater(
-  asked: Promise<unknown>,
+  asked: RoomWait,
   attempt: Attempt,
   events: UpstreamEvents,
   pool: Pick<HostPool, 'open'>,
 ): UpstreamStream {
   const stream = new AutoStream(attempt, events, NOBODY)
-  void asked.then(() => stream.handOver(pool))
+  asked.follow(() => stream.handOver(pool))
   return stream
 }
 

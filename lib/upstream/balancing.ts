@@ -56,7 +56,7 @@ export class ClusterBalancer implements Disposable {
     this.#random = parts.deps.random
     this.#stats = parts.stats
     this.#wantedHealth = config.wantedHealth ?? WANTED_HEALTH
-    if (!MADE_BY_FIRST_PICK.includes(config.balancer.kind)) this.#make()
+    if (!madeByFirstPick(config)) this.#make()
   }
 
   #make(): Balancer {
@@ -112,6 +112,10 @@ function isFirst({ attempt = 1, excluded }: PickContext): boolean {
 }
 
 /** Those that cost a cluster nothing until a request comes. Tables take a while: others are made ahead. */
+export function madeByFirstPick({ balancer }: ClusterConfig): boolean {
+  return MADE_BY_FIRST_PICK.includes(balancer.kind)
+}
+
 const MADE_BY_FIRST_PICK: readonly ClusterConfig['balancer']['kind'][] = Object.freeze([
   'round-robin',
   'random',

@@ -1,5 +1,5 @@
 import { systemClock } from '../core/clock.ts'
-import type { Leases, SlotLease } from '../core/lease.ts'
+import { type Leases, RoomWait, type SlotLease, type SlotObserver } from '../core/lease.ts'
 import { LocalLeases } from '../core/local-leases.ts'
 import { type Counter, type Gauge, type Metrics, noRuntime, type Runtime } from '../core/metrics.ts'
 import { runtimeInteger } from '../core/runtime-value.ts'
@@ -42,7 +42,7 @@ export interface LimitParts {
  * Whoever can wait calls `ask` first; then `tryAcquire` says what is true for the gateway. Without it, room that another
  * process has unused is not found at once; it is on its way after the first refusal.
  */
-export class BreakerLimit implements RetryLimit {
+export class BreakerLimit implements RetryLimit, SlotObserver {
   /** Of this cluster and process alone. */
   active = 0
   /** Told of each that begins. */
@@ -56,7 +56,8 @@ export class BreakerLimit implements RetryLimit {
   #remaining: Gauge | undefined
   #lease: SlotLease
   #runtimeVersion: number | undefined
-  #open = false
+  /** What it has added to the gauge. */
+  #open = 0
   #retired = false
 
   constructor({ source, priority, resource, max, runtimeKey, open, overflow, remaining }: LimitParts) {
@@ -69,7 +70,7 @@ export class BreakerLimit implements RetryLimit {
     this.#remaining = remaining
     this.#runtimeVersion = source.runtime.version
     this.#lease = source.leases.slots(this.#key, this.#wanted)
-    this.#note()
+    this.#watch()
   }
 
   get #wanted(): number {
@@ -88,15 +89,21 @@ export class BreakerLimit implements RetryLimit {
     const max = this.#wanted
     if (max === this.#lease.limit) return
     const before = this.#lease
+    this.#unwatch()
     this.#lease = leases.slots(this.#key, max)
     before[Symbol.dispose]()
-    this.#note()
+    this.#watch()
   }
 
   /** As `SlotLease.ask`. */
   ask(): Promise<void> | undefined {
     if (this.#source.runtime.version !== this.#runtimeVersion) this.#refresh()
     return this.#lease.ask()
+  }
+
+  /** As `SlotLease.ready`. */
+  get ready(): boolean {
+    return this.#lease.ready
   }
 
   /** Takes one and answers true, or counts an overflow and answers false. */
@@ -135,7 +142,8 @@ export class BreakerLimit implements RetryLimit {
   release(): void {
     this.#lease.release()
     this.active--
-    this.#note()
+    if (this.#retired) this.#lease.observer?.usedElsewhere()
+    else this.#note()
   }
 
   /** The room of one host, under a limit of its own: shared by all who ask for that host. */
@@ -147,23 +155,37 @@ export class BreakerLimit implements RetryLimit {
   /** Takes this limit out of the gauges; what is still held may be released afterwards. */
   retire(): void {
     this.#retired = true
-    this.#setOpen(false)
+    this.#unwatch()
+    this.#setOpen(0)
     this.#gauge = { v: 0 }
     this.#remaining = undefined
     this.#lease[Symbol.dispose]()
   }
 
+  /** Of the same lease as another version of the cluster has, the younger one shows what is taken. */
+  #watch(): void {
+    this.#lease.observer = this
+    this.#note()
+  }
+
+  #unwatch(): void {
+    if (this.#lease.observer === this) this.#lease.observer = undefined
+  }
+
+  usedElsewhere(): void {
+    this.#note()
+  }
+
   #note(): void {
-    const open = this.#lease.remaining <= 0
-    if (open !== this.#open) this.#setOpen(open)
+    const { used } = this.#lease
+    if (used !== this.#open) this.#setOpen(used)
     // The shares of all processes add up to the limit, and so what each of them shows adds up to what remains.
     if (this.#remaining !== undefined) this.#remaining.v = this.#lease.share - this.#lease.active
   }
 
-  #setOpen(open: boolean): void {
-    if (open === this.#open) return
+  #setOpen(open: number): void {
+    this.#gauge.v += open - this.#open
     this.#open = open
-    this.#gauge.v += open ? 1 : -1
   }
 }
 
@@ -211,15 +233,15 @@ export class CircuitBreakers implements Disposable {
   }
 
   /**
-   * Before a request is given to a pool: undefined where the limits say here and now what they have to say. A promise where
-   * the room of this process is used up and others may have some; the request goes on when it resolves.
+   * Before a request is given to a pool: undefined where the limits say here and now what they have to say. Otherwise
+   * the room of this process is used up and others may have some; the request goes on behind the wait.
    */
-  ask(priority: RoutingPriority): Promise<unknown> | undefined {
+  ask(priority: RoutingPriority): RoomWait | undefined {
     const { requests, pendingRequests } = priority === 'high' ? this.high : this.default
     const request = requests.ask()
     const pending = pendingRequests.ask()
-    if (request === undefined) return pending
-    return pending === undefined ? request : Promise.all([request, pending])
+    if (request === undefined && pending === undefined) return undefined
+    return new RoomWait(Promise.all([request, pending]), [requests, pendingRequests])
   }
 
   /** When the cluster is gone: its gauges no longer count it. */

@@ -1,4 +1,12 @@
-import type { Attempt, ByteAttempt, ByteEvents, ByteStream, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
+import type {
+  Attempt,
+  ByteAttempt,
+  ByteEvents,
+  ByteStream,
+  PickContext,
+  UpstreamEvents,
+  UpstreamStream,
+} from '../core/attempt.ts'
 import { FAILURES } from '../core/failure.ts'
 import type { Counter, Metrics } from '../core/metrics.ts'
 import type { ClusterDeps } from './cluster-deps.ts'
@@ -61,8 +69,8 @@ export class ClusterConnections {
   }
 
   /** Opens a connection to a host that is likely to be chosen next; false: it is not needed, or there is no room. */
-  preconnect(host: Host, ratio: number): boolean {
-    return (host.pool ?? this.#makePool(host, 'default'))?.preconnect?.(ratio) ?? false
+  preconnect(host: Host, ratio: number, like: PickContext): boolean {
+    return (host.pool ?? this.#makePool(host, 'default'))?.preconnect(ratio, like) ?? false
   }
 
   /** Undefined: there may be no more of them. */

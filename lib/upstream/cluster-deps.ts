@@ -6,8 +6,10 @@ import type { OverloadLevers } from '../core/overload.ts'
 import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { AccessLogSinks } from '../telemetry/sinks/registry.ts'
 import type { UpstreamCluster } from './cluster.ts'
+import type { UpstreamFilterConfig } from './config.ts'
 import type { AssignmentTable } from './discovery/assignments.ts'
 import type { DnsResolvers } from './discovery/dns/resolver.ts'
+import type { MadeFilters } from './filters/chain.ts'
 import type { HostView } from './host-view.ts'
 import type { ReadBuffer } from './socket-reader.ts'
 
@@ -37,6 +39,8 @@ export interface ClusterDeps {
   readonly health?: HealthLink
   /** The cluster of that name as it is now, for those that are made of others; undefined: there are no others. */
   readonly clusterOf?: (name: string) => UpstreamCluster | undefined
+  /** Compiles the HTTP filters of a cluster, for its name in statistics; undefined: requests go without them. @throws Error */
+  readonly filters?: (statName: string, filters: readonly UpstreamFilterConfig[]) => MadeFilters
   /** Undefined: event logs of health checks and outlier detection are not written. */
   readonly sinks?: AccessLogSinks
 }

@@ -9,7 +9,7 @@ import { HealthLine } from './health/line.ts'
 import { eventLogPaths, makeChecker, makeDetector, openSinks } from './health/make.ts'
 import { RemoteChecks } from './health/remote-checks.ts'
 import type { HealthListener, HealthSource } from './health/source.ts'
-import { HEALTH } from './health-flags.ts'
+import { HEALTH, OF_OUTLIERS } from './health-flags.ts'
 import type { Host } from './host.ts'
 import type { HostSet, MembershipRules } from './host-set.ts'
 import { OutlierOutpost } from './outlier/outpost.ts'
@@ -90,7 +90,7 @@ export class ClusterHealth implements HealthListener, MembershipRules, EjectionL
       link.listen(config.name, this)
       const ejected = (host: Host): void => this.#fail(host)
       const line = (): HealthLine => this.#lineTo(link)
-      this.#outlier = new OutlierOutpost(outlier, { hosts, wheel, runtime, random, line, ejected })
+      this.#outlier = new OutlierOutpost(outlier, { hosts, wheel, runtime, random, link, line, ejected })
     }
     if (healthCheck === undefined) return
     const local = (mine: (host: Host) => boolean): HealthChecker => this.#makeChecker(mine) as HealthChecker
@@ -106,7 +106,7 @@ export class ClusterHealth implements HealthListener, MembershipRules, EjectionL
 
   #askAbout(host: Host | undefined): void {
     const link = this.#deps.health
-    if (host === undefined || link === undefined || host.has(HEALTH.failedOutlierCheck)) return
+    if (host === undefined || link === undefined || host.has(OF_OUTLIERS)) return
     this.#lineTo(link).mention(host)
   }
 

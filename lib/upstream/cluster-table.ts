@@ -24,6 +24,8 @@ export class ClusterTable implements Clusters {
   readonly assignments: AssignmentTable = new AssignmentTable()
   readonly #deps: ClusterDeps
   readonly #live = new Map<string, UpstreamCluster>()
+  /** Made by a change that is in force, and not warm: they take their place by `promote`. */
+  readonly #warming = new Map<string, UpstreamCluster>()
   /** No longer in the table, and with connections. */
   readonly #retiring = new Set<UpstreamCluster>()
 
@@ -47,25 +49,23 @@ export class ClusterTable implements Clusters {
 
   /**
    * Makes what is new and begins to warm it, in pauses; nothing of it can be got before `ClusterStep.commit`. Names are
-   * unique; those that are unknown are removed in vain. One step at a time: it is committed or abandoned before the next.
+   * unique; those that are unknown are removed in vain. One step at a time: it is committed or abandoned before the next. What
+   * is compared is the cluster that warms, where there is one of that name.
    *
    * @throws BadCluster with nothing left behind.
    */
   *prepare(set: readonly ClusterConfig[], remove: readonly string[]): Generator<undefined, ClusterStep> {
-    const fresh: UpstreamCluster[] = []
+    const fresh: Fresh[] = []
     const renewed: Renewal[] = []
-    const warm: Promise<void>[] = []
     for (const config of set) {
-      const known = this.#live.get(config.name)
+      const known = this.#warming.get(config.name) ?? this.#live.get(config.name)
       const found = known === undefined ? 'different' : likeness(known.config, config, MATERIAL)
       if (known !== undefined && found === 'material') renewed.push({ cluster: known, config })
       else if (found === 'different') {
         try {
-          const cluster = new UpstreamCluster(config, this.#deps)
-          fresh.push(cluster)
-          warm.push(cluster.warm())
+          fresh.push(new Fresh(new UpstreamCluster(config, this.#deps)))
         } catch (error) {
-          for (const cluster of fresh) cluster.destroy()
+          for (const { cluster } of fresh) cluster.destroy()
           throw new BadCluster(config.name, error)
         }
       }
@@ -74,8 +74,8 @@ export class ClusterTable implements Clusters {
     const names = new Set(set.map(({ name }) => name))
     const leaving = remove.filter((name) => !names.has(name))
     return new ClusterStep(
-      { live: this.#live, retire: (cluster) => this.#retire(cluster) },
-      { fresh, renewed, remove: leaving, warm },
+      { live: this.#live, warming: this.#warming, retire: (cluster) => this.#retire(cluster) },
+      { fresh, renewed, remove: leaving },
     )
   }
 
@@ -86,6 +86,29 @@ export class ClusterTable implements Clusters {
     drained(step.settle())
   }
 
+  /** It waits for its place still. */
+  isWarming({ cluster }: ColdCluster): boolean {
+    return this.#warming.get(cluster.name) === cluster
+  }
+
+  /** A cluster that was committed cold takes its place. False: it has none any more. */
+  promote(cold: ColdCluster): boolean {
+    if (!this.isWarming(cold)) return false
+    const { cluster } = cold
+    const before = this.#live.get(cluster.name)
+    this.#warming.delete(cluster.name)
+    this.#live.set(cluster.name, cluster)
+    if (before !== undefined) this.#retire(before)
+    return true
+  }
+
+  /** It never takes its place. */
+  abandon(cold: ColdCluster): void {
+    if (!this.isWarming(cold)) return
+    this.#warming.delete(cold.cluster.name)
+    cold.cluster.destroy()
+  }
+
   #retire(cluster: UpstreamCluster): void {
     this.#retiring.add(cluster)
     cluster.retire()
@@ -94,8 +117,9 @@ export class ClusterTable implements Clusters {
 
   /** Ends all of them at once, those that were replaced too; their figures stay. */
   destroy(): void {
-    for (const cluster of [...this.#live.values(), ...this.#retiring]) cluster.destroy(true)
+    for (const cluster of [...this.#live.values(), ...this.#warming.values(), ...this.#retiring]) cluster.destroy(true)
     this.#live.clear()
+    this.#warming.clear()
     this.#retiring.clear()
   }
 }
@@ -105,16 +129,35 @@ interface Renewal {
   readonly config: ClusterConfig
 }
 
+/** A cluster that has not got its first membership yet. `warm` resolves when it has, never rejects, and may never resolve. */
+export interface ColdCluster {
+  readonly cluster: UpstreamCluster
+  readonly warm: Promise<void>
+}
+
+class Fresh implements ColdCluster {
+  readonly cluster: UpstreamCluster
+  readonly warm: Promise<void>
+  isWarm = false
+
+  constructor(cluster: UpstreamCluster) {
+    this.cluster = cluster
+    this.warm = cluster.warm().then(() => {
+      this.isWarm = true
+    })
+  }
+}
+
 interface Table {
   readonly live: Map<string, UpstreamCluster>
+  readonly warming: Map<string, UpstreamCluster>
   retire(cluster: UpstreamCluster): void
 }
 
 interface Prepared {
-  readonly fresh: readonly UpstreamCluster[]
+  readonly fresh: readonly Fresh[]
   readonly renewed: readonly Renewal[]
   readonly remove: readonly string[]
-  readonly warm: readonly Promise<void>[]
 }
 
 /**
@@ -137,7 +180,12 @@ export class ClusterStep {
 
   /** Resolves when all that is new has its first membership; never rejects, and may never resolve. */
   async warm(): Promise<void> {
-    await Promise.all(this.#prepared.warm)
+    await Promise.all(this.#prepared.fresh.map(({ warm }) => warm))
+  }
+
+  /** What is new and not warm at this moment. */
+  get cold(): readonly ColdCluster[] {
+    return this.#prepared.fresh.filter(({ isWarm }) => !isWarm)
   }
 
   /**
@@ -146,19 +194,41 @@ export class ClusterStep {
    */
   expose(): void {
     const { live } = this.#table
-    for (const cluster of this.#prepared.fresh) if (!live.has(cluster.name)) live.set(cluster.name, cluster)
+    for (const { cluster } of this.#prepared.fresh) if (!live.has(cluster.name)) live.set(cluster.name, cluster)
   }
 
-  /** In force from now on; what was replaced or removed serves whoever has got it, until `settle`. */
-  commit(): void {
-    const { live } = this.#table
+  /**
+   * In force from now on; what was replaced or removed serves whoever has got it, until `settle`. Those of `cold` take their
+   * places later, by `ClusterTable.promote`; `stay`: removed later, by another step.
+   */
+  commit(cold: ReadonlySet<ColdCluster> = NO_COLD, stay: (name: string) => boolean = () => false): void {
+    const { live, warming } = this.#table
     const { fresh, remove } = this.#prepared
-    for (const name of remove) this.#leave(name)
-    for (const cluster of fresh) {
-      if (live.get(cluster.name) === cluster) continue
-      this.#leave(cluster.name)
-      live.set(cluster.name, cluster)
+    for (const name of remove) {
+      this.#drop(name)
+      if (!stay(name)) this.#leave(name)
     }
+    for (const one of fresh) {
+      const { cluster } = one
+      const { name } = cluster
+      this.#drop(name)
+      if (cold.has(one)) {
+        if (live.get(name) === cluster) live.delete(name)
+        warming.set(name, cluster)
+      } else if (live.get(name) !== cluster) {
+        this.#leave(name)
+        live.set(name, cluster)
+      }
+    }
+  }
+
+  /** What warms of that name never takes its place. */
+  #drop(name: string): void {
+    const { warming } = this.#table
+    const cluster = warming.get(name)
+    if (cluster === undefined) return
+    warming.delete(name)
+    cluster.destroy()
   }
 
   #leave(name: string): void {
@@ -184,12 +254,14 @@ export class ClusterStep {
   /** Instead of `commit`: nothing of it was ever there. */
   abandon(): void {
     const { live } = this.#table
-    for (const cluster of this.#prepared.fresh) {
+    for (const { cluster } of this.#prepared.fresh) {
       if (live.get(cluster.name) === cluster) live.delete(cluster.name)
       cluster.destroy()
     }
   }
 }
+
+const NO_COLD: ReadonlySet<ColdCluster> = Object.freeze(new Set<ColdCluster>())
 
 /** What may change in place. */
 const MATERIAL: MaterialRule = Object.freeze({

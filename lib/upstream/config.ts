@@ -1,7 +1,9 @@
 import type { Address, EndpointAddress } from '../core/address.ts'
-import type { JsonObject } from '../core/errors.ts'
+import type { Json, JsonObject } from '../core/errors.ts'
+import type { HashPolicyConfig } from '../core/hash-policy.ts'
 import type { RetryPolicyConfig } from '../core/retry-policy.ts'
 import type { Http2Config } from '../http2/config.ts'
+import type { FormatConfig } from '../telemetry/config.ts'
 import type { UpstreamTlsConfig } from '../tls/config.ts'
 import type { BalancerConfig } from './balance/config.ts'
 import type { DnsConfig, ForwardProxyConfig, OriginalDstConfig } from './discovery/config.ts'
@@ -34,6 +36,7 @@ export type {
   DnsAskingConfig,
   DnsConfig,
   ForwardProxyConfig,
+  NameStoreConfig,
   OriginalDstConfig,
 } from './discovery/config.ts'
 export type {
@@ -41,10 +44,11 @@ export type {
   HealthCheckConfig,
   HttpProbeConfig,
   ProbeConfig,
+  RedisProbeConfig,
   StatusRange,
   TcpProbeConfig,
 } from './health/config.ts'
-export type { OutlierConfig } from './outlier/config.ts'
+export type { OutlierConfig, OutlierMonitorConfig } from './outlier/config.ts'
 
 export interface LocalityConfig {
   readonly region: string
@@ -56,8 +60,10 @@ export interface LocalityConfig {
 export interface AddedTlvConfig {
   /** 0 to 255. */
   readonly type: number
-  /** Base64. */
+  /** Base64; '' with `format`. */
   readonly value: string
+  /** Made of the client's connection instead. */
+  readonly format?: FormatConfig
 }
 
 /** How one endpoint is checked, where that differs from how it is used (Envoy's `Endpoint.HealthCheckConfig`). */
@@ -107,6 +113,18 @@ export interface AssignmentConfig {
   readonly name: string
   readonly localities: readonly LocalityEndpointsConfig[]
   readonly policy?: AssignmentPolicyConfig
+}
+
+/** An HTTP filter that every attempt passes on its way to a host. */
+export interface UpstreamFilterConfig {
+  readonly name: string
+  /** Of the factory. */
+  readonly typeUrl: string
+  readonly config: Json
+  /** There is no configuration yet: attempts fail. */
+  readonly missing?: true
+  /** It is delivered by that key: put in its place before it leaves the control process. */
+  readonly extension?: string
 }
 
 /** A credential that every request to a cluster carries. */
@@ -242,6 +260,8 @@ export interface AssignmentPolicyConfig {
   readonly weightedPriorityHealth?: true
   /** This share of the requests, in [0, 1], is answered 503 without a host. */
   readonly dropOverload?: number
+  /** What load reports call those. */
+  readonly dropCategory?: string
 }
 
 export interface ClusterHttp1Config {
@@ -258,6 +278,7 @@ export interface ClusterConfig extends TransportConfig {
     | 'static'
     | 'strict-dns'
     | 'logical-dns'
+    | 'srv'
     | 'dynamic-forward-proxy'
     | 'eds'
     | 'original-dst'
@@ -267,6 +288,8 @@ export interface ClusterConfig extends TransportConfig {
   readonly assignment?: string
   readonly localities: readonly LocalityEndpointsConfig[]
   readonly dns?: DnsConfig
+  /** Of `srv`, which has no localities: whose SRV records say where the endpoints are (`_http._tcp.example.com`). */
+  readonly service?: string
   /** Of `dynamic-forward-proxy`, which has no localities and no use for a balancer. */
   readonly forwardProxy?: ForwardProxyConfig
   /** Of `original-dst`, likewise. */
@@ -320,8 +343,12 @@ export interface ClusterConfig extends TransportConfig {
   readonly extraBindAddresses?: readonly string[]
   /** Undefined: none. */
   readonly credential?: CredentialConfig
+  /** In the order in which requests pass them; undefined: none. */
+  readonly filters?: readonly UpstreamFilterConfig[]
   /** Goes before what routes say of retries. */
   readonly retryPolicy?: RetryPolicyConfig
+  /** Goes before what routes say of hashes. */
+  readonly hashPolicies?: readonly HashPolicyConfig[]
   /** Undefined: hosts are not judged by what they answer. */
   readonly outlier?: OutlierConfig
   /** Undefined: hosts are not asked how they are. */
@@ -332,6 +359,8 @@ export interface ClusterConfig extends TransportConfig {
   readonly closeOnHealthFailure?: boolean
   /** New hosts count as if they were not there until they have been checked (`ignore_new_hosts_until_first_hc`). */
   readonly ignoreUnchecked?: boolean
+  /** A server of its own that its load is reported to, by the key that the dialect gave it; undefined: none. */
+  readonly loadServer?: string
   /** Undefined: the families take turns, beginning with that of the first address. */
   readonly addressOrder?: AddressOrderConfig
   readonly metadata?: JsonObject

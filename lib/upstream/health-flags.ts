@@ -19,6 +19,8 @@ export const HEALTH = Object.freeze({
   /** Its check failed by not answering. */
   activeHcTimeout: 0x100,
   edsStatusDraining: 0x200,
+  /** It calls itself degraded in what it answers. */
+  degradedOutlierDetection: 0x400,
   allConfigured: 0x04 | 0x10 | 0x200,
 })
 
@@ -30,8 +32,11 @@ export const OF_CHECKS: number =
   HEALTH.excludedViaImmediateHcFail |
   HEALTH.activeHcTimeout
 
+/** The flags that outlier detection raises and lowers. */
+export const OF_OUTLIERS: number = HEALTH.failedOutlierCheck | HEALTH.degradedOutlierDetection
+
 const UNHEALTHY = HEALTH.failedActiveHc | HEALTH.failedOutlierCheck | HEALTH.failedEdsHealth | HEALTH.edsStatusDraining
-const DEGRADED = HEALTH.degradedActiveHc | HEALTH.degradedEdsHealth
+const DEGRADED = HEALTH.degradedActiveHc | HEALTH.degradedEdsHealth | HEALTH.degradedOutlierDetection
 const EXCLUDED = HEALTH.pendingActiveHc | HEALTH.excludedViaImmediateHcFail
 
 /** Envoy's words in `/clusters`, in its order. */
@@ -46,6 +51,7 @@ const WORDS: readonly (readonly [number, string])[] = Object.freeze([
   [HEALTH.excludedViaImmediateHcFail, '/excluded_via_immediate_hc_fail'],
   [HEALTH.activeHcTimeout, '/active_hc_timeout'],
   [HEALTH.edsStatusDraining, '/eds_status_draining'],
+  [HEALTH.degradedOutlierDetection, '/degraded_outlier_detection'],
 ])
 
 /** The flags that a configured health stands for; TIMEOUT counts as failed (as Envoy). */

@@ -8,6 +8,7 @@ class Pair implements HostMonitor {
   readonly second: HostMonitor
   /** Undefined where neither of them has it: then nobody looks for the header. */
   readonly onCheckFailRequested: (() => void) | undefined
+  readonly onDegraded: (() => void) | undefined
   readonly onUnavailable: ((status: number, headers: Headers) => void) | undefined
   readonly onLoadFields: ((fields: Headers) => void) | undefined
 
@@ -16,6 +17,8 @@ class Pair implements HostMonitor {
     this.second = second
     const wanted = first.onCheckFailRequested !== undefined || second.onCheckFailRequested !== undefined
     this.onCheckFailRequested = wanted ? this.#checkFailRequested : undefined
+    const degrades = first.onDegraded !== undefined || second.onDegraded !== undefined
+    this.onDegraded = degrades ? this.#degraded : undefined
     const asked = first.onUnavailable !== undefined || second.onUnavailable !== undefined
     this.onUnavailable = asked ? this.#unavailable : undefined
     const reads = first.onLoadFields !== undefined || second.onLoadFields !== undefined
@@ -25,6 +28,11 @@ class Pair implements HostMonitor {
   readonly #checkFailRequested = (): void => {
     this.first.onCheckFailRequested?.()
     this.second.onCheckFailRequested?.()
+  }
+
+  readonly #degraded = (): void => {
+    this.first.onDegraded?.()
+    this.second.onDegraded?.()
   }
 
   readonly #unavailable = (status: number, headers: Headers): void => {

@@ -83,6 +83,11 @@ export class HostSet implements TurnWork, HostView {
     return this.#policy.dropOverload ?? 0
   }
 
+  /** What load reports call those; '' where they have no name. */
+  get dropCategory(): string {
+    return this.#policy.dropCategory ?? ''
+  }
+
   /** What goes along with the next `update`, instead of what went along with the last. */
   follow(policy: AssignmentPolicyConfig = NO_POLICY): void {
     if (sameJson(this.#policy, policy)) return
@@ -256,7 +261,8 @@ export class HostSet implements TurnWork, HostView {
 const NO_POLICY: AssignmentPolicyConfig = Object.freeze({})
 const NO_WEIGHTS: ReadonlyMap<string, number> = new Map()
 
-function weightsOf(localities: readonly ResolvedLocality[]): ReadonlyMap<string, number> {
+/** Of localities that have one, by `localityKey`. */
+export function weightsOf(localities: readonly ResolvedLocality[]): ReadonlyMap<string, number> {
   let weights: Map<string, number> | undefined
   for (const { locality, priority, weight } of localities) {
     if (weight === undefined) continue
@@ -266,7 +272,7 @@ function weightsOf(localities: readonly ResolvedLocality[]): ReadonlyMap<string,
   return weights ?? NO_WEIGHTS
 }
 
-function sameWeights(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {
+export function sameWeights(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {
   if (a.size !== b.size) return false
   for (const [key, weight] of a) if (b.get(key) !== weight) return false
   return true

@@ -1,6 +1,6 @@
 import type { Address, EndpointAddress } from '../core/address.ts'
 import { formatAddress } from '../core/address.ts'
-import type { Attempt, HostMonitor, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
+import type { Attempt, HostMonitor, PickContext, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import type { JsonObject } from '../core/errors.ts'
 import type { AddedTlvConfig, EndpointCheckConfig, EndpointConfig, LocalityConfig } from './config.ts'
 import { coarseHealth, configuredFlags, flagWords, HEALTH, type HostHealth, isExcluded } from './health-flags.ts'
@@ -21,9 +21,9 @@ export interface HostPool {
   destroy(): void
   /**
    * Opens a connection for a request to come, if there is room and `ratio` times the requests there would be with it are
-   * more than it has connections for. False: it did not. Undefined: it never does.
+   * more than it has connections for. `like`: a request that it is taken to be like. False: it did not.
    */
-  preconnect?(ratio: number): boolean
+  preconnect(ratio: number, like: PickContext): boolean
 }
 
 /** An endpoint whose address is an IP address or a pipe. `key` is its identity where the address is none (LOGICAL_DNS). */

@@ -6,7 +6,9 @@ import type { Host } from './host.ts'
 export interface MeteredCluster {
   readonly name: string
   readonly statName: string
-  readonly hosts: { readonly all: readonly Host[] }
+  readonly hosts: { readonly all: readonly Host[]; readonly dropCategory: string }
+  /** Nobody has asked for a host yet: there is nothing to look at. */
+  readonly untouched?: boolean
 }
 
 /** What a host had counted when it was looked at last. */
@@ -23,10 +25,23 @@ interface DropMark {
   cluster: MeteredCluster
   cells: readonly Counter[]
   last: number
+  /** Of the last of the cells. */
+  overload: number
 }
 
 /** Requests that were turned away for the cluster's sake, as Envoy's load reports count them. */
-const DROPS: readonly string[] = Object.freeze(['upstream_rq_pending_overflow', 'upstream_rq_maintenance_mode'])
+const DROPS: readonly string[] = Object.freeze([
+  'upstream_rq_pending_overflow',
+  'upstream_rq_maintenance_mode',
+  'upstream_rq_drop_overload',
+])
+
+/** A load that is being put together. */
+interface Tally {
+  dropped: number
+  drops?: ClusterLoad['drops']
+  readonly hosts: HostLoad[]
+}
 
 /**
  * Takes differences of what the hosts of all clusters count. A host is known by its object, so that one which is removed and
@@ -46,17 +61,19 @@ export class LoadMeter {
   /** What was counted since the last time; the first time: nothing but requests under way. Clusters with nothing are left out. */
   next(clusters: Iterable<MeteredCluster>): ClusterLoad[] {
     this.#round++
-    const loads = new Map<string, { dropped: number; readonly hosts: HostLoad[] }>()
+    const loads = new Map<string, Tally>()
     const names = new Set<string>()
-    const load = (name: string): { dropped: number; readonly hosts: HostLoad[] } => {
+    const load = (name: string): Tally => {
       let found = loads.get(name)
       if (found === undefined) loads.set(name, (found = { dropped: 0, hosts: [] }))
       return found
     }
     for (const cluster of clusters) {
       names.add(cluster.name)
-      const dropped = this.#dropped(cluster)
+      const { dropped, overload } = this.#dropped(cluster)
       if (dropped > 0) load(cluster.name).dropped = dropped
+      if (overload > 0) load(cluster.name).drops = [[cluster.hosts.dropCategory, overload]]
+      if (cluster.untouched === true) continue
       for (const host of cluster.hosts.all) {
         const difference = this.#look(host, this.#hosts.get(host) ?? this.#meet(host, cluster.name))
         if (difference !== undefined) load(cluster.name).hosts.push(difference)
@@ -64,7 +81,7 @@ export class LoadMeter {
     }
     this.#readDeparted((cluster, difference) => load(cluster).hosts.push(difference))
     for (const name of this.#drops.keys()) if (!names.has(name)) this.#drops.delete(name)
-    return [...loads].map(([name, { dropped, hosts }]) => ({ name, dropped, hosts }))
+    return [...loads].map(([name, tally]) => ({ name, ...tally }))
   }
 
   /** Hosts of the first round have counted before anybody asked; later ones are new. */
@@ -115,18 +132,22 @@ export class LoadMeter {
     }
   }
 
-  #dropped(cluster: MeteredCluster): number {
+  #dropped(cluster: MeteredCluster): { readonly dropped: number; readonly overload: number } {
     let mark = this.#drops.get(cluster.name)
     if (mark?.cluster !== cluster) {
       const cells = DROPS.map((name) => this.#metrics.counter(`cluster.${cluster.statName}.${name}`))
       const same = mark?.cells.every((cell, i) => cell === cells[i]) === true
-      const last = same ? (mark?.last ?? 0) : this.#round === 1 ? total(cells) : 0
-      mark = { cluster, cells, last }
+      const first = this.#round === 1
+      const last = same ? (mark?.last ?? 0) : first ? total(cells) : 0
+      const overload = same ? (mark?.overload ?? 0) : first ? (cells.at(-1)?.v ?? 0) : 0
+      mark = { cluster, cells, last, overload }
       this.#drops.set(cluster.name, mark)
     }
     const now = total(mark.cells)
-    const difference = now - mark.last
+    const onPurpose = mark.cells.at(-1)?.v ?? 0
+    const difference = { dropped: now - mark.last, overload: onPurpose - mark.overload }
     mark.last = now
+    mark.overload = onPurpose
     return difference
   }
 }

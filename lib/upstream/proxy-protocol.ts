@@ -1,6 +1,7 @@
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { canonicalIp } from '../core/address.ts'
 import type { ConnectionInfo, ProxyTlv } from '../core/connection.ts'
+import { type AddedTlvs, compileAddedTlvs } from './added-tlvs.ts'
 import type { AddedTlvConfig, ProxyProtocolLayerConfig } from './config.ts'
 
 /** The addresses and what else a header says of a connection. */
@@ -24,12 +25,15 @@ const CRC32C = 0x03
  */
 export class ProxyHeaderWriter {
   readonly #config: ProxyProtocolLayerConfig
-  readonly #added: readonly ProxyTlv[]
+  readonly #added: AddedTlvs
+  /** One of them is made of each connection. */
+  readonly #varies: boolean
   readonly #passed: ReadonlySet<number>
 
   constructor(config: ProxyProtocolLayerConfig) {
     this.#config = config
-    this.#added = config.addedTlvs.map(decoded)
+    this.#added = compileAddedTlvs(config.addedTlvs)
+    this.#varies = config.addedTlvs.some(({ format }) => format !== undefined)
     this.#passed = new Set(typeof config.passTlvs === 'string' ? [] : config.passTlvs)
   }
 
@@ -37,7 +41,9 @@ export class ProxyHeaderWriter {
   key(downstream: ConnectionInfo): string {
     const { remoteAddress, remotePort, localAddress, localPort } = downstream
     let key = `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
-    for (const { type, value } of this.#passedTlvs(downstream, this.#added))
+    const added = this.#added(downstream)
+    const passed = this.#passedTlvs(downstream, added)
+    for (const { type, value } of this.#varies ? [...added, ...passed] : passed)
       key += ` ${type} ${Buffer.from(value).toString('base64')}`
     return key
   }
@@ -46,7 +52,7 @@ export class ProxyHeaderWriter {
   header(downstream: ConnectionInfo | undefined, hostTlvs?: readonly AddedTlvConfig[]): Buffer {
     if (this.#config.version === 1) return Buffer.from(textHeader(downstream), 'latin1')
     if (downstream === undefined) return binaryHeader(0x20, undefined, [])
-    const added = this.#addedFor(hostTlvs)
+    const added = this.#addedFor(downstream, hostTlvs)
     return binaryHeader(0x21, downstream, fitting([...added, ...this.#passedTlvs(downstream, added)]))
   }
 
@@ -60,15 +66,31 @@ export class ProxyHeaderWriter {
     )
   }
 
-  #addedFor(hostTlvs: readonly AddedTlvConfig[] | undefined): readonly ProxyTlv[] {
-    if (hostTlvs === undefined) return this.#added
-    const own = hostTlvs.map(decoded)
-    return [...own, ...this.#added.filter(({ type }) => !hasType(own, type))]
+  #addedFor(downstream: ConnectionInfo, hostTlvs: readonly AddedTlvConfig[] | undefined): readonly ProxyTlv[] {
+    const added = this.#added(downstream)
+    if (hostTlvs === undefined) return added
+    const own = compileAddedTlvs(hostTlvs)(downstream)
+    return [...own, ...added.filter(({ type }) => !hasType(own, type))]
   }
 }
 
-function decoded({ type, value }: AddedTlvConfig): ProxyTlv {
-  return { type, value: Buffer.from(value, 'base64') }
+/**
+ * The header of a connection that is for nobody but us: a health check. Version 1 names its own ends, version 2 says LOCAL.
+ *
+ * @param local as in `UpstreamInfo.localAddress`
+ */
+export function checkHeader(version: 1 | 2, local: string, remote: string): Buffer {
+  if (version === 2) return binaryHeader(0x20, undefined, [])
+  const [from, to] = [endOf(local), endOf(remote)]
+  if (from === undefined || to === undefined) return Buffer.from(textHeader(undefined), 'latin1')
+  const facts = { remoteAddress: from.host, remotePort: from.port, localAddress: to.host, localPort: to.port }
+  return Buffer.from(textHeader(facts), 'latin1')
+}
+
+function endOf(text: string): { readonly host: string; readonly port: number } | undefined {
+  const colon = text.lastIndexOf(':')
+  const host = text.slice(0, colon).replace(/^\[|\]$/g, '')
+  return colon > 0 && isIP(host) !== 0 ? { host, port: Number(text.slice(colon + 1)) } : undefined
 }
 
 function hasType(tlvs: readonly ProxyTlv[], wanted: number): boolean {

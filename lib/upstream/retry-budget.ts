@@ -1,4 +1,4 @@
-import type { SlotLease } from '../core/lease.ts'
+import type { SlotBudget, SlotLease } from '../core/lease.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
 import type { BreakerLimit, BreakerSource, RetryLimit, RoutingPriority } from './breaker.ts'
 import type { RetryBudgetConfig } from './config.ts'
@@ -15,74 +15,60 @@ export interface RetryBudgetParts {
 }
 
 /**
- * Retries under way, as many as a share of the requests under way, or of those that have begun within an interval (Envoy's
- * RetryBudget). Each process counts its own requests, since shares of parts add up to the share of all. The retries that are
- * permitted in any case are so many in the whole gateway.
+ * Retries under way, as many as a share of the requests under way in the whole gateway, or of those that have begun within an
+ * interval (Envoy's RetryBudget), and so many in any case. What its own requests allow a worker has without asking; what the
+ * requests of others allow, and they do not use, is leased.
  */
-export class RetryBudget implements RetryLimit {
-  readonly #config: RetryBudgetConfig
+export class RetryBudget implements RetryLimit, SlotBudget {
+  readonly percent: number
   readonly #requests: BreakerLimit
   readonly #overflow: Counter
-  readonly #floor: SlotLease
+  readonly #lease: SlotLease
   readonly #begun: RecentCount | undefined
   #gauge: Gauge
-  #active = 0
-  /** Of those, how many have their place among the ones that are permitted in any case. */
-  #floored = 0
   #open = false
 
   constructor({ budget, requests, source, priority, open, overflow }: RetryBudgetParts) {
-    this.#config = budget
+    this.percent = budget.percent
     this.#requests = requests
     this.#gauge = open
     this.#overflow = overflow
-    this.#floor = source.leases.slots(`cluster.${source.name}.${priority}.rq_retry_min`, budget.minConcurrency)
     if (budget.intervalMs !== undefined) {
       this.#begun = new RecentCount(budget.intervalMs, source.now)
       requests.begun = this.#begun
     }
+    const key = `cluster.${source.name}.${priority}.rq_retry_budget`
+    this.#lease = source.leases.slots(key, budget.minConcurrency, this)
   }
 
-  get #counted(): number {
+  counted(): number {
     return this.#begun === undefined ? this.#requests.active : this.#begun.count
   }
 
-  get #full(): boolean {
-    return this.#floor.remaining <= 0 && this.#active >= Math.floor((this.#counted * this.#config.percent) / 100)
-  }
-
   tryAcquire(): boolean {
-    const floored = this.#floor.tryAcquire()
-    const room = floored || this.#active < Math.floor((this.#counted * this.#config.percent) / 100)
-    if (floored) this.#floored++
-    if (room) this.#active++
-    else {
+    const room = this.#lease.tryAcquire()
+    if (!room) {
       this.#overflow.v++
-      this.#floor.want()
+      this.#lease.want()
     }
     this.#note()
     return room
   }
 
   release(): void {
-    this.#active--
-    // Those of the share go first: or each that ends would make room for another, however many there are.
-    if (this.#floored > this.#active) {
-      this.#floored--
-      this.#floor.release()
-    }
+    this.#lease.release()
     this.#note()
   }
 
   retire(): void {
     this.#setOpen(false)
     this.#gauge = { v: 0 }
-    this.#floor[Symbol.dispose]()
+    this.#lease[Symbol.dispose]()
   }
 
-  /** The gauge says how it was when a retry was last looked at: requests come and go without it. */
+  /** The gauge says how it was when a retry was last looked at, as Envoy's: requests come and go without it. */
   #note(): void {
-    this.#setOpen(this.#active > 0 && this.#full)
+    this.#setOpen(this.#lease.active > 0 && this.#lease.remaining <= 0)
   }
 
   #setOpen(open: boolean): void {

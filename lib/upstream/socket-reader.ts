@@ -6,6 +6,8 @@ const READ_BYTES = 64 * 1024
 const BULK_BYTES = 256 * 1024
 /** Reads of at least this size are worth lending: smaller ones would pin memory of `READ_BYTES` for little. */
 const LEND_BYTES = 16 * 1024
+/** What one read of a TLS socket brings at most: the plaintext of one record (RFC 8446 §5.1). */
+const RECORD_BYTES = 16 * 1024
 
 /** Whose socket it is. */
 export interface ReadTarget {
@@ -30,9 +32,9 @@ export class ReadBuffer {
     return this.#bytes
   }
 
-  /** What makes one socket read here. */
-  reader(): SocketReader {
-    return new SocketReader(this)
+  /** What makes one socket read here. `records`: it is a TLS socket, and what it brings comes in records. */
+  reader(records = false): SocketReader {
+    return new SocketReader(this, records)
   }
 
   /** Memory for the caller alone. */
@@ -49,7 +51,7 @@ export class ReadBuffer {
 }
 
 /**
- * Reads of one plaintext socket without an allocation each, which is 64 KiB that the runtime takes, cuts to size and
+ * Reads of one socket without an allocation each, which is 64 KiB that the runtime takes, cuts to size and
  * collects again (about 5 % of a small request).
  *
  * A body that comes in large reads gets memory of its own for each, so that they can be lent on; what comes in small ones
@@ -59,6 +61,7 @@ export class ReadBuffer {
 export class SocketReader {
   target: ReadTarget | undefined = undefined
   readonly #shared: ReadBuffer
+  readonly #records: boolean
   /** Where the runtime reads to: the shared memory, or what this reader has taken. */
   #current: Buffer | undefined = undefined
   /** `#current` belongs to whoever it was lent to: not to be read into any more. */
@@ -68,8 +71,9 @@ export class SocketReader {
   #bulk = false
   readonly onread: OnReadOpts
 
-  constructor(shared: ReadBuffer) {
+  constructor(shared: ReadBuffer, records = false) {
     this.#shared = shared
+    this.#records = records
     this.onread = { buffer: () => this.#next(), callback: (bytes, buffer) => this.#read(bytes, buffer as Buffer) }
   }
 
@@ -84,8 +88,13 @@ export class SocketReader {
       if (current !== shared) this.#shared.giveBack(current)
     }
     this.#lent = false
-    this.#current = bulk ? Buffer.allocUnsafeSlow(BULK_BYTES) : own ? this.#shared.take() : shared
+    this.#current = own ? this.#memory(bulk) : shared
     return this.#current
+  }
+
+  #memory(bulk: boolean): Buffer {
+    if (bulk) return Buffer.allocUnsafeSlow(BULK_BYTES)
+    return this.#records ? Buffer.allocUnsafeSlow(RECORD_BYTES) : this.#shared.take()
   }
 
   #read(bytes: number, buffer: Buffer): boolean {
@@ -95,7 +104,7 @@ export class SocketReader {
     target?.received(buffer.subarray(0, bytes), lent)
     const spent = lent && target?.spent === true
     this.#lent = lent && !spent
-    this.#bulk = spent && (this.#bulk || bytes === buffer.length)
+    this.#bulk = spent && !this.#records && (this.#bulk || bytes === buffer.length)
     return true
   }
 }

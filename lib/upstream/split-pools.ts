@@ -1,4 +1,4 @@
-import type { Attempt, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
+import type { Attempt, PickContext, UpstreamEvents, UpstreamStream } from '../core/attempt.ts'
 import type { ConnectionInfo } from '../core/connection.ts'
 import type { ConnectWish } from './connect.ts'
 import type { HostPool } from './host.ts'
@@ -24,14 +24,24 @@ export class DownstreamPools implements HostPool {
     const http2 = attempt.downstreamProtocol === 'HTTP/2'
     const known = http2 ? this.#http2 : this.#http1
     if (known !== undefined) return known.open(attempt, events)
-    const { connectors } = this.#site
-    const site: PoolSite = { ...this.#site, emptied: () => this.#emptied() }
-    const pool = http2
-      ? (this.#http2 = new Http2Pool(site, this.#parts, connectors.http2))
-      : (this.#http1 = new Http1Pool(site, this.#parts, connectors.http1))
+    const pool = this.#make(http2)
     const stream = pool.open(attempt, events)
     if (this.#closing) pool.close()
     return stream
+  }
+
+  preconnect(ratio: number, { protocol }: PickContext): boolean {
+    if (this.#closing) return false
+    const http2 = protocol === 'HTTP/2'
+    return ((http2 ? this.#http2 : this.#http1) ?? this.#make(http2)).preconnect(ratio)
+  }
+
+  #make(http2: boolean): Http1Pool | Http2Pool {
+    const { connectors } = this.#site
+    const site: PoolSite = { ...this.#site, emptied: () => this.#emptied() }
+    return http2
+      ? (this.#http2 = new Http2Pool(site, this.#parts, connectors.http2))
+      : (this.#http1 = new Http1Pool(site, this.#parts, connectors.http1))
   }
 
   #emptied(): void {
@@ -86,11 +96,22 @@ export class IdentityPools implements HostPool {
   }
 
   open(attempt: Attempt, events: UpstreamEvents): UpstreamStream | undefined {
+    const pool = this.#for(attempt.head.authority, attempt.downstream)
+    const stream = pool.open(attempt, events)
+    if (this.#closing) pool.close()
+    return stream
+  }
+
+  preconnect(ratio: number, like: PickContext): boolean {
+    return !this.#closing && this.#for(like.authority ?? '', like.downstream).preconnect(ratio, like)
+  }
+
+  #for(asked: string, client: ConnectionInfo | undefined): HostPool {
     const { connectors, host } = this.#site
     const { hostname } = host
-    const authority = connectors.tls?.autoSni === 'authority' ? attempt.head.authority : ''
-    const downstream = connectors.perClient ? attempt.downstream : undefined
-    const depth = host.address.kind === 'internal' ? (attempt.downstream?.state.depth ?? 0) : 0
+    const authority = connectors.tls?.autoSni === 'authority' ? asked : ''
+    const downstream = connectors.perClient ? client : undefined
+    const depth = host.address.kind === 'internal' ? (client?.state.depth ?? 0) : 0
     let pool = this.#last
     if (
       pool === undefined ||
@@ -106,9 +127,7 @@ export class IdentityPools implements HostPool {
       this.#lastDownstream = downstream
       this.#lastDepth = depth
     }
-    const stream = pool.open(attempt, events)
-    if (this.#closing) pool.close()
-    return stream
+    return pool
   }
 
   #of(wish: ConnectWish): HostPool {

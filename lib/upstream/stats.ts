@@ -5,24 +5,33 @@ export class StatusCounters {
   readonly completed: Counter
   readonly #metrics: Metrics
   readonly #prefix: string
-  /** Index = first digit of the status; those of 1xx to 5xx exist from the start. */
-  readonly #classes: readonly (Counter | undefined)[]
+  /** Index = first digit of the status. */
+  readonly #classes: (Counter | undefined)[]
   #codes: (Counter | undefined)[] = []
 
-  constructor(metrics: Metrics, prefix: string) {
+  /** `whole`: the classes from 1xx to 5xx exist from the start, and not only once one of them is seen. */
+  constructor(metrics: Metrics, prefix: string, whole = true) {
     this.#metrics = metrics
     this.#prefix = prefix
     this.completed = metrics.counter(`${prefix}_completed`)
-    this.#classes = [undefined, ...[1, 2, 3, 4, 5].map((digit) => metrics.counter(`${prefix}_${digit}xx`))]
+    this.#classes = new Array<Counter | undefined>(10).fill(undefined)
+    if (whole) for (let digit = 1; digit < 6; digit++) this.#addClass(digit)
   }
 
   /** Counts one final response; `status` is a whole number from 100 to 999. */
   count(status: number): void {
     this.completed.v++
-    const group = this.#classes[Math.trunc(status / 100)]
+    const digit = Math.trunc(status / 100)
+    const group = this.#classes[digit] ?? (digit < 6 ? this.#addClass(digit) : undefined)
     if (group !== undefined) group.v++
     const code = this.#codes[status] ?? this.#addCode(status)
     code.v++
+  }
+
+  #addClass(digit: number): Counter {
+    const group = this.#metrics.counter(`${this.#prefix}_${digit}xx`)
+    this.#classes[digit] = group
+    return group
   }
 
   #addCode(status: number): Counter {
@@ -31,6 +40,23 @@ export class StatusCounters {
     const code = this.#metrics.counter(`${this.#prefix}_${status}`)
     this.#codes[status] = code
     return code
+  }
+}
+
+/** Responses to requests of one origin, `internal` or `external`: by status, and their times (as Envoy's). */
+export class OriginStats {
+  readonly #status: StatusCounters
+  readonly #time: Histogram
+
+  /** `prefix`: with its dot. */
+  constructor(metrics: Metrics, prefix: string) {
+    this.#status = new StatusCounters(metrics, `${prefix}upstream_rq`, false)
+    this.#time = metrics.histogram(`${prefix}upstream_rq_time`)
+  }
+
+  count(status: number, elapsedMs: number): void {
+    this.#status.count(status)
+    this.#time.record(elapsedMs)
   }
 }
 
@@ -153,9 +179,16 @@ export class ClusterStats {
   readonly lbHealthyPanic: Counter
   /** `upstream_rq_completed`, `upstream_rq_2xx`, `upstream_rq_200`, ... */
   readonly rqStatus: StatusCounters
+  readonly #metrics: Metrics
+  readonly #prefix: string
+  // With the first response of their kind, as in Envoy.
+  #internal: OriginStats | undefined = undefined
+  #external: OriginStats | undefined = undefined
 
   constructor(metrics: Metrics, statName: string) {
     const prefix = `cluster.${statName}.`
+    this.#metrics = metrics
+    this.#prefix = prefix
     this.cxTotal = metrics.counter(`${prefix}upstream_cx_total`)
     this.cxActive = metrics.gauge(`${prefix}upstream_cx_active`)
     this.cxHttp1Total = metrics.counter(`${prefix}upstream_cx_http1_total`)
@@ -209,5 +242,11 @@ export class ClusterStats {
     this.bindErrors = metrics.counter(`${prefix}bind_errors`)
     this.lbHealthyPanic = metrics.counter(`${prefix}lb_healthy_panic`)
     this.rqStatus = new StatusCounters(metrics, `${prefix}upstream_rq`)
+  }
+
+  /** `internal.upstream_rq_200` and so on, or `external.`. */
+  of(internal: boolean): OriginStats {
+    if (internal) return (this.#internal ??= new OriginStats(this.#metrics, `${this.#prefix}internal.`))
+    return (this.#external ??= new OriginStats(this.#metrics, `${this.#prefix}external.`))
   }
 }

@@ -30,7 +30,7 @@ export class TrafficMeter extends Timed {
 
   add(socket: Socket): void {
     this.#sockets.set(socket, { received: 0, sent: 0 })
-    if (this.after === undefined) this.#wheel.arm(this, SAMPLE_MS)
+    if (!this.armed) this.#wheel.arm(this, SAMPLE_MS)
   }
 
   /** Counts the last bytes of a socket that has ended. */

@@ -3,24 +3,17 @@ import { isIP } from 'node:net'
 import { type Cancel, type Clock, systemClock } from '../core/clock.ts'
 import { Headers } from '../core/headers.ts'
 import type { Log } from '../core/metrics.ts'
-import { TimerWheel } from '../core/timer-wheel.ts'
-import { GrpcClient } from '../grpc/client.ts'
-import { ENVOY_HTTP2 } from '../http2/config.ts'
-import { MetricsStore } from '../telemetry/metrics.ts'
 import { checkTls } from '../tls/check.ts'
 import { type MeshMaterial, meshClientTls, SPIFFE_ID } from '../tls/mesh.ts'
-import { UpstreamCluster } from '../upstream/cluster.ts'
-import type { ClusterConfig } from '../upstream/config.ts'
-import { DnsResolvers } from '../upstream/discovery/dns/resolver.ts'
 import { readCertificate, type WorkloadCertificate } from './certificate.ts'
 import { createCertificate } from './istio-ca.ts'
+import { PrivateCluster, type PrivateClusterOptions } from './private-cluster.ts'
 import { createSigningRequest } from './signing-request.ts'
 
 /** How often it is looked whether the certificate is old, and how long a CA that failed is left alone. */
 const CHECK_MS = 30_000
 const CALL_MS = 10_000
 const VALIDITY_S = 86_400
-const WIDE = Object.freeze({ maxConnections: 16, maxPendingRequests: 16, maxRequests: 16, maxRetries: 3 })
 
 /** A workload and the Istio-compatible CA that knows it. */
 export interface WorkloadIdentityOptions {
@@ -38,6 +31,11 @@ export interface WorkloadIdentityOptions {
   readonly caName?: string
   /** Default: `Kubernetes`. */
   readonly clusterId?: string
+  /**
+   * A certificate of before, if there is one: used as it is in the first half of its life, and later where the CA does not
+   * answer. Default: none.
+   */
+  readonly kept?: (identity: string) => WorkloadCertificate | undefined
   /** Default: the machine's. */
   readonly clock?: Clock
   /** Learns of renewals that fail. Default: nobody. */
@@ -70,9 +68,17 @@ export interface MaterialSource {
 export async function createWorkloadIdentity(options: WorkloadIdentityOptions): Promise<WorkloadIdentity> {
   const roots = await readFile(options.rootsFile, 'utf8')
   const ca = new CertificateAuthority(options, roots)
+  const { kept: find, clock = systemClock, log } = options
+  const kept = find?.(ca.identity)
+  if (kept !== undefined && clock.wall() < kept.renewAtMs) return new WorkloadIdentity(kept, ca, options)
   try {
     return new WorkloadIdentity(await ca.issue(), ca, options)
   } catch (error) {
+    if (kept !== undefined) {
+      const why = error instanceof Error ? error.message : String(error)
+      log?.warn('the workload certificate could not be renewed', { identity: ca.identity, error: why })
+      return new WorkloadIdentity(kept, ca, options)
+    }
     await ca.close()
     throw error
   }
@@ -162,62 +168,51 @@ class CertificateAuthority {
   readonly identity: string
   readonly #options: WorkloadIdentityOptions
   readonly #clock: Clock
-  readonly #wheel: TimerWheel
-  readonly #dns: DnsResolvers
-  readonly #cluster: UpstreamCluster
-  readonly #client: GrpcClient
+  readonly #service: PrivateCluster
 
   constructor(options: WorkloadIdentityOptions, roots: string) {
-    const { trustDomain = 'cluster.local', namespace, serviceAccount, clock = systemClock } = options
-    this.identity = `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`
-    if (!SPIFFE_ID.test(this.identity)) throw new Error(`"${this.identity}" is no SPIFFE ID`)
+    const { clock = systemClock, log = SILENT, caAddress } = options
+    this.identity = identityOf(options)
     this.#options = options
     this.#clock = clock
-    const config = clusterOf(options, roots)
-    this.#wheel = new TimerWheel(clock)
-    this.#dns = new DnsResolvers({ clock })
-    let connectionId = 0
-    this.#cluster = new UpstreamCluster(config, {
-      metrics: new MetricsStore(),
-      wheel: this.#wheel,
-      random: Math.random,
-      log: options.log ?? SILENT,
-      dns: this.#dns,
-      nextConnectionId: () => ++connectionId,
-    })
-    this.#client = new GrpcClient({
-      cluster: () => this.#cluster,
-      authority: options.caAddress,
-      wheel: this.#wheel,
-      log: options.log ?? SILENT,
+    this.#service = new PrivateCluster({
+      name: 'workload CA',
+      ...peerOf(options, roots),
+      authority: caAddress,
       timeoutMs: CALL_MS,
-      scheme: 'https',
+      clock,
+      log,
     })
   }
 
   /** A certificate for a new key. @throws Error that says why there is none */
   async issue(): Promise<WorkloadCertificate> {
-    await this.#cluster.warm()
+    await this.#service.warm()
     const { tokenFile, clusterId = 'Kubernetes' } = this.#options
     const token = (await readFile(tokenFile, 'utf8')).trim()
     if (!/^[\x21-\x7e]+$/.test(token)) throw new Error(`${tokenFile} holds no token`)
     const { csr, privateKey } = await createSigningRequest(this.identity)
     const metadata = new Headers(['authorization', `Bearer ${token}`, 'clusterid', clusterId])
-    const answer = await this.#client.unary(createCertificate, { csr, validityS: VALIDITY_S }, { metadata })
+    const { client } = this.#service
+    const answer = await client.unary(createCertificate, { csr, validityS: VALIDITY_S }, { metadata })
     if (!answer.ok) throw new Error(`the CA answered ${answer.status.code}: ${answer.status.message}`)
     const expected = { identity: this.identity, privateKey, nowMs: this.#clock.wall() }
     return readCertificate(answer.message.chain, expected)
   }
 
-  async close(): Promise<void> {
-    this.#cluster.destroy()
-    await this.#cluster.drained()
-    this.#wheel.close()
-    this.#dns[Symbol.dispose]()
+  close(): Promise<void> {
+    return this.#service.close()
   }
 }
 
-function clusterOf(options: WorkloadIdentityOptions, roots: string): ClusterConfig {
+function identityOf({ trustDomain = 'cluster.local', namespace, serviceAccount }: WorkloadIdentityOptions): string {
+  const identity = `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`
+  if (!SPIFFE_ID.test(identity)) throw new Error(`"${identity}" is no SPIFFE ID`)
+  return identity
+}
+
+/** Where the CA is, and what its certificate must be. */
+function peerOf(options: WorkloadIdentityOptions, roots: string): Pick<PrivateClusterOptions, 'address' | 'tls'> {
   const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(options.caAddress)
   const port = Number(match?.[3])
   if (match === null || port === 0 || port > 65_535) {
@@ -226,37 +221,14 @@ function clusterOf(options: WorkloadIdentityOptions, roots: string): ClusterConf
   const host = match[1] ?? match[2]
   const name = options.caName ?? host
   const kind = isIP(name) === 0 ? 'dns' : 'ip'
-  const problems = checkTls({
-    ...meshClientTls({ certificateChain: '', privateKey: '', trustedCa: roots }, []),
-    certificates: [],
-  })
+  // The CA has a certificate; we have yet to get ours.
+  const tls = { ...meshClientTls({ certificateChain: '', privateKey: '', trustedCa: roots }, []), certificates: [] }
+  const problems = checkTls(tls)
   if (problems.length > 0) throw new Error(`${options.rootsFile} ${problems[0].message}`)
-  const tls = meshClientTls({ certificateChain: '', privateKey: '', trustedCa: roots }, [])
   return {
-    name: 'workload CA',
-    statName: 'workload_ca',
-    type: isIP(host) === 0 ? 'strict-dns' : 'static',
-    localities: [
-      {
-        priority: 0,
-        endpoints: [{ address: { kind: 'ip', host, port }, weight: 1, health: 'healthy' }],
-      },
-    ],
-    ...(isIP(host) === 0 && { dns: DNS }),
-    balancer: { kind: 'round-robin' },
-    connectTimeoutMs: 5_000,
-    bufferLimitBytes: 1024 * 1024,
-    thresholds: { default: WIDE, high: WIDE },
-    idleTimeoutMs: 60_000,
-    maxResponseHeaderBytes: 16 * 1024,
-    maxResponseHeaders: 100,
-    protocol: 'http2',
-    http1: { headerCase: 'lower', enableTrailers: false },
-    http2: ENVOY_HTTP2,
-    // The CA has a certificate; we have yet to get ours.
+    address: { kind: 'ip', host, port },
     tls: {
       ...tls,
-      certificates: [],
       sni: kind === 'dns' ? name : '',
       validation: {
         trustedCa: roots,
@@ -265,18 +237,7 @@ function clusterOf(options: WorkloadIdentityOptions, roots: string): ClusterConf
         sans: [{ type: kind, match: { kind: 'exact', value: name } }],
       },
     },
-    preconnectRatio: 1,
   }
 }
-
-const DNS = Object.freeze({
-  refreshMs: 5_000,
-  failureRefreshMs: 5_000,
-  failureRefreshMaxMs: 50_000,
-  jitterMs: 0,
-  respectTtl: true,
-  family: 'auto',
-  resolvers: [],
-} as const)
 
 const SILENT = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} })

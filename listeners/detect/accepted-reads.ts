@@ -1,4 +1,5 @@
 import { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import type { Exchange } from '../../lib/chain/exchange.ts'
 import type { ReadBuffer, ReadTarget } from '../../lib/upstream/socket-reader.ts'
 
@@ -76,6 +77,26 @@ export class Loan implements ReadTarget {
   }
 }
 
+/**
+ * The same of a TLS socket, which hands out what it has decrypted even where it was paused meanwhile: that waits in the
+ * stream, as it does where no memory is borrowed.
+ */
+class SecuredLoan extends Loan {
+  readonly #socket: Socket
+
+  constructor(borrower: Borrower, socket: Socket) {
+    super(borrower)
+    this.#socket = socket
+  }
+
+  override received(chunk: Buffer, lent: boolean): void {
+    const socket = this.#socket
+    if (socket.readableLength === 0 && !socket.isPaused()) super.received(chunk, lent)
+    // A copy of what was lent as well: it may come back at once.
+    else socket.push(Buffer.from(chunk))
+  }
+}
+
 /** A socket with its inside out. */
 type Inner = Socket & { _handle?: { useUserBuffer?(buffer: Uint8Array): void } | null } & { [place: symbol]: unknown }
 
@@ -103,8 +124,9 @@ export class AcceptedReads {
     const handle = inner._handle
     if (places === undefined || typeof handle?.useUserBuffer !== 'function') return undefined
     if (inner[places.buffer] !== null || socket.bytesRead > 0 || socket.readableLength > 0) return undefined
-    const reader = this.#shared.reader()
-    const loan = new Loan(borrower)
+    const secured = socket instanceof TLSSocket
+    const reader = this.#shared.reader(secured)
+    const loan = secured ? new SecuredLoan(borrower, socket) : new Loan(borrower)
     reader.target = loan
     const { buffer, callback } = reader.onread
     const first = (buffer as () => Uint8Array)()

@@ -26,6 +26,9 @@ const TLS_HANDSHAKE = 0x16
 /** A fatal alert (RFC 8446 §6). */
 const HANDSHAKE_FAILURE = '\x15\x03\x01\x00\x02\x02\x28'
 
+/** From its first byte on a connection is given so long before it counts as idle under overload. */
+const FRESH_MS = 1_000
+
 const HANDSHAKE = 0
 const SNIFF = 1
 const OVER = 2
@@ -97,7 +100,7 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
     this.securing = false
     if (tls !== undefined) this.info = secured(this.info, tls)
     this.#phase = SNIFF
-    if (tls === undefined) this.#loan = this.#host.reads?.adopt(socket, this)
+    this.#loan = this.#host.reads?.adopt(socket, this)
     const known = knownProtocol(this.#host.manager.config.codec, tls)
     if (known === undefined) this.#listen()
     else this.#hand(known, undefined)
@@ -212,9 +215,11 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
     else resetSocket(this.#socket)
   }
 
-  closeIdle(): void {
-    if (this.#phase === HANDSHAKE) resetSocket(this.#socket)
-    else if (this.idle) this.#close()
+  closeIdle(sinceMs?: number): void {
+    if (this.#phase !== HANDSHAKE) {
+      // A client that has only just come is about to send.
+      if (this.idle && (sinceMs === undefined || this.openedMs + FRESH_MS <= sinceMs)) this.#close()
+    } else if (sinceMs === undefined) resetSocket(this.#socket)
   }
 
   /** Nothing waits to be sent but the end itself. */

@@ -1,12 +1,19 @@
-import type { ClientCertificateField, ClientCertificateHeaderConfig } from '../../lib/config/listener.ts'
+import type {
+  ClientCertificateActionConfig,
+  ClientCertificateField,
+  ClientCertificateHeaderConfig,
+} from '../../lib/config/listener.ts'
 import type { ConnectionInfo, TlsInfo, TlsPeer } from '../../lib/core/connection.ts'
 import type { Headers } from '../../lib/core/headers.ts'
+import { mapActions } from '../../lib/match/map-actions.ts'
+import { compileMatcherTree, type MatchData } from '../../lib/match/tree.ts'
+import { jsonElementOf, withJsonElement } from './client-cert-json.ts'
 
 /** The header that tells upstreams of the client's certificate. */
 export const CLIENT_CERT = 'x-forwarded-client-cert'
 
-/** Sets, forwards or removes the header of one request. */
-export type ClientCertHeader = (headers: Headers, connection: ConnectionInfo) => void
+/** Sets, forwards or removes the header of one request; `data`: what it may be chosen by, the request and its connection. */
+export type ClientCertHeader = (headers: Headers, connection: ConnectionInfo, data: MatchData) => void
 
 /**
  * Compiles what becomes of X-Forwarded-Client-Cert (Envoy's `forward_client_cert_details`): a list of elements, one per
@@ -16,7 +23,14 @@ export type ClientCertHeader = (headers: Headers, connection: ConnectionInfo) =>
  * `always-forward-only`, which leaves it to whoever can connect.
  */
 export function compileClientCert(config: ClientCertificateHeaderConfig): ClientCertHeader {
-  const { mode, fields } = config
+  const usual = compileAction(config)
+  if (config.byRequest === undefined) return usual
+  const find = compileMatcherTree(mapActions(config.byRequest, compileAction))
+  return (headers, connection, data) => (find(data) ?? usual)(headers, connection, data)
+}
+
+function compileAction({ mode, fields, format }: ClientCertificateActionConfig): ClientCertHeader {
+  if (mode === 'sanitize') return (headers) => headers.delete(CLIENT_CERT)
   if (mode === 'always-forward-only') return () => {}
   if (mode === 'forward-only') {
     return (headers, { tls }) => {
@@ -24,6 +38,34 @@ export function compileClientCert(config: ClientCertificateHeaderConfig): Client
     }
   }
   const append = mode === 'append-forward'
+  const addText = textAdder(fields, append)
+  return format === 'json' ? jsonAdder(fields, append, addText) : addText
+}
+
+function jsonAdder(
+  fields: readonly ClientCertificateField[],
+  append: boolean,
+  addText: ClientCertHeader,
+): ClientCertHeader {
+  const elements = new WeakMap<TlsInfo, string>()
+  return (headers, connection, data) => {
+    const { tls } = connection
+    if (tls?.peer === undefined) {
+      headers.delete(CLIENT_CERT)
+      return
+    }
+    let element = elements.get(tls)
+    if (element === undefined) {
+      element = jsonElementOf(tls, tls.peer, fields)
+      elements.set(tls, element)
+    }
+    const value = withJsonElement(append ? headers.getAll(CLIENT_CERT) : [], element)
+    if (value === undefined) addText(headers, connection, data)
+    else headers.put(CLIENT_CERT, value)
+  }
+}
+
+function textAdder(fields: readonly ClientCertificateField[], append: boolean): ClientCertHeader {
   // Certificates are long, and a connection's stays the same.
   const elements = new WeakMap<TlsInfo, string>()
   return (headers, { tls }) => {
@@ -48,9 +90,9 @@ function elementOf(tls: TlsInfo, peer: TlsPeer, fields: readonly ClientCertifica
   if (fields.includes('cert') && peer.pem !== '') pairs.push(`Cert="${encodePem(peer.pem)}"`)
   if (fields.includes('chain') && peer.chainPem !== '') pairs.push(`Chain="${encodePem(peer.chainPem)}"`)
   if (fields.includes('subject')) pairs.push(`Subject="${withinQuotes(peer.subject)}"`)
-  if (fields.includes('issuer')) pairs.push(`Issuer="${withinQuotes(peer.issuer)}"`)
   if (fields.includes('uri')) addNames(pairs, 'URI', peer.uriSans)
   if (fields.includes('dns')) addNames(pairs, 'DNS', peer.dnsSans)
+  if (fields.includes('issuer')) pairs.push(`Issuer="${withinQuotes(peer.issuer)}"`)
   return pairs.join(';')
 }
 

@@ -37,6 +37,8 @@ export interface ManagerDeps extends PlanDeps {
   readonly sinks: AccessLogSinks
   readonly date: (nowMs: number) => string
   readonly bufferLimitBytes: number
+  /** Name in statistics of the listener that it stands in. */
+  readonly listenerStats: string
   /** Undefined where there is no other filter chain that a request could belong to. */
   readonly misdirected?: MisdirectedCheck
 }
@@ -62,7 +64,7 @@ export function* managerSteps(
     usage: lifetime.usage,
     emptyPlan: compileChain([], [], NEVER),
     wheel: deps.wheel,
-    stats: httpStats(deps.metrics, config.statPrefix),
+    stats: httpStats(deps.metrics, config.statPrefix, deps.listenerStats),
     callers: new CallerRules(config),
     clientCert: config.clientCertificateHeader && compileClientCert(config.clientCertificateHeader),
     misdirected: config.misdirected === 'refuse' ? deps.misdirected : undefined,

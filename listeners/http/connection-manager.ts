@@ -11,6 +11,7 @@ import { Headers } from '../../lib/core/headers.ts'
 import type { Log } from '../../lib/core/metrics.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
 import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
+import { Uuids } from '../../lib/core/uuids.ts'
 import { EXPECT_CONTINUE, EXPECT_OTHER, UNDERSCORE } from '../../lib/http1/head-parser.ts'
 import { reasonPhrase } from '../../lib/http1/head-writer.ts'
 import type { CompiledRoute } from '../../lib/router/route.ts'
@@ -18,7 +19,7 @@ import { upgradeAllowed } from '../../lib/router/upgrade.ts'
 import type { Usage } from '../usage.ts'
 import { stripAuthority } from './authority.ts'
 import type { ClientCertHeader } from './client-cert.ts'
-import { idleDue, nextDue, noteRoute } from './exchange-notes.ts'
+import { durationDue, idleDue, nextDue, noteRoute } from './exchange-notes.ts'
 import { addUserAgent, appendVia, type CallerRules } from './forwarded.ts'
 import { editReply, type Refusal, refusalReply } from './local-reply.ts'
 import type { ManagerRoutes } from './manager-routes.ts'
@@ -36,7 +37,7 @@ import {
 } from './refusals.ts'
 import { applyRequestId } from './request-id.ts'
 import { RESTARTED, restartOf } from './restart.ts'
-import type { HttpStats } from './stats.ts'
+import { countAnswer, type HttpStats } from './stats.ts'
 
 /** Everything a manager was compiled from. */
 export interface ManagerParts {
@@ -81,6 +82,7 @@ export class ConnectionManager implements ExchangeOwner {
   readonly wheel: TimerWheel
   readonly stats: HttpStats
   readonly #parts: ManagerParts
+  readonly #uuids = new Uuids()
   readonly #pathRules: boolean
   /** Where the runtime decides whether paths are normalised. */
   readonly #normalizing: PathRules
@@ -242,13 +244,13 @@ export class ConnectionManager implements ExchangeOwner {
     const { config } = this
     this.#parts.earlyEdits?.(request, exchange)
     const caller = this.#parts.callers.apply(request, exchange.connection, this.#parts.routes.of(exchange).internalOnly)
-    this.#parts.clientCert?.(request, exchange.connection)
+    this.#parts.clientCert?.(request, exchange.connection, exchange)
     info.clientAddress = caller.address
     info.internal = caller.internal
     if (caller.rejectStatus !== 0) {
       return { status: caller.rejectStatus, details: 'rejecting_because_detection_failed' }
     }
-    info.requestId = applyRequestId(request, caller.internal, config)
+    info.requestId = applyRequestId(request, caller.internal, config, this.#uuids)
     if (config.schemeOverwrite !== undefined) request.put('x-forwarded-proto', config.schemeOverwrite)
     exchange.head.scheme = request.get('x-forwarded-proto') === 'https' ? 'https' : 'http'
     if (config.via !== '') appendVia(request, config.via)
@@ -277,7 +279,7 @@ export class ConnectionManager implements ExchangeOwner {
     this.#setLimits(exchange, route)
     const due = nextDue(exchange)
     // Later deadlines need no care: what is armed is looked at again when it fires.
-    if (due !== Number.POSITIVE_INFINITY && (exchange.after === undefined || due < exchange.dueMs)) {
+    if (due !== Number.POSITIVE_INFINITY && (!exchange.timer.armed || due < exchange.timer.dueMs)) {
       this.wheel.armAt(exchange, due)
     }
     const plan = route?.plan ?? table.defaultPlan
@@ -300,8 +302,7 @@ export class ConnectionManager implements ExchangeOwner {
     const { config } = this
     const action = route?.action.kind === 'route' ? route.action : undefined
     exchange.idleLimitMs = action?.idleTimeoutMs ?? config.streamIdleTimeoutMs
-    const max = action?.maxStreamDurationMs ?? config.maxStreamDurationMs
-    exchange.maxDurationAtMs = max > 0 ? exchange.info.startMs + max : 0
+    exchange.maxDurationAtMs = durationDue(exchange, action, config.maxStreamDurationMs)
   }
 
   #arm(exchange: Exchange, route: CompiledRoute<ChainPlan> | undefined): void {
@@ -386,10 +387,9 @@ export class ConnectionManager implements ExchangeOwner {
     const now = this.wheel.now()
     info.endMs = info.downstreamLastSentMs = now
     stats.activeRequests.v--
-    stats.completed.v++
     stats.bytesReceived.v += info.bytesReceived + info.requestHeaderBytes
     stats.bytesSent.v += info.bytesSent + info.responseHeaderBytes
-    if (status >= 100 && status < 600) stats.classes[(status / 100) | 0].v++
+    countAnswer(stats, status)
     stats.requestTime.record(now - info.startMs)
     const { loggers } = this.#parts
     for (let i = 0; i < loggers.length; i++) loggers[i].log(exchange)

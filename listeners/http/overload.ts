@@ -47,9 +47,15 @@ export function overloadRefusal({ connection }: Exchange, manager: ConnectionMan
   return manager.config.appendLocalOverload === true ? OVERLOADED_AND_SAID : OVERLOADED
 }
 
-/** Whether the connection is to end with the answer that is due: its listener drains, or keep-alive is off under overload. */
-export function endsWithAnswer(host: ConnectionHost, { state }: ConnectionInfo): boolean {
-  if (host.draining) return true
+/** Whether the connection ends with an answer because its listener drains; counted. Asked once for each: it may be by chance. */
+export function drainsNow(host: ConnectionHost): boolean {
+  if (!host.draining) return false
+  host.manager.stats.drainCloses.v++
+  return true
+}
+
+/** Whether the connection is to end with the answer that is due, because keep-alive is off under overload; counted. */
+export function keepaliveIsOff(host: ConnectionHost, { state }: ConnectionInfo): boolean {
   if (state.overload?.disableKeepalive.acts() !== true) return false
   host.manager.stats.overloadKeepalives.v++
   return true

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import type { Headers } from '../../lib/core/headers.ts'
+import type { Uuids } from '../../lib/core/uuids.ts'
 
 export interface RequestIdRules {
   readonly useRemoteAddress: boolean
@@ -12,7 +12,7 @@ export interface RequestIdRules {
  * external caller's id is replaced unless `preserve_external_request_id`; elsewhere it is kept. A missing or empty one
  * is generated.
  */
-export function applyRequestId(headers: Headers, internal: boolean, rules: RequestIdRules): string {
+export function applyRequestId(headers: Headers, internal: boolean, rules: RequestIdRules, uuids: Uuids): string {
   const old = headers.get('x-request-id')
   const trusted = internal || !rules.useRemoteAddress || rules.preserveExternalRequestId
   if (old !== undefined && old !== '' && trusted) return old
@@ -20,7 +20,7 @@ export function applyRequestId(headers: Headers, internal: boolean, rules: Reque
     // Without generation a stranger's id is left alone, as Envoy does.
     return old ?? ''
   }
-  const id = randomUUID()
+  const id = uuids.next()
   if (old === undefined) headers.add('x-request-id', id)
   else headers.put('x-request-id', id)
   return id

@@ -18,6 +18,10 @@ export interface HttpStats {
   readonly requestTime: Histogram
   /** By first digit of the status, 1 to 5; index 0 is unused. */
   readonly classes: readonly Counter[]
+  /** Under `listener.<prefix>.http.<stat_prefix>.`: of the requests that came through this listener alone. */
+  readonly listenerCompleted: Counter
+  /** As `classes`. */
+  readonly listenerClasses: readonly Counter[]
   readonly http10: Counter
   readonly http1Requests: Counter
   readonly http2Requests: Counter
@@ -48,10 +52,11 @@ export interface HttpStats {
   readonly bytesSent: Counter
 }
 
-/** Resolves the cells once, when the connection manager is compiled. */
-export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
+/** Resolves the cells once, when the connection manager is compiled. `listener`: the listener's own prefix. */
+export function httpStats(metrics: Metrics, statPrefix: string, listener: string): HttpStats {
   const p = `http.${statPrefix}.`
   const c = (name: string): Counter => metrics.counter(p + name)
+  const here = `listener.${listener}.http.${statPrefix}.downstream_rq_`
   return {
     connections: c('downstream_cx_total'),
     activeConnections: metrics.gauge(`${p}downstream_cx_active`),
@@ -68,6 +73,8 @@ export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
     completed: c('downstream_rq_completed'),
     requestTime: metrics.histogram(`${p}downstream_rq_time`),
     classes: [1, 1, 2, 3, 4, 5].map((digit) => c(`downstream_rq_${digit}xx`)),
+    listenerCompleted: metrics.counter(`${here}completed`),
+    listenerClasses: [1, 1, 2, 3, 4, 5].map((digit) => metrics.counter(`${here}${digit}xx`)),
     http10: c('downstream_rq_http1_0_total'),
     http1Requests: c('downstream_rq_http1_total'),
     http2Requests: c('downstream_rq_http2_total'),
@@ -95,4 +102,14 @@ export function httpStats(metrics: Metrics, statPrefix: string): HttpStats {
     bytesReceived: c('downstream_cx_rx_bytes_total'),
     bytesSent: c('downstream_cx_tx_bytes_total'),
   }
+}
+
+/** Counts one request that is over, and its answer; `status` 0: there was none. */
+export function countAnswer(stats: HttpStats, status: number): void {
+  stats.completed.v++
+  stats.listenerCompleted.v++
+  if (status < 100 || status >= 600) return
+  const digit = (status / 100) | 0
+  stats.classes[digit].v++
+  stats.listenerClasses[digit].v++
 }

@@ -61,6 +61,15 @@ export function openHttp1(codec: Codec, manager: ConnectionManager, head: Head, 
   return exchange
 }
 
+/**
+ * True where the client may send bytes of a tunnel behind this head, granted or not. A client, or a proxy before us, that
+ * did not wait for the answer would see them read as requests. `h2c` alone is excepted: many clients offer it with every
+ * first request, and what they send after an answer in HTTP/1 is HTTP/1.
+ */
+export function asksForTunnel(head: Head): boolean {
+  return head.method === 'CONNECT' || (head.upgrade !== '' && head.upgrade !== 'h2c')
+}
+
 /** What a head may be, as configured. */
 export function headLimits(config: HttpConnectionManagerConfig): HeadLimits {
   return {

@@ -12,9 +12,9 @@ import { CLOSE, type Head, type HeadError, HeadParser, KEEP_ALIVE } from '../../
 import type { HeavyStream } from '../../lib/runtime/overload/heavy-streams.ts'
 import type { Borrower, Receivers } from '../detect/accepted-reads.ts'
 import type { Codec } from '../http/connection-manager.ts'
-import { ABORT_REPLY, endsWithAnswer, heavyStream } from '../http/overload.ts'
+import { ABORT_REPLY, drainsNow, heavyStream, keepaliveIsOff } from '../http/overload.ts'
 import type { HttpStats } from '../http/stats.ts'
-import { admitHttp1, headLimits, openHttp1 } from './admission.ts'
+import { admitHttp1, asksForTunnel, headLimits, openHttp1 } from './admission.ts'
 import { ConnectionDeadlines, type Expiry } from './deadlines.ts'
 import type { ConnectionHost, Opening, ServerConnection } from './host.ts'
 import { Linger } from './linger.ts'
@@ -93,8 +93,8 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     else resetSocket(this.#socket)
   }
 
-  closeIdle(): void {
-    if (this.idle) this.#closeUnused()
+  closeIdle(sinceMs = Number.POSITIVE_INFINITY): void {
+    if (this.idle && this.#deadlines.idleSinceMs <= sinceMs) this.#closeUnused()
   }
 
   #closeUnused(): void {
@@ -182,8 +182,8 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
       (head.flags & CLOSE) !== 0 ||
       (head.minor === 0 && (head.flags & KEEP_ALIVE) === 0) ||
       // Bytes of a tunnel that nobody grants may follow: they are no requests (RFC 9110 §9.3.6).
-      head.method === 'CONNECT' ||
-      endsWithAnswer(this.#host, this.info) ||
+      asksForTunnel(head) ||
+      keepaliveIsOff(this.#host, this.info) ||
       manager.reachedLimits(this.#requests, this.openedMs)
     this.#body.start(head.chunked ? CHUNKED : head.contentLength > 0 ? LENGTH : NO_BODY, head.contentLength)
     this.#requestDone = this.#body.done
@@ -286,7 +286,7 @@ export class Http1ServerConnection implements Codec, BodyHandler, Borrower, Serv
     const exchange = this.#exchange
     // An answer to a request that is still arriving and goes nowhere: reading on would be for nothing.
     if (!this.#requestDone && (end || exchange?.terminal === undefined)) out.close = true
-    if (this.#host.draining) out.close = true
+    if (drainsNow(this.#host)) out.close = true
     const bytes = out.headers(status, headers, end)
     if (exchange !== undefined) exchange.info.responseHeaderBytes = bytes
   }

@@ -40,7 +40,8 @@ export class ConnectionDeadlines extends Timed {
   readonly #overload: OverloadLevers | undefined
   readonly #expired: (expiry: Expiry) => void
   #phase = IDLE
-  #idleSinceMs: number
+  /** When something was in progress last, to the tick. */
+  idleSinceMs: number
   #bodySinceMs = 0
   #bodyBytes = 0
   #bodyMeasured = false
@@ -52,7 +53,7 @@ export class ConnectionDeadlines extends Timed {
     this.#manager = manager
     this.#overload = opening.info.state.overload
     this.#expired = expired
-    this.openedMs = this.#idleSinceMs = opening.openedMs
+    this.openedMs = this.idleSinceMs = opening.openedMs
     this.#headSinceMs = opening.headSinceMs
     this.#armIdle()
   }
@@ -60,7 +61,7 @@ export class ConnectionDeadlines extends Timed {
   /** Nothing is in progress. */
   idle(): void {
     this.#phase = IDLE
-    this.#idleSinceMs = this.#manager().wheel.nowMs
+    this.idleSinceMs = this.#manager().wheel.nowMs
   }
 
   /** Part of a head has arrived; counts from its first byte. */
@@ -124,7 +125,7 @@ export class ConnectionDeadlines extends Timed {
   #armIdle(): void {
     const { wheel } = this.#manager()
     const { idle, age } = this.#limits()
-    let due = idle > 0 ? this.#idleSinceMs + idle : Number.POSITIVE_INFINITY
+    let due = idle > 0 ? this.idleSinceMs + idle : Number.POSITIVE_INFINITY
     if (age > 0) due = Math.min(due, this.openedMs + age)
     if (due !== Number.POSITIVE_INFINITY) wheel.armAt(this, Math.max(due, wheel.nowMs + 1))
   }
@@ -162,7 +163,7 @@ export class ConnectionDeadlines extends Timed {
 
   #idleFor(nowMs: number): boolean {
     const { idle } = this.#limits()
-    return idle > 0 && nowMs >= this.#idleSinceMs + idle
+    return idle > 0 && nowMs >= this.idleSinceMs + idle
   }
 
   #tooSlow(nowMs: number): boolean {

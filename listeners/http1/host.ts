@@ -28,8 +28,8 @@ export interface ServerConnection {
   readonly idle: boolean
   /** Ends at once, whatever is in progress: with a reset where the client must not take what it has for the whole. */
   destroy(): void
-  /** Ends where nothing is in progress; a client that still reads its last response gets all of it. */
-  closeIdle(): void
+  /** Ends where nothing is in progress, or has been since then (HTTP connections alone are asked that); a client that still reads its last response gets all of it. */
+  closeIdle(sinceMs?: number): void
   /** The listener has begun to drain. Without it the connection asks `ConnectionHost.draining` when it answers. */
   drain?(): void
   /** Shows what is under way on it, and how much of it waits in memory. */

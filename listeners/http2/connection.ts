@@ -4,6 +4,7 @@ import { FAILURES } from '../../lib/core/failure.ts'
 import type { RequestHead } from '../../lib/core/head.ts'
 import type { Headers } from '../../lib/core/headers.ts'
 import type { OverloadLevers } from '../../lib/core/overload.ts'
+import { writeDirectly } from '../../lib/core/socket-writes.ts'
 import { systemDrained } from '../../lib/core/system-drained.ts'
 import {
   Http2Code,
@@ -16,7 +17,7 @@ import { Http2Session } from '../../lib/http2/session.ts'
 import type { HeavyStream } from '../../lib/runtime/overload/heavy-streams.ts'
 import type { Borrower, Receivers } from '../detect/accepted-reads.ts'
 import type { ConnectionManager } from '../http/connection-manager.ts'
-import { endsWithAnswer, heavyStream } from '../http/overload.ts'
+import { drainsNow, heavyStream, keepaliveIsOff } from '../http/overload.ts'
 import type { HttpStats } from '../http/stats.ts'
 import type { ConnectionHost, Opening, ServerConnection } from '../http1/host.ts'
 import { Linger } from '../http1/linger.ts'
@@ -56,6 +57,8 @@ export class Http2ServerConnection
   readonly stats: HttpStats
   readonly openedMs: number
   readonly #socket: Socket
+  /** May be written to past its stream. */
+  readonly #direct: boolean
   readonly #host: ConnectionHost
   readonly #session: Http2Session
   readonly #deadlines: Http2Deadlines
@@ -80,6 +83,7 @@ export class Http2ServerConnection
   constructor(socket: Socket, opening: Opening, host: ConnectionHost) {
     const { config, wheel } = host.manager
     this.#socket = socket
+    this.#direct = wheel.turn.writes.suits(socket)
     this.info = opening.info
     this.stats = opening.stats
     this.openedMs = opening.openedMs
@@ -163,7 +167,8 @@ export class Http2ServerConnection
   // --- Http2Transport ---------------------------------------------------------------------------------------------
 
   write(bytes: Buffer): boolean {
-    return this.#destroyed || this.#socket.write(bytes)
+    if (this.#destroyed) return true
+    return this.#direct ? writeDirectly(this.#socket, bytes) : this.#socket.write(bytes)
   }
 
   cork(): void {
@@ -201,11 +206,12 @@ export class Http2ServerConnection
     face.handler = stream
     this.#requests++
     // Not before its first request: one that is told to go at once could ask for nothing.
-    if (
+    const ends =
       !this.#draining &&
-      (endsWithAnswer(this.#host, this.info) || manager.reachedLimits(this.#requests, this.openedMs))
-    )
-      this.drain()
+      (drainsNow(this.#host) ||
+        keepaliveIsOff(this.#host, this.info) ||
+        manager.reachedLimits(this.#requests, this.openedMs))
+    if (ends) this.#leave()
     this.#deadlines.busy()
     return stream
   }
@@ -265,11 +271,15 @@ export class Http2ServerConnection
 
   // --- endings ----------------------------------------------------------------------------------------------------
 
-  /** Both steps of a graceful GOAWAY (RFC 9113 §6.8). Idempotent. */
   drain(): void {
+    if (!this.#draining && !this.#closing && !this.#destroyed) drainsNow(this.#host)
+    this.#leave()
+  }
+
+  /** Both steps of a graceful GOAWAY (RFC 9113 §6.8). Idempotent. */
+  #leave(): void {
     if (this.#draining || this.#closing || this.#destroyed) return
     this.#draining = true
-    if (this.#host.draining) this.stats.drainCloses.v++
     this.#session.announceShutdown()
     this.#deadlines.draining(this.manager.wheel.nowMs)
     if (this.idle) this.#drainPinged = this.#ping()
@@ -298,8 +308,8 @@ export class Http2ServerConnection
     else resetSocket(this.#socket)
   }
 
-  closeIdle(): void {
-    if (this.idle && this.#linger === undefined) this.#shutdown()
+  closeIdle(sinceMs = Number.POSITIVE_INFINITY): void {
+    if (this.idle && this.#linger === undefined && this.#deadlines.idleSinceMs <= sinceMs) this.#shutdown()
   }
 
   /** FIN behind what is still to be sent; then the client has limited time to close as well. */

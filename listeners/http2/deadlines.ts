@@ -47,7 +47,8 @@ export class Http2Deadlines extends Timed {
   readonly #subject: DeadlineSubject
   /** Later than the connection was accepted: its protocol had to be found out. */
   readonly #startedMs: number
-  #idleSinceMs: number
+  /** When the last stream ended, to the tick. */
+  idleSinceMs: number
   #receivedMs: number
   /** The stream whose header block is not complete, and when that began; 0: there is none. */
   #head = 0
@@ -67,7 +68,7 @@ export class Http2Deadlines extends Timed {
     this.#subject = subject
     const { config, wheel } = subject.manager
     const now = wheel.now()
-    this.#startedMs = this.#idleSinceMs = this.#receivedMs = now
+    this.#startedMs = this.idleSinceMs = this.#receivedMs = now
     this.#schedulePing(now, config)
     this.#stalledAtMs = now + this.#flushCheckMs(config)
     this.#arm(now)
@@ -84,7 +85,7 @@ export class Http2Deadlines extends Timed {
 
   /** The last stream has ended. */
   idle(nowMs: number): void {
-    this.#idleSinceMs = nowMs
+    this.idleSinceMs = nowMs
   }
 
   pinged(nowMs: number): void {
@@ -135,7 +136,7 @@ export class Http2Deadlines extends Timed {
     }
     subject.expired(expiry)
     // Neither ended nor armed by what the connection did about it.
-    if (!this.#lingering && this.after === undefined) this.#arm(nowMs)
+    if (!this.#lingering && !this.armed) this.#arm(nowMs)
   }
 
   #expired(nowMs: number): Http2Expiry | undefined {
@@ -159,7 +160,7 @@ export class Http2Deadlines extends Timed {
     }
     if (nowMs >= this.#idleDue(config)) {
       // What it starts may take its time.
-      this.#idleSinceMs = nowMs
+      this.idleSinceMs = nowMs
       return 'idle'
     }
     if (nowMs >= this.#stalledAtMs) {
@@ -186,13 +187,13 @@ export class Http2Deadlines extends Timed {
 
   /** A stream has begun: the timer may be sleeping, or be due later than a busy connection is looked at. */
   busy(): void {
-    if (this.after === undefined) this.#arm(this.#subject.manager.wheel.nowMs)
+    if (!this.armed) this.#arm(this.#subject.manager.wheel.nowMs)
   }
 
   #idleDue({ idleTimeoutMs }: HttpConnectionManagerConfig): number {
     if (idleTimeoutMs <= 0 || !this.#subject.idle || this.#drainAtMs > 0) return Number.POSITIVE_INFINITY
     const { overload } = this.#subject.info.state
-    return this.#idleSinceMs + (overload?.connectionIdle.of(idleTimeoutMs) ?? idleTimeoutMs)
+    return this.idleSinceMs + (overload?.connectionIdle.of(idleTimeoutMs) ?? idleTimeoutMs)
   }
 
   #ageDue({ maxConnectionDurationMs }: HttpConnectionManagerConfig): number {

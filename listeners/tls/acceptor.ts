@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { TlsInfo } from '../../lib/core/connection.ts'
 import type { Log } from '../../lib/core/metrics.ts'
+import type { ScaledTimeout } from '../../lib/core/overload.ts'
 import type { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { plainServerName } from '../../lib/tls/client-hello.ts'
 import type { DownstreamTlsConfig } from '../../lib/tls/config.ts'
@@ -11,7 +11,7 @@ import { rawSocket, resetConnection } from '../../lib/tls/raw-socket.ts'
 import { sessionGroup, sessionId } from '../../lib/tls/session-group.ts'
 import type { TlsStats } from '../../lib/tls/stats.ts'
 import type { PeerVerdict, Refusal } from '../../lib/tls/verify.ts'
-import { Handshake, type HandshakeOwner } from './handshake.ts'
+import { Handshake, type HandshakeOwner, type Outcome } from './handshake.ts'
 import { foreignReason, foreignReply } from './not-tls.ts'
 import { ServerContexts } from './server-contexts.ts'
 
@@ -81,19 +81,21 @@ export class TlsAcceptor implements HandshakeOwner {
   /**
    * Begins the handshake on a connected socket; bytes that were read from it before must have been put back by `unshift`.
    * `accepted` gets the TLS socket before anything was read from it; its errors are its new owner's to hear, but do no
-   * harm unheard. `failed` comes after the socket was reset, with the reason in Envoy's words where it has some.
+   * harm unheard. `failed` comes after the socket was reset, with the reason in Envoy's words where it has some. `scaled`:
+   * what overload leaves of the time there is.
    */
-  accept(raw: Socket, accepted: (socket: TLSSocket, info: TlsInfo) => void, failed: (why: string) => void): void {
+  accept(raw: Socket, accepted: Outcome['accepted'], failed: Outcome['failed'], scaled?: ScaledTimeout): void {
     raw.on('error', ignore)
     const contexts = this.#contexts
-    const handshake = new Handshake(this, contexts, raw, { accepted, failed })
+    const handshake = new Handshake(this, contexts, raw, { accepted, failed, scaled })
     this.#handshakes.set(raw, handshake)
     if (this.#closed || raw.destroyed) {
       this.fail(handshake, this.#closed ? 'the listener is closed' : 'the client had gone')
       return
     }
     raw.on('close', handshake.onClose)
-    this.#wheel.arm(handshake, contexts.config.handshakeTimeoutMs)
+    handshake.startedMs = this.#wheel.clock.now()
+    this.arm(handshake)
     handshake.peek()
   }
 
@@ -101,6 +103,13 @@ export class TlsAcceptor implements HandshakeOwner {
   close(): void {
     this.#closed = true
     for (const handshake of this.#handshakes.values()) this.fail(handshake, 'the listener is closed')
+  }
+
+  /** By what the time for handshakes is now. */
+  arm(handshake: Handshake): void {
+    const { startedMs, outcome, contexts } = handshake
+    const limitMs = contexts.config.handshakeTimeoutMs
+    this.#wheel.armAt(handshake, startedMs + (outcome.scaled?.of(limitMs) ?? limitMs))
   }
 
   /** Its hello has been looked at: the rest is the runtime's work. */

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { TlsInfo } from '../../lib/core/connection.ts'
+import type { ScaledTimeout } from '../../lib/core/overload.ts'
 import { Timed } from '../../lib/core/timer-wheel.ts'
 import { ClientHelloReader, MAX_HELLO_BYTES } from '../../lib/tls/client-hello.ts'
 import type { ServerContexts } from './server-contexts.ts'
@@ -12,6 +13,8 @@ const MAX_PIECES = 64
 export interface Outcome {
   readonly accepted: (socket: TLSSocket, info: TlsInfo) => void
   readonly failed: (why: string) => void
+  /** Undefined: the time for it does not depend on anything. */
+  readonly scaled?: ScaledTimeout | undefined
 }
 
 /** Whose handshakes they are. */
@@ -21,6 +24,8 @@ export interface HandshakeOwner {
   /** The client speaks something else; `first` is what it has sent. */
   notTls(handshake: Handshake, first: Buffer): void
   fail(handshake: Handshake, why: string): void
+  /** How long it may take is another. */
+  arm(handshake: Handshake): void
 }
 
 /** One connection between its first byte and the end of its handshake. It ends under the contexts it began with. */
@@ -29,6 +34,7 @@ export class Handshake extends Timed {
   readonly outcome: Outcome
   readonly contexts: ServerContexts
   readonly hello = new ClientHelloReader(MAX_HELLO_BYTES, true)
+  startedMs = 0
   /** What the socket allowed when it came. */
   readonly halfOpen: boolean
   readonly #owner: HandshakeOwner
@@ -42,6 +48,11 @@ export class Handshake extends Timed {
     this.raw = raw
     this.halfOpen = raw.allowHalfOpen
     this.outcome = outcome
+  }
+
+  /** Less time is left under overload. */
+  override reconsider(): void {
+    if (this.outcome.scaled !== undefined) this.#owner.arm(this)
   }
 
   override onDue(): void {

@@ -289,6 +289,7 @@ t.test('hostile upstreams fail the requests that they get, and nothing else', as
   const upstreams = new Map<string, Upstream>()
   for (const one of HOSTILE) upstreams.set(one.name, await listen(t, one))
   const lab = await Lab.start(t, {
+    upstream: true,
     clusters: [...upstreams].map(([name, { port }]) => cluster(name, port, HTTP2_UPSTREAM)),
     routes: [...upstreams.keys()].map((name) => ({
       match: { path: `/bad/${name}` },

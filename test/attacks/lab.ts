@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { constants, setPriority } from 'node:os'
 import type { Test } from 'tap'
 import { bootstrap, cluster, type Fields, type ListenerSpec } from '../end-to-end/bootstrap.ts'
 import { Attacker, type AttackerOptions } from './attacker.ts'
@@ -34,6 +35,8 @@ export interface LabSpec {
   readonly clusters?: readonly Fields[]
   /** Before the routes to the target. */
   readonly routes?: readonly Fields[]
+  /** The attacker is an upstream in this process: it has to keep up with the gateway. Default: others go before it. */
+  readonly upstream?: boolean
   /** Answers what attackers ask; default: `ok` at once. */
   readonly target?: (request: IncomingMessage, response: ServerResponse) => void
 }
@@ -95,6 +98,8 @@ export class Lab {
       hcm: { http2_protocol_options: EDGE_HTTP2, ...one.hcm },
     }))
     const gateway = await GatewayProcess.start(t, bootstrap({ listeners, clusters }))
+    // Attackers are elsewhere: what they cost themselves is not to be taken from the gateway and its victims.
+    if (spec.upstream !== true) setPriority(constants.priority.PRIORITY_LOW)
     const lab = new Lab(gateway, victims)
     victims.run(await gateway.port('main'))
     await sleep(WARM_UP_MS)

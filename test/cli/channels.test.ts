@@ -1,5 +1,7 @@
+import { generateKeyPairSync, verify } from 'node:crypto'
 import t from 'tap'
 import { Channels } from '../../lib/cli/xds/channels.ts'
+import { serviceAccountMetadata } from '../../lib/cli/xds/service-account.ts'
 import type { UpstreamCluster } from '../../lib/upstream/cluster.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
 import { TestClock } from '../support/clock.ts'
@@ -28,4 +30,24 @@ t.test('connections to control planes are looked after, and outlive what changes
     [...channels.published()].map(({ name }) => name),
     ['other'],
   )
+})
+
+t.test('a service account signs a token for its server', async (t) => {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  })
+  const target = { cluster: 'google_grpc:x#1', authority: 'x.example:443', initialMetadata: [] }
+  t.same(serviceAccountMetadata(target, 0), [])
+  const serviceAccount = { email: 'a@b.example', keyId: 'k1', privateKey, lifetimeS: 60 }
+  const nowMs = 1_700_000_000_000
+  const [name, value] = serviceAccountMetadata({ ...target, serviceAccount }, nowMs)
+  t.equal(name, 'authorization')
+  const [head, claims, signature] = value.replace('Bearer ', '').split('.')
+  const decode = (text: string): unknown => JSON.parse(String(Buffer.from(text, 'base64url')))
+  t.strictSame(decode(head), { alg: 'RS256', typ: 'JWT', kid: 'k1' })
+  const [iss, iat] = ['a@b.example', nowMs / 1000 - 30]
+  t.strictSame(decode(claims), { iss, sub: iss, aud: 'https://x.example/', iat, exp: iat + 60 })
+  t.ok(verify('RSA-SHA256', Buffer.from(`${head}.${claims}`), publicKey, Buffer.from(signature, 'base64url')))
 })

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http, { type IncomingMessage, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -214,6 +214,34 @@ t.test('checks are made once for two workers, and what is known outlives control
     ),
     ['healthy', 'healthy'],
   )
+})
+
+t.test('a control process that cannot open an event log says so, and judges the hosts all the same', async (t) => {
+  const [a, b] = [await origin(t), await origin(t)]
+  b.status = 500
+  const times = { timeout: '1s', interval: '0.2s', no_traffic_interval: '0.2s' }
+  const check = { ...times, healthy_threshold: 1, unhealthy_threshold: 1, http_health_check: { path: '/healthz' } }
+  const gateway = await headgate(t, { health_checks: [check], outlier_detection: {} }, [a, b])
+  const { child, dir, url } = gateway
+  let said = ''
+  child.stderr?.on('data', (text) => {
+    said += text
+  })
+  t.same(await flags(gateway.admin), ['healthy', '/failed_active_hc'])
+  rmSync(`${dir}/events`)
+  mkdirSync(`${dir}/events`)
+  process.kill(control(child.pid as number) as number, 'SIGKILL')
+  await until(
+    () => said,
+    (text) => text.includes(`cannot open the log ${dir}/events`),
+  )
+  b.status = 200
+  const bodies = new Set<string>()
+  await until(
+    async () => bodies.add((await get(url)).body),
+    (seen) => seen.size === 2,
+  )
+  t.same(await flags(gateway.admin), ['healthy', 'healthy'])
 })
 
 t.test('an endpoint that answers 429 and says how long to wait is left alone, in one process too', async (t) => {

@@ -230,12 +230,13 @@ t.test(
     t.match(readFileSync(`/proc/${init}/status`, 'utf8'), /^NSpid:\s+\d+\s+1$/m, 'it is PID 1')
     const ingress = await ingressOf(gateway)
     t.equal((await ask(ingress)).body, 'hello')
+    const workers = (): number[] => childrenOf(init).filter((pid) => nameOf(pid).startsWith('headgate: worker'))
     for (let i = 1; i <= 4; i++) {
-      const workers = childrenOf(init).filter((pid) => nameOf(pid).startsWith('headgate: worker'))
-      process.kill(workers[0], 'SIGKILL')
+      process.kill(workers()[0], 'SIGKILL')
       await until(async () => (await statOf(gateway, 'server.workers_died')) === i)
-      await until(async () => childrenOf(init).length === 3)
+      await until(async () => workers().length === 2)
     }
+    t.equal(childrenOf(init).length, 3)
     const states = childrenOf(init).map(
       (pid) => /^State:\s+(\S)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1],
     )

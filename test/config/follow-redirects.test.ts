@@ -39,6 +39,7 @@ t.test('what is said takes the place of defaults', async (t) => {
       headersToCopy: ['X-Token'],
       routes: ['api', ''],
       newRoutesOnly: true,
+      filterState: { key: 'gate' },
     }),
     {
       max: 3,
@@ -49,6 +50,7 @@ t.test('what is said takes the place of defaults', async (t) => {
         { kind: 'previous-routes' },
         { kind: 'safe-cross-scheme' },
         { kind: 'allow-listed-routes', routes: ['api', ''] },
+        { kind: 'filter-state', key: 'gate', ifAbsent: false },
       ],
     },
   )

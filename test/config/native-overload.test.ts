@@ -1,6 +1,7 @@
 import t from 'tap'
 import { createFilterRegistry } from '../../lib/chain/registry.ts'
 import type { GatewayConfig } from '../../lib/config/model.ts'
+import type { NativeConfig } from '../../lib/config/native/config.ts'
 import { readNativeConfig } from '../../lib/config/native/read.ts'
 import { ACTIONS, SHED_POINTS, TIMEOUTS } from '../../lib/config/overload.ts'
 import { ConfigRefused } from '../../lib/core/errors.ts'
@@ -83,4 +84,32 @@ t.test('mistakes name their field and value', async (t) => {
   t.match(mistakes({}), [/overload\.monitors: is required/])
   t.match(mistakes(true), [/overload: must be false or an object/])
   t.match(mistakes({ monitors, timeouts: { streamIdle: { share: 2 } } }), [/overload\.timeouts\.streamIdle\.share: /])
+})
+
+t.test('downstream connections are watched by a limit of their own, or by that of the gateway', async (t) => {
+  const monitors = { cx: { kind: 'connections' } }
+  const actions = { closeIdleConnections: [{ monitor: 'cx', from: 0.8, to: 0.9 }] }
+  const whole = (more: object): GatewayConfig =>
+    readNativeConfig({ listeners: [], overload: { monitors, actions }, ...more } as NativeConfig, { registry })
+  t.same(whole({ maxConnections: 500 }).overload?.monitors, [{ name: 'cx', kind: 'connections', limit: 500 }])
+  t.same(read({ monitors: { cx: { kind: 'connections', limit: 9 } }, actions }).overload?.monitors, [
+    { name: 'cx', kind: 'connections', limit: 9 },
+  ])
+  t.same(whole({ maxConnections: 5 }).overload?.actions, [
+    {
+      name: 'envoy.overload_actions.close_idle_http_connections',
+      triggers: [{ monitor: 'cx', from: 0.8, to: 0.9 }],
+    },
+  ])
+  t.same(mistakes({ monitors, actions }), ['overload.monitors.cx: needs a `limit`, or `maxConnections` of the gateway'])
+})
+
+t.test('watchdogs: what is not said is as in Envoy, and there are none by default', async (t) => {
+  const of = (watchdogs: unknown): GatewayConfig =>
+    readNativeConfig({ listeners: [], watchdogs } as NativeConfig, { registry })
+  t.same(of({ workers: { killMs: 2_000 } }).watchdogs, { workers: { missMs: 200, megaMissMs: 1_000, killMs: 2_000 } })
+  t.same(of({ control: { missMs: 50 } }).watchdogs, { control: { missMs: 50, megaMissMs: 1_000 } })
+  t.notOk('watchdogs' in read())
+  t.throws(() => of({ workers: { killMs: 0 } }), /watchdogs\.workers\.killMs/)
+  t.throws(() => of({ others: {} }), /watchdogs/)
 })

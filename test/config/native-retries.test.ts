@@ -53,6 +53,7 @@ t.test('retries of routes, virtual hosts and clusters are read with their defaul
           avoid: { previous: true, labels: [{ stage: 'old' }] },
           selectionAttempts: 3,
           otherPriorities: true,
+          otherClusters: true,
         },
       },
       host: { retry: { on: ['reset'] }, hedge: false, includeTimeoutRetry: true },
@@ -83,6 +84,7 @@ t.test('retries of routes, virtual hosts and clusters are read with their defaul
     avoid: { previous: true, labels: [{ stage: 'old' }] },
     selectionAttempts: 3,
     otherPriorities: { updateFrequency: 1 },
+    otherClusters: true,
   })
   t.same(action.hedge, { onPerTryTimeout: true })
   t.same(host.retry, { on: ['reset'], ...DEFAULTS })
@@ -92,6 +94,42 @@ t.test('retries of routes, virtual hosts and clusters are read with their defaul
   t.same(cluster.retryPolicy, { on: ['connect-failure'], ...DEFAULTS, otherPriorities: { updateFrequency: 2 } })
   t.match(cluster.thresholds.default, { maxRetries: 3, retryBudget: { percent: 12.5, minConcurrency: 2 } })
   t.notOk('retryBudget' in cluster.thresholds.high)
+  t.end()
+})
+
+t.test('what requests are hashed and counted by', (t) => {
+  const header = { kind: 'header', name: 'X-User' } as const
+  const limits = [
+    { by: [{ header: 'X-User' }, { key: 'plan', value: 'free' }] },
+    { by: [{ client: 'address' }, { client: { v4Bits: 24 } }, { query: 'q' }], stage: 2 },
+  ]
+  const read = readNativeConfig(
+    config({ route: { rateLimits: limits }, host: { rateLimits: [limits[0]] }, cluster: { hashPolicies: [header] } }),
+    { registry },
+  )
+  const [host] = tableOf(managerOf(read.listeners[0])).virtualHosts
+  const user = { kind: 'request-header', name: 'x-user', key: 'header x-user', skipIfAbsent: false }
+  const first = { actions: [user, { kind: 'generic-key', key: 'plan', value: 'free' }] }
+  t.same((host.routes[0].action as RouteActionConfig).rateLimits, [
+    first,
+    {
+      actions: [
+        { kind: 'remote-address' },
+        { kind: 'masked-remote-address', v4Bits: 24, v6Bits: 128 },
+        { kind: 'query-parameter', name: 'q', key: 'query q', skipIfAbsent: false },
+      ],
+      stage: 2,
+    },
+  ])
+  t.same(host.rateLimits, [first])
+  t.same(read.clusters[0].hashPolicies, [{ kind: 'header', name: 'x-user' }])
+  const of = (rateLimits: unknown): string => mistakes({ route: { rateLimits } }).join('\n')
+  t.match(of([{ by: [] }]), /rateLimits\[0\]\.by/)
+  t.match(of([{ by: [{ key: 'a' }] }]), /by\[0\]\.value/)
+  t.match(of([{ by: [{ client: 'name' }] }]), /by\[0\]\.client/)
+  t.match(of([{ by: [{ header: 'a' }], stage: 11 }]), /stage/)
+  const rewrite = { regex: '(', substitution: '' }
+  t.match(mistakes({ cluster: { hashPolicies: [{ ...header, rewrite }] } }).join(), /hashPolicies\[0\]\.rewrite\.regex/)
   t.end()
 })
 

@@ -213,6 +213,11 @@ t.test('a value that is set is the value that holds, undefined is not set', asyn
     readHttp({ routes: [], clientCertificateHeader }).clientCertificateHeader
   t.same(told({ mode: 'sanitize-set' }), { mode: 'sanitize-set', fields: ['subject', 'uri', 'dns'] })
   t.same(told({ mode: 'append-forward', fields: [] }), { mode: 'append-forward', fields: [] })
+  t.same(told({ mode: 'sanitize', byRequest: { onNoMatch: { action: { mode: 'sanitize-set', format: 'json' } } } }), {
+    mode: 'sanitize',
+    fields: ['subject', 'uri', 'dns'],
+    byRequest: { onNoMatch: { action: { mode: 'sanitize-set', fields: ['subject', 'uri', 'dns'], format: 'json' } } },
+  })
 })
 
 t.test('addresses are written as text or in parts', async (t) => {
@@ -469,6 +474,11 @@ t.test('clusters have members, names or destinations in place of endpoints', asy
       balanceWithin: 'random',
     },
   }
+  t.same(readCluster({ name: 'a', forwardProxy: { store: { path: '/names', maxEntries: 5 } } }).forwardProxy?.store, {
+    path: '/names',
+    flushMs: 1_000,
+    maxEntries: 5,
+  })
   t.match(readCluster(forward), {
     dns: { addresses: { kind: 'allow', ranges: [{ address: '10.0.0.0', prefixLength: 8 }, { prefixLength: 128 }] } },
     forwardProxy: {
@@ -499,8 +509,31 @@ t.test('clusters have members, names or destinations in place of endpoints', asy
     'clusters[0].forwardProxy.preresolve[0]: "/run/x" is not host:port',
     'clusters[0].forwardProxy.addresses.deny[0]: "10.0.0.0/33" is not an IP address range',
   ])
+  t.same(of({ name: 'a', forwardProxy: { store: { path: '/names' }, balanceWithin: 'random' } }), [
+    'clusters[0].forwardProxy.store: does not go with balanceWithin',
+  ])
   t.same(of({ name: 'a', originalDst: { header: 'a b' }, endpoints: [] }), [
     'clusters[0]: only one of endpoints, originalDst may be set',
+  ])
+})
+
+t.test('the endpoints of a cluster are those of a service', async (t) => {
+  const found = readCluster({ name: 'a', service: '_http._tcp.a.example', dns: { tcp: true, rotate: true } })
+  t.match(found, {
+    type: 'srv',
+    service: '_http._tcp.a.example',
+    localities: [],
+    dns: { respectTtl: true, asking: { tcp: true, rotate: true } },
+  })
+  t.equal(readCluster({ name: 'a', type: 'srv', service: 'a.' }).dns?.asking, undefined)
+  const of = (...clusters: unknown[]): string[] => mistakes({ listeners: [], clusters })
+  t.same(of({ name: 'a', service: '_http._tcp..b' }, { name: 'b', service: '_x._tcp.b', type: 'strict-dns' }), [
+    'clusters[1].type: "strict-dns" is not what the cluster is: srv',
+    'clusters[0].service: "_http._tcp..b" is not the name of SRV records',
+  ])
+  t.same(of({ name: 'a', type: 'srv', endpoints: ['a:1'] }), ['clusters[0].type: "srv" has no endpoints'])
+  t.same(of({ name: 'a', service: '_x._tcp.b', endpoints: ['a:1'] }), [
+    'clusters[0]: only one of endpoints, service may be set',
   ])
 })
 
@@ -607,8 +640,12 @@ t.test('balancers that go by what requests ask for, and by what endpoints report
       { ...plain, fallback: 'default', defaultLabels: { v: 1 }, listAsAny: true, within: { kind: 'random' } },
     ],
     [
-      { kind: 'override-host', sources: [{ header: 'X-Go' }, { namespace: 'n', path: ['p'] }] },
-      { kind: 'override-host', sources: [{ header: 'x-go' }, { namespace: 'n', path: ['p'] }], otherwise: peak },
+      { kind: 'subset', selectors, within: { kind: 'subset', selectors } },
+      { ...plain, within: plain },
+    ],
+    [
+      { kind: 'override-host', sources: [{ header: 'X-Go' }, { namespace: 'n', path: ['p', 1] }] },
+      { kind: 'override-host', sources: [{ header: 'x-go' }, { namespace: 'n', path: ['p', 1] }], otherwise: peak },
     ],
     [
       { kind: 'override-host', sources: [{ header: 'x' }], otherwise: { kind: 'subset', selectors } },
@@ -627,7 +664,11 @@ t.test('balancers that go by what requests ask for, and by what endpoints report
     ],
     [{ kind: 'subset', selectors: [{ keys: ['a'], fallback: 'keys', fallbackKeys: ['a'] }] }, /must not be all keys/],
     [{ kind: 'subset', selectors, within: { kind: 'maglev', tableSize: 4 } }, /within.*must be a prime number/],
-    [{ kind: 'subset', selectors, within: { kind: 'subset', selectors } }, /within/],
+    [{ kind: 'subset', selectors, within: { kind: 'override-host', sources: [] } }, /within/],
+    [
+      { kind: 'subset', selectors, within: { kind: 'subset', selectors: [{ keys: [] }] } },
+      /within\.selectors\[0\]\.keys/,
+    ],
     [{ kind: 'override-host', sources: [] }, /sources/],
     [{ kind: 'override-host', sources: [{}] }, /sources/],
     [{ kind: 'client-weighted', updateMs: 50 }, /updateMs/],
@@ -705,6 +746,11 @@ t.test('outlier detection and health checks in their native forms', async (t) =>
     metadata: [],
   })
   t.same(probeOf({ tcp: {} }), { kind: 'tcp', receive: [] })
+  t.same(probeOf({ tcp: { proxyProtocol: 2 } }), { kind: 'tcp', receive: [], proxyProtocol: 2 })
+  t.same(probeOf({ redis: {} }), { kind: 'redis', key: '' })
+  t.same(probeOf({ redis: { key: 'down' } }), { kind: 'redis', key: 'down' })
+  const degrading = { name: 'a', endpoints: [], outlier: { detectDegradedHosts: true } }
+  t.equal(readCluster(degrading).outlier?.detectDegradedHosts, true)
   const bad = (cluster: object): string =>
     mistakes({ listeners: [], clusters: [{ name: 'a', endpoints: [], ...cluster }] }).join()
   const secured = {
@@ -716,6 +762,7 @@ t.test('outlier detection and health checks in their native forms', async (t) =>
   t.same(readCluster(secured).healthCheck?.transportLabels, { transport: 'checks' })
   t.match(bad({ healthCheck: { tcp: {}, transport: 'checks' } }), /healthCheck\.transport: unknown transport "checks"/)
   t.match(bad({ healthCheck: { tcp: {}, grpc: {} } }), /healthCheck/)
+  t.match(bad({ healthCheck: { tcp: { proxyProtocol: 3 } } }), /proxyProtocol.*must be 1 or 2/)
   t.match(bad({ healthCheck: { http: { path: 'a b' } } }), /path.*visible ASCII/)
   t.match(bad({ healthCheck: { http: { path: '/', headers: { host: 'x' } } } }), /"host" is not a header/)
   t.match(bad({ healthCheck: { tcp: {}, intervalMs: 0 } }), /intervalMs/)
@@ -751,7 +798,7 @@ t.test('mistakes in clusters', async (t) => {
     'clusters[1].bindAddress: malformed IP address "x"',
   ])
   t.same(of({ name: 'a' }), [
-    'clusters[0]: one of endpoints, localities, members, forwardProxy, originalDst is required',
+    'clusters[0]: one of endpoints, localities, service, members, forwardProxy, originalDst is required',
   ])
 })
 

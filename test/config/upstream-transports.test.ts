@@ -40,6 +40,7 @@ t.test('a transport is written with few words, and becomes layers in the order o
         addedTlvs: [
           { type: 0xe1, value: 'a' },
           { type: 0xe2, value: new Uint8Array([0, 255]) },
+          { type: 0xe3, format: '%DOWNSTREAM_PEER_URI_SAN%' },
         ],
       },
     }).layers,
@@ -52,6 +53,7 @@ t.test('a transport is written with few words, and becomes layers in the order o
         addedTlvs: [
           { type: 0xe1, value: 'YQ==' },
           { type: 0xe2, value: 'AP8=' },
+          { type: 0xe3, value: '', format: { kind: 'text', text: '%DOWNSTREAM_PEER_URI_SAN%' } },
         ],
       },
     ],
@@ -119,6 +121,8 @@ t.test('mistakes are named where they were made', (t) => {
       /clusters\[0\]\.proxyProtocol\.addedTlvs\[0\]: version 1 has no TLVs/,
     ],
     [{ proxyProtocol: { version: 2, addedTlvs: [{ type: 256, value: 'a' }] } }, /addedTlvs\[0\]\.type/],
+    [{ proxyProtocol: { version: 2, addedTlvs: [{ type: 1 }] } }, /one of value and format is required/],
+    [{ proxyProtocol: { version: 2, addedTlvs: [{ type: 1, format: '%NO_SUCH%' }] } }, /addedTlvs\[0\].*NO_SUCH/],
     [
       { proxyProtocol: { version: 2, addedTlvs: [{ type: 1, value: 'a'.repeat(65_500) }] } },
       /addedTlvs\[0\]\.value: is 65500 bytes long, a header has room for 65496/,

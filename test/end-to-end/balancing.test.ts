@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { statefulSession } from '../../filters/stateful-session/native.ts'
 import { createGateway } from '../../lib/cli/gateway.ts'
 import { TestClock } from '../support/clock.ts'
 import { Origin, type OriginScript } from '../support/origin.ts'
@@ -67,6 +68,58 @@ t.test('a client without its cookie gets one, and comes back to the same endpoin
   t.ok(places.size > 1, 'another client, another endpoint')
 })
 
+t.test('what a cluster says of hashes goes before its routes, and its balancer before both', async (t) => {
+  const ports = (await origins(t, 4)).map(({ port }) => port)
+  const options = {
+    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+    explicit_http_config: { http_protocol_options: {} },
+    hash_policy: [{ header: { header_name: 'x-cluster' } }, { cookie: { name: 'cluster', ttl: '9s' } }],
+  }
+  const maglev = {
+    '@type': 'type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev',
+    consistent_hashing_lb_config: {
+      hash_policy: [{ header: { header_name: 'x-balancer' }, terminal: true }, { cookie: { name: 'own', ttl: '9s' } }],
+    },
+  }
+  const typed_extension_protocol_options = { 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': options }
+  const load_balancing_policy = { policies: [{ typed_extension_config: { name: 'm', typed_config: maglev } }] }
+  const hash_policy = [{ header: { header_name: 'x-route' } }, { cookie: { name: 'route', ttl: '9s' } }]
+  const s = await setup(t, {
+    clusters: [
+      cluster('options', ports, { ...SHARED, typed_extension_protocol_options }),
+      cluster('both', ports, { load_balancing_policy, typed_extension_protocol_options }),
+    ],
+    routes: ['options', 'both'].map((name) => ({
+      match: { prefix: `/${name}` },
+      route: { cluster: name, hash_policy },
+    })),
+  })
+  const places = async (path: string, ...lines: readonly string[]): Promise<[number, string]> => {
+    const seen = new Set<string>()
+    const cookies = new Set<string>()
+    for (let i = 0; i < 12; i++) {
+      const wire = await s.connect()
+      const response = await wire.exchange(get(path, `x-route: ${i % 2}`, ...lines))
+      seen.add(response.text())
+      cookies.add(response.get('set-cookie')?.split('=')[0] ?? 'none')
+      await wire.close()
+    }
+    return [seen.size, [...cookies].join()]
+  }
+  const [spread, made] = await places('/options')
+  t.ok(spread > 1, 'each connection has a cookie of its own')
+  t.equal(made, 'cluster')
+  t.same(await places('/options', 'cookie: cluster=same'), [1, 'none'])
+  const users = new Set<string>()
+  for (let i = 0; i < 12; i++) {
+    const wire = await s.connect()
+    users.add((await wire.exchange(get('/options', `x-cluster: ${i}`, 'cookie: cluster=same'))).text())
+  }
+  t.equal(users.size > 1, true)
+  t.same(await places('/both', 'x-balancer: a'), [1, 'none'], 'terminal: no cookie is looked at')
+  t.equal((await places('/both'))[1], 'own')
+})
+
 t.test('a hash policy costs nothing where the balancer does not hash', async (t) => {
   const s = await hashing(t, [{ cookie: { name: 'sid', ttl: '0s' } }], { lb_policy: 'ROUND_ROBIN' })
   const wire = await s.connect()
@@ -127,6 +180,44 @@ t.test('retries are not dropped', async (t) => {
   t.equal((await wire.exchange(get('/'))).status, 500)
   t.equal(failing.requests.length, 2)
   t.equal(s.gateway.stat('cluster.one.upstream_rq_drop_overload'), 0)
+})
+
+t.test('sessions of a native gateway stay on their endpoint, by a cookie, a header or an envelope', async (t) => {
+  const list = await origins(t, 3)
+  const sessions = [
+    statefulSession({ cookie: { name: 'on', path: '/', ttlS: 60, attributes: { SameSite: 'Strict' } } }),
+    statefulSession({ header: 'X-Session', strict: true, status: 409, statPrefix: 'kept' }),
+  ]
+  const action = { kind: 'route', cluster: 'three' } as const
+  const gateway = createGateway({
+    listeners: sessions.map((session, i) => ({
+      name: `l${i}`,
+      address: '127.0.0.1:0',
+      http: { filters: [session], routes: [{ match: { prefix: '/' }, action }] },
+    })),
+    clusters: [{ name: 'three', endpoints: list.map(({ port }) => `127.0.0.1:${port}`), balancer: 'round-robin' }],
+  })
+  const client = new WireClient()
+  t.teardown(async () => {
+    await client.closeAll()
+    await gateway.close()
+  })
+  await gateway.start()
+  const ask = async (listener: string, ...fields: readonly string[]) => {
+    const [address] = gateway.addresses[listener]
+    const wire = await client.connect(address.kind === 'ip' ? address.port : 0)
+    return wire.exchange(get('/', ...fields))
+  }
+  const first = await ask('l0')
+  const cookie = first.get('set-cookie') ?? ''
+  t.match(cookie, /^on=.+; Max-Age=60; Path=\/; SameSite=Strict; HttpOnly$/)
+  for (let i = 0; i < 4; i++) t.equal((await ask('l0', `cookie: ${cookie.split(';')[0]}`)).text(), first.text())
+  const told = await ask('l1')
+  const session = told.get('x-session') ?? ''
+  for (let i = 0; i < 4; i++) t.equal((await ask('l1', `x-session: ${session}`)).text(), told.text())
+  t.equal((await ask('l1', `x-session: ${Buffer.from('127.0.0.1:1').toString('base64')}`)).status, 409)
+  t.throws(() => statefulSession({}), /exactly one of cookie, header and envelope/)
+  t.throws(() => statefulSession({ header: 'a', envelope: 'b' }), /exactly one/)
 })
 
 t.test('the native default leaves endpoints alone that fail at once, and comes back to them', async (t) => {

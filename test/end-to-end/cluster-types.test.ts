@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { TestClock } from '../support/clock.ts'
 import { type DnsServer, startDnsServer } from '../support/dns-server.ts'
 import { ask as askOn, assignment, LiveGateway, Parts, removing, setting } from '../support/live-gateway.ts'
 import { Origin, type OriginScript } from '../support/origin.ts'
@@ -325,6 +326,48 @@ t.test('a forward proxy sends requests to the host that they name', async (t) =>
   t.match(lines.at(-1), { flags: 'UO', details: 'dns_cache_overflow' })
 })
 
+t.test('forward proxies within a composite are asked for the name before the request goes on', async (t) => {
+  const [origin, other, dns] = [await named(t, 'there'), await named(t, 'other'), await dnsServer(t)]
+  dns.set('A', 'web.test', { addresses: ['127.0.0.1'] })
+  const cache = { ...CACHE, typed_dns_resolver_config: resolver(dns) }
+  const clusters = [
+    forwardProxy({ dns_cache_config: cache }),
+    cluster('b', other.port),
+    composite('chain', ['dfp', 'b']),
+    composite('late', ['b', 'dfp']),
+  ]
+  const s = await setup(t, { clusters, filters: forwardFilter(), routes: to('chain') })
+  t.equal((await ask(s, `host: web.test:${origin.port}`)).text(), 'there', 'the first request waits for the name')
+  t.equal((await ask(s, 'host: gone.test')).text(), 'other', 'without an address the next cluster is taken')
+  const late = await setup(t, { clusters, filters: forwardFilter(), routes: to('late') })
+  dns.set('A', 'mute.test', 'silence')
+  t.equal((await ask(late, 'host: mute.test')).text(), 'other', 'nobody waits for a cluster of a later attempt')
+})
+
+t.test('a client that leaves makes room for another one who waits for a name', async (t) => {
+  const [origin, dns] = [await named(t, 'there'), await dnsServer(t)]
+  dns.set('A', 'mute.test', 'silence')
+  dns.set('A', 'web.test', { addresses: ['127.0.0.1'] })
+  const cache = {
+    ...CACHE,
+    typed_dns_resolver_config: resolver(dns),
+    dns_cache_circuit_breaker: { max_pending_requests: 1 },
+  }
+  const s = await setup(t, {
+    clusters: [forwardProxy({ dns_cache_config: cache })],
+    filters: forwardFilter(),
+    routes: to('dfp'),
+  })
+  const wire = await s.connect()
+  await wire.write('GET / HTTP/1.1\r\nhost: mute.test\r\n\r\n')
+  while (s.gateway.stat('dns_cache.cache.circuit_breakers.rq_pending_open') === 0) await new Promise(setImmediate)
+  t.equal((await ask(s, `host: web.test:${origin.port}`)).text(), 'Dynamic forward proxy pending request overflow')
+  await wire.close()
+  while (s.gateway.stat('dns_cache.cache.circuit_breakers.rq_pending_open') === 1) await new Promise(setImmediate)
+  t.equal((await ask(s, `host: web.test:${origin.port}`)).text(), 'there')
+  t.equal(s.gateway.stat('dns_cache.cache.dns_rq_pending_overflow'), 1)
+})
+
 t.test('a forward proxy does not connect to what its configuration denies', async (t) => {
   const [origin, dns] = [await named(t, 'there'), await dnsServer(t)]
   dns.set('A', 'inside.test', { addresses: ['127.0.0.1', '10.0.0.1'] })
@@ -393,6 +436,71 @@ t.test('a forward proxy with a cluster for each name balances over all of its ad
   t.equal(full.status, 503)
   t.equal(full.text(), 'Sub cluster overflow')
   t.equal(s.gateway.stat(`cluster.DFPCluster:web.test:${one.port}.upstream_rq_total`), 4)
+})
+
+t.test('names are asked for over TCP alone where that is wanted', async (t) => {
+  const [origin, dns] = [await named(t, 'there'), await dnsServer(t)]
+  dns.set('A', 'web.test', { addresses: ['127.0.0.1'] })
+  const { typed_config: cares, ...rest } = resolver(dns) as { name: string; typed_config: Fields }
+  const options = { no_default_search_domain: true, use_tcp_for_dns_lookups: true }
+  const s = await setup(t, {
+    clusters: [
+      {
+        ...cluster('web', []),
+        type: 'STRICT_DNS',
+        dns_lookup_family: 'V4_ONLY',
+        typed_dns_resolver_config: { ...rest, typed_config: { ...cares, dns_resolver_options: options } },
+        load_assignment: { cluster_name: 'web', endpoints: [{ lb_endpoints: [endpoint('web.test', origin.port)] }] },
+      },
+    ],
+    routes: to('web'),
+  })
+  t.equal((await ask(s, 'host: x')).text(), 'there')
+  t.same(dns.questions, ['A/tcp web.test.'])
+})
+
+t.test('the endpoints of a service are used by priority, and follow its records', async (t) => {
+  const [first, second, dns] = [await named(t, 'first'), await named(t, 'second'), await dnsServer(t)]
+  dns.set('A', 'a.test', { addresses: ['127.0.0.1'] })
+  const record = (priority: number, { port }: Origin, target = 'a.test') => ({ priority, weight: 0, port, target })
+  dns.set(
+    'SRV',
+    '_http._tcp.web.test',
+    { services: [record(10, first), record(20, second)], ttlS: 1 },
+    { services: [record(20, first), record(10, second)], ttlS: 1 },
+    { services: [{ priority: 0, weight: 0, port: 0, target: '.' }] },
+  )
+  const clock = new TestClock()
+  const parts = new Parts()
+  const live = await LiveGateway.start(t, { clock })
+  const service = parts.cluster('web', {
+    type: 'srv',
+    assignment: undefined,
+    service: '_http._tcp.web.test',
+    dns: {
+      refreshMs: 5_000,
+      failureRefreshMs: 5_000,
+      failureRefreshMaxMs: 5_000,
+      jitterMs: 0,
+      respectTtl: true,
+      family: 'v4-only',
+      resolvers: [dns.address],
+    },
+  })
+  await live.update({
+    clusters: setting(service),
+    listeners: setting(parts.listener('l', { routes: parts.forwarding('', 'web') })),
+  })
+  const said = async (): Promise<string> => (await live.get('l')).text()
+  t.equal(await said(), 'first')
+  clock.advance(1_000)
+  let now = 'first'
+  while (now === 'first') now = await said()
+  t.equal(now, 'second')
+  clock.advance(1_000)
+  while (now === 'second') now = await said()
+  t.equal(now, 'no healthy upstream', 'there is no such service any more')
+  t.equal(live.stat('cluster.web.update_failure'), 0)
 })
 
 t.test('a cluster that does not come in time is not waited for', async (t) => {

@@ -530,3 +530,38 @@ t.test('counters of the connection manager tell responses by class, requests and
   t.ok(stat('downstream_cx_tx_bytes_total') > 300)
   t.equal(gateway.stat('listener.127.0.0.1_0.downstream_cx_total'), 1)
 })
+
+t.test('answers are counted by where their requests came from, and by the listener', async (t) => {
+  const { gateway, connect } = await setup(t, {
+    hcm: { internal_address_config: INTERNAL },
+    routes: [
+      { match: { prefix: '/none' }, direct_response: { status: 404 } },
+      { match: { prefix: '/' }, route: { cluster: 'origin' } },
+    ],
+  })
+  const counted = (): object => {
+    const { counters } = gateway.engine.metrics()
+    const found = counters.filter(([name, value]) => /external|internal|^listener.*\.http\./.test(name) && value > 0)
+    return Object.fromEntries(
+      found.map(([name, value]) => [name.replace(/^listener\..*(?=\.http)/, 'listener'), value]),
+    )
+  }
+  const wire = await connect()
+  t.same(counted(), {})
+  await wire.exchange(get('/'))
+  for (const round of ['1', '2']) await wire.exchange(get(`/${round}`, `${XFF}: 10.1.2.3`))
+  await wire.exchange(get('/none'))
+  t.same(counted(), {
+    'cluster.origin.external.upstream_rq_200': 1,
+    'cluster.origin.external.upstream_rq_2xx': 1,
+    'cluster.origin.external.upstream_rq_completed': 1,
+    'cluster.origin.internal.upstream_rq_200': 2,
+    'cluster.origin.internal.upstream_rq_2xx': 2,
+    'cluster.origin.internal.upstream_rq_completed': 2,
+    'listener.http.test.downstream_rq_2xx': 3,
+    'listener.http.test.downstream_rq_4xx': 1,
+    'listener.http.test.downstream_rq_completed': 4,
+  })
+  const { histograms } = gateway.engine.metrics()
+  t.equal(histograms.find(({ name }) => name === 'cluster.origin.internal.upstream_rq_time')?.count, 2)
+})

@@ -242,6 +242,31 @@ t.test('what predicates permit is followed, across schemes too', async (t) => {
   t.equal(s.origin.requests[1].get('x-envoy-original-url'), 'https://a.example/')
 })
 
+t.test('what a filter has left in the filter state permits redirects', async (t) => {
+  const gate: HttpFilter = {
+    onRequestHeaders(stream) {
+      const text = stream.request.get('x-gate')
+      if (text !== undefined) stream.filterState.set('gate', text === 'yes' ? true : text)
+    },
+  }
+  const STATE = 'filter_state.v3.FilterStateConfig'
+  const followed = async (ifAbsent: boolean, ...lines: readonly string[]): Promise<boolean> => {
+    const policy = predicate(STATE, { redirect_enabled_key: 'gate', redirect_if_absent: ifAbsent })
+    const adjust = withFilters(gate as HttpFilter<unknown>)
+    const s = await setup(t, following(policy, { origin: leadsTo(['http://b.example/']), gateway: { adjust } }))
+    const response = await (await s.connect()).exchange(get('/', ...lines))
+    if (response.status === 302) t.equal(passed(s, 'predicate'), 1)
+    return response.status === 200
+  }
+  for (const ifAbsent of [false, true]) {
+    t.equal(await followed(ifAbsent, 'x-gate: yes'), true)
+    t.equal(await followed(ifAbsent, 'x-gate: true'), true)
+    t.equal(await followed(ifAbsent, 'x-gate: false'), false)
+    t.equal(await followed(ifAbsent), ifAbsent)
+    t.equal(await followed(ifAbsent, 'x-gate: maybe'), ifAbsent, 'which is no flag')
+  }
+})
+
 t.test('routes that a predicate permits are those of the path as it will be, not as it is written', async (t) => {
   const redirect = { ...predicate('allow_listed_routes.v3.AllowListedRoutesConfig', { allowed_route_names: ['open'] }) }
   const route = (name: string, prefix: string, more: Fields = {}): Fields => ({

@@ -133,6 +133,27 @@ t.test('ten in ten minutes are ten, with three workers, whoever of them dies, an
   t.equal(await count(network1, 20, 200), 0, 'nor does a new worker')
 })
 
+t.test('filters of one `share_key` have one bucket, whichever listener and worker they are in', async (t) => {
+  const origin = await Holding.start(t)
+  const type = `${TYPE}.network.local_ratelimit.v3.LocalRateLimit`
+  const shared = (name: string, tokens: number, share_key: string): Fields => {
+    const token_bucket = { max_tokens: tokens, tokens_per_fill: tokens, fill_interval: '600s' }
+    return { name, network: [{ name, typed_config: { '@type': type, stat_prefix: name, token_bucket, share_key } }] }
+  }
+  const listeners = [shared('one', 9, 'k'), shared('two', 9, 'k'), shared('wider', 12, 'k'), shared('other', 9, 'o')]
+  const config = bootstrap({ listeners, clusters: [cluster('origin', origin.port)] })
+  const gateway = await GatewayProcess.start(t, config, ['--workers', String(WORKERS)])
+  const at = async (name: string): Promise<number> => count(await gateway.port(name), 20, 200)
+  t.equal(await count(await gateway.port('one'), 4, 200), 4)
+  t.equal(await at('two'), 5, 'what the first has left')
+  t.equal(await at('one'), 0)
+  t.equal(await at('wider'), 12, 'as in Envoy: of another bucket the key is another')
+  t.equal(await at('other'), 9)
+  const stats = await gateway.stats()
+  t.equal(stats.get('local_rate_limit.two.rate_limited'), 15)
+  t.equal(stats.get('local_rate_limit.one.rate_limited'), 20)
+})
+
 t.test('circuit breakers hold for all workers together, to the last request', async (t) => {
   const origin = await Holding.start(t)
   const thresholds = [{ max_requests: 7, max_pending_requests: 100, max_connections: 100, track_remaining: true }]
@@ -151,6 +172,7 @@ t.test('circuit breakers hold for all workers together, to the last request', as
     if (asked) {
       const stats = await gateway.stats()
       t.equal(stats.get('cluster.origin.circuit_breakers.default.remaining_rq'), 7 - origin.active)
+      t.equal(stats.get('cluster.origin.circuit_breakers.default.rq_open'), origin.active === 7 ? 1 : 0)
     }
     origin.hold = false
     origin.release()
@@ -158,17 +180,12 @@ t.test('circuit breakers hold for all workers together, to the last request', as
     if (asked) await gateway.until((stats) => stats.get('cluster.origin.upstream_rq_active') === 0, 'end of all')
     return refused
   }
-  // On a machine that is busy a worker may not say in time what it has unused; more than the limit there never is.
   const check = async (): Promise<void> => {
-    const refused = await fill(30)
-    t.ok(refused >= 23 && refused < 28, `${refused} of 30 were refused`)
-    t.ok(origin.most <= 7, `${origin.most} at a time`)
+    t.equal(await fill(30), 23, 'refused')
+    t.equal(origin.most, 7, 'at a time')
   }
   await check()
-  // Told that there is nothing, a worker does not ask again for 20 ms.
-  await new Promise((resolve) => setTimeout(resolve, 50))
-  const lost = await fill(7)
-  t.ok(lost < 5, `${lost} of 7 were refused`)
+  await fill(3)
   await another(gateway, 'worker 0')
   const remaining = 'cluster.origin.circuit_breakers.default.remaining_rq'
   await gateway.until((stats) => stats.get(remaining) === 7, 'share of the new worker')
@@ -179,6 +196,29 @@ t.test('circuit breakers hold for all workers together, to the last request', as
   for (let i = 0; i < 3; i++) {
     await fill(30)
     t.ok(origin.most <= 7, `${origin.most}, with equal shares`)
+  }
+})
+
+t.test('where all workers together are asked for just what there is, nobody is refused', async (t) => {
+  const origin = await Holding.start(t)
+  const thresholds = [{ max_requests: 8, max_pending_requests: 8, max_connections: 100 }]
+  const config = bootstrap({ clusters: [{ ...cluster('origin', origin.port), circuit_breakers: { thresholds } }] })
+  const gateway = await GatewayProcess.start(t, config, ['--workers', '4'])
+  const port = await gateway.port('main')
+  for (let round = 0; round < 12; round++) {
+    origin.hold = true
+    const answers: number[] = []
+    // Every third time far more than there is: what was recalled then is elsewhere afterwards.
+    const requests = round % 3 === 2 ? 40 : 8
+    for (let i = 0; i < requests; i++) void ask(port).then((status) => answers.push(status))
+    await until(() => origin.active + answers.length >= requests, `${origin.active} + ${answers.length}`)
+    t.equal(origin.active, 8, `at a time, of ${requests}`)
+    origin.hold = false
+    origin.release()
+    await until(() => answers.length === requests && origin.active === 0, 'answers')
+    await gateway.until((stats) => stats.get('cluster.origin.upstream_rq_active') === 0, 'end of all')
+    // Told that there is nothing, a worker does not ask again for 20 ms.
+    await new Promise((resolve) => setTimeout(resolve, 50))
   }
 })
 

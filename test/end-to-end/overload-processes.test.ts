@@ -121,3 +121,30 @@ t.test('workers that control no longer speaks to measure for themselves', async 
   press(1)
   await until(async () => (await status()) === 503, 'refusal')
 })
+
+t.test('watchdogs count processes that hang, and one that hangs for too long is replaced', async (t) => {
+  const worker_watchdog = { miss_timeout: '0.2s', megamiss_timeout: '0.4s', kill_timeout: '2s' }
+  const main_thread_watchdog = { miss_timeout: '0.2s', megamiss_timeout: '30s' }
+  const config = {
+    ...bootstrap({ clusters: [cluster('origin', 1)] }),
+    watchdogs: { main_thread_watchdog, worker_watchdog },
+  }
+  const gateway = await GatewayProcess.start(t, config, ['--workers', '2'])
+  const of = (name: string): number => gateway.processes().get(name) ?? 0
+  const hangs = async (pid: number, forMs: number): Promise<void> => {
+    process.kill(pid, 'SIGSTOP')
+    await new Promise((resolve) => setTimeout(resolve, forMs))
+    process.kill(pid, 'SIGCONT')
+  }
+  t.equal((await gateway.stats()).get('server.worker_1.watchdog_mega_miss'), 0)
+  await hangs(of('worker 1'), 1_000)
+  await hangs(of('control'), 600)
+  await gateway.until((stats) => (stats.get('server.worker_1.watchdog_mega_miss') ?? 0) > 0, 'a miss of the worker')
+  await gateway.until((stats) => (stats.get('main_thread.watchdog_miss') ?? 0) > 0, 'a miss of control')
+  const stats = await gateway.stats()
+  t.ok((stats.get('workers.watchdog_miss') ?? 0) >= 1)
+  t.equal(stats.get('main_thread.watchdog_mega_miss'), 0)
+  const before = of('worker 0')
+  process.kill(before, 'SIGSTOP')
+  await gateway.until((now) => now.get('server.workers_silent') === 1 && of('worker 0') !== before, 'another worker 0')
+})

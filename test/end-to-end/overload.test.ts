@@ -2,8 +2,8 @@ import t, { type Test } from 'tap'
 import { answerOf, type Http2Setup, setup2 } from '../listeners/http2-client.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import { describe, headers, request, T } from '../support/http2-wire.ts'
-import type { OriginScript } from '../support/origin.ts'
-import { type Fields, toOrigin } from './bootstrap.ts'
+import { Origin, type OriginScript } from '../support/origin.ts'
+import { cluster, type Fields, toOrigin } from './bootstrap.ts'
 import { get, post, type SetupSpec, setup } from './setup.ts'
 
 /** What the overload manager does to connections and requests, by pressures that the test makes. */
@@ -306,6 +306,32 @@ for (const protocol of ['HTTP/1', 'HTTP/2'] as const) {
   })
 }
 
+t.test('connection_pool_new_connection: nothing is opened ahead of need', async (t) => {
+  const two = await Origin.start()
+  t.teardown(() => two.close())
+  const ahead = (name: string, port: number, policy: Fields): Fields =>
+    cluster(name, [port], { preconnect_policy: policy })
+  const names = ['predicted', 'kept']
+  const s = await pressed(t, point('connection_pool_new_connection'), {
+    clusters: [
+      ahead('predicted', two.port, { predictive_preconnect_ratio: 3 }),
+      ahead('kept', two.port, { per_upstream_preconnect_ratio: 3 }),
+    ],
+    routes: names.map((name) => ({ match: { prefix: `/${name}` }, route: { cluster: name } })),
+  })
+  const opened = (name: string): number => s.gateway.stat(`cluster.${name}.upstream_cx_total`)
+  s.press(1)
+  for (const name of names) {
+    t.equal((await (await s.connect()).exchange(get(`/${name}`))).status, 503)
+    t.equal(opened(name), 0)
+  }
+  s.press(0)
+  for (const name of names) {
+    t.equal((await (await s.connect()).exchange(get(`/${name}`))).status, 200)
+    t.equal(opened(name), 3)
+  }
+})
+
 const reduce = (timer: string, minimum: Fields): Fields =>
   manager({
     actions: [
@@ -384,6 +410,87 @@ t.test('reduce_timeouts: streams, ages and connections that say nothing', async 
     t.equal(await silent.expectEnd(), 'fin')
     t.equal(s.gateway.stat('http.test.downstream_cx_max_duration_reached'), 1)
   })
+})
+
+t.test(
+  'close_idle_http_connections: what has been idle for a minute, and all that is idle when it is saturated',
+  async (t) => {
+    const { promise: held, resolve: release } = Promise.withResolvers<void>()
+    const clock = new TestClock()
+    const fields = manager({
+      actions: [{ name: 'envoy.overload_actions.close_idle_http_connections', triggers: scaled }],
+    })
+    const s = await pressed(
+      t,
+      { ...fields, refresh_interval: '1s' },
+      {
+        gateway: { clock },
+        origin: async (request, reply) => {
+          if (request.target === '/held') await held
+          await reply.send({ body: Buffer.from('ok') })
+        },
+      },
+    )
+    const old = await s.connect()
+    t.equal((await old.exchange(get())).status, 200)
+    const old2 = s.client2()
+    t.equal((await old2.request()).status, 200)
+    await clock.advanceAsync(50_000)
+    const young = await s.connect()
+    t.equal((await young.exchange(get())).status, 200)
+    const busy = await s.connect()
+    await busy.write(get('/held'))
+    await s.gateway.until(() => s.gateway.stat('http.test.downstream_rq_active') === 1, 'a request')
+    const silent = await s.connect()
+    await settle()
+    s.press(0.7)
+    await clock.advanceAsync(9_000)
+    t.equal((await old.exchange(get())).status, 200, 'not yet')
+    await clock.advanceAsync(2_000)
+    await old2.closed
+    t.equal(s.gateway.stat('http.test.downstream_cx_active'), 4, 'a minute of nothing')
+    s.press(1)
+    await clock.advanceAsync(1_000)
+    for (const wire of [old, young, silent]) t.equal(await wire.expectEnd(), 'fin')
+    release()
+    t.equal((await busy.readResponse()).status, 200, 'what is under way comes to its end')
+    await clock.advanceAsync(1_000)
+    t.equal(await busy.expectEnd(), 'fin')
+    s.press(0)
+    const calm = await s.connect()
+    t.equal((await calm.exchange(get())).status, 200)
+    await clock.advanceAsync(100_000)
+    t.equal((await calm.exchange(get())).status, 200)
+  },
+)
+
+t.test('the limit of connections is a pressure too, before it is reached', async (t) => {
+  const clock = new TestClock()
+  const type =
+    'type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig'
+  const name = 'envoy.resource_monitors.global_downstream_max_connections'
+  const overload = {
+    refresh_interval: '1s',
+    resource_monitors: [{ name, typed_config: { '@type': type, max_active_downstream_connections: 4 } }],
+    actions: [
+      { name: 'envoy.overload_actions.disable_http_keepalive', triggers: [{ name, threshold: { value: 0.75 } }] },
+    ],
+  }
+  const s = await setup2(t, { overload, gateway: { clock } })
+  const wires = [await s.connect(), await s.connect()]
+  for (const wire of wires) t.equal((await wire.exchange(get())).get('connection'), undefined)
+  await clock.advanceAsync(1_000)
+  t.equal(s.gateway.stat(`overload.${name}.pressure`), 50)
+  const third = await s.connect()
+  await settle()
+  await clock.advanceAsync(1_000)
+  t.equal(s.gateway.stat(`overload.${name}.pressure`), 75)
+  t.equal(s.gateway.stat('server.total_connections'), 3)
+  t.equal((await third.exchange(get())).get('connection'), 'close')
+  await third.expectEnd()
+  await clock.advanceAsync(1_000)
+  t.equal((await wires[0].exchange(get())).get('connection'), undefined)
+  t.equal(s.gateway.stat(`overload.${name}.pressure`), 50)
 })
 
 t.test('reset_high_memory_stream: the streams that hold most go, largest first', async (t) => {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { GatewayProcess } from '../attacks/gateway-process.ts'
@@ -14,8 +14,8 @@ import { ConstantLoad, sleep } from './xds-load.ts'
 /** `npm run test:faults` runs these tests as long as they should be run before a release. */
 export const LONG: boolean = process.env.HEADGATE_FAULTS === 'long'
 
-/** What a killed process had not written yet: one flush interval of 200 ms, and as much again for a machine that is busy. */
-const UNWRITTEN_MS = 400
+/** What a killed process may not have written yet. */
+const UNWRITTEN_MS = 200
 
 const TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'
 const FAULT_SIGNALS = join(import.meta.dirname, '../support/fault-signals.ts')
@@ -38,6 +38,14 @@ class TimedLedger extends Ledger {
   }
 }
 
+/** How long it took until another worker was there. */
+export interface Loss {
+  /** Since the signal: with the time that it took to take all memory, or to be found hanging. */
+  readonly fromSignalMs: number
+  /** Since the process had ended. */
+  readonly fromEndMs: number
+}
+
 /**
  * The reference binary with two workers and a static bootstrap, under constant load of HTTP/1 and HTTP/2, with TLS and
  * without, on connections that are kept and on new ones; and the ledger of it all.
@@ -49,6 +57,8 @@ export class ProcessLab {
   readonly #log: string
   readonly #load: ConstantLoad
   readonly #fresh: Fresh
+  /** Of the listening socket of the listener `plain`. */
+  readonly #inode: string
 
   private constructor(parts: {
     readonly gateway: GatewayProcess
@@ -63,6 +73,7 @@ export class ProcessLab {
     this.#log = parts.log
     this.#load = new ConstantLoad({ ledger: parts.ledger, ...parts.ports })
     this.#fresh = new Fresh(parts.ledger, parts.ports.plainPort)
+    this.#inode = listeningInode(parts.ports.plainPort)
   }
 
   /** Ends with the test. `/events` leads to the port `events`. */
@@ -103,10 +114,10 @@ export class ProcessLab {
   }
 
   /**
-   * A worker ends in an instant, by this signal: what is under way there is lost with it, and what it had not logged yet.
-   * Resolves with the time until another one runs in its place, ms.
+   * A worker breaks in an instant, by this signal: what is under way there is lost with it, and what it had not logged yet.
+   * Resolves when another one accepts connections in its place.
    */
-  async lose(worker: string, signal: NodeJS.Signals): Promise<number> {
+  async lose(worker: string, signal: NodeJS.Signals): Promise<Loss> {
     const before = this.gateway.processes()
     const pid = before.get(worker)
     if (pid === undefined) throw new Error(`there is no ${worker}`)
@@ -116,12 +127,15 @@ export class ProcessLab {
     this.#load.doomAllBut(others)
     this.#fresh.doom()
     this.ledger.excuseLatest()
+    while (isRunning(pid)) await sleep(2)
+    const endMs = performance.now()
     for (;;) {
       const now = this.gateway.processes().get(worker)
-      if (now !== undefined && now !== pid) break
-      await sleep(10)
+      if (now !== undefined && now !== pid && holdsSocket(now, this.#inode)) break
+      await sleep(5)
     }
-    return performance.now() - begin
+    const backMs = performance.now()
+    return { fromSignalMs: backMs - begin, fromEndMs: backMs - endMs }
   }
 
   /** Ends traffic and gateway, and closes the books: nothing lost, doubled, crossed, silent or cut. Answers the requests. */
@@ -148,6 +162,34 @@ const ROUTES: readonly Fields[] = [
   { match: { prefix: '/events' }, route: { cluster: 'events', timeout: '0s' } },
   { match: { prefix: '/' }, route: { cluster: 'origin' } },
 ]
+
+function isRunning(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+/** The inode of the socket that listens on 127.0.0.1 at that port. */
+function listeningInode(port: number): string {
+  const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n')) {
+    const fields = line.trim().split(/\s+/)
+    if (fields[1] === local && fields[3] === '0A') return fields[9]
+  }
+  throw new Error(`nobody listens at ${port}`)
+}
+
+function holdsSocket(pid: number, inode: string): boolean {
+  try {
+    const folder = `/proc/${pid}/fd`
+    return readdirSync(folder).some((fd) => readlinkSync(`${folder}/${fd}`) === `socket:[${inode}]`)
+  } catch {
+    // It has closed one meanwhile, or has ended: the next look tells.
+    return false
+  }
+}
 
 /** One new connection after the other. */
 class Fresh {

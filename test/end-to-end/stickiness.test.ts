@@ -159,6 +159,42 @@ function session(state: string, fields: Fields, rest: Fields = {}): Fields {
 
 const COOKIE = session('cookie.v3.CookieBasedSessionState', { cookie: { name: 'where', ttl: '60s', path: '/shop' } })
 
+t.test('subsets within subsets go by the same labels', async (t) => {
+  const list = await origins(t, 2)
+  const [one, two] = list.map(({ port }) => port)
+  const within = policy('s', 'subset.v3.Subset', {
+    fallback_policy: 'NO_FALLBACK',
+    subset_selectors: [{ keys: ['b'] }, { keys: ['a', 'b'] }],
+    subset_lb_policy: ROUND_ROBIN,
+  })
+  const outer = policy('s', 'subset.v3.Subset', {
+    fallback_policy: 'ANY_ENDPOINT',
+    subset_selectors: [{ keys: ['a'] }],
+    subset_lb_policy: within,
+  })
+  const at = [
+    [one, { a: '1', b: '1' }],
+    [two, { a: '1', b: '2' }],
+  ] as const
+  const s = await setup(t, {
+    clusters: [labelled('nested', at, { load_balancing_policy: outer })],
+    routes: [
+      { match: { prefix: '/both' }, route: { cluster: 'nested', metadata_match: match({ a: '1', b: '1' }) } },
+      { match: { prefix: '/a' }, route: { cluster: 'nested', metadata_match: match({ a: '1' }) } },
+      { match: { prefix: '/b' }, route: { cluster: 'nested', metadata_match: match({ b: '2' }) } },
+      { match: { prefix: '/' }, route: { cluster: 'nested' } },
+    ],
+  })
+  const stat = (name: string): number => s.gateway.stat(`cluster.nested.lb_subsets_${name}`)
+  t.equal(await reached(s, '/both'), '0')
+  t.same([stat('selected'), stat('fallback')], [6, 6], 'among any of the outer ones, in one of the inner ones')
+  t.equal(await reached(s, '/b'), '1')
+  t.same([stat('selected'), stat('fallback')], [12, 12])
+  t.equal(await reached(s, '/a'), '503', 'the inner ones know nothing of it')
+  t.equal(await reached(s, '/'), '503')
+  t.same([stat('selected'), stat('fallback')], [18, 12])
+})
+
 t.test('a session stays on the host of its first request, by a cookie', async (t) => {
   const list = await origins(t, 3)
   const s = await setup(t, {
@@ -347,6 +383,7 @@ t.test('requests name hosts in a header or in metadata, one for each attempt, an
     override_host_sources: [
       { header: 'X-Go' },
       { metadata: { key: 'envoy.lb', path: [{ key: 'go' }, { key: 'to' }] } },
+      { metadata: { key: 'envoy.lb', path: [{ key: 'list' }, { index: 1 }, { key: 'to' }] } },
     ],
     selected_host_key: { key: 'chosen', path: [{ key: 'at' }] },
     fallback_policy: ROUND_ROBIN,
@@ -369,6 +406,9 @@ t.test('requests name hosts in a header or in metadata, one for each attempt, an
   t.equal(await reached(s, '/', `x-go: 127.0.0.1:1, ,${at(3)}`), '3', 'the first that is there')
   t.equal(await reached(s, '/', 'x-go: 127.0.0.1:1'), '0,1,2,3')
   t.equal(await reached(s, '/', `x-lb: {"go":{"to":"${at(1)}"}}`), '1')
+  t.equal(await reached(s, '/', `x-lb: {"list":[{},{"to":"${at(1)}"}]}`), '1', 'by its place in a list')
+  t.equal(await reached(s, '/', `x-lb: {"list":[{"to":"${at(1)}"}]}`), '0,1,2,3', 'the list is shorter')
+  t.equal(await reached(s, '/', `x-lb: {"list":{"1":{"to":"${at(1)}"}}}`), '0,1,2,3', 'no list')
   t.equal(await reached(s, '/', `x-go: ${at(0)}`, `x-lb: {"go":{"to":"${at(1)}"}}`), '0')
   t.equal(await reached(s, '/', `x-go: ${at(2)},${at(1)}`, 'x-fails: 2'), '1', 'a retry takes the next')
   const wire = await s.connect()

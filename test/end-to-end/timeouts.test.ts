@@ -2,6 +2,7 @@ import t from 'tap'
 import type { AnyFilterFactory } from '../../lib/chain/registry.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import type { OriginScript } from '../support/origin.ts'
+import type { Wire } from '../support/wire.ts'
 import { type Fields, toOrigin, upstreamOptions } from './bootstrap.ts'
 import { get, post, type Setup, type SetupSpec, setup } from './setup.ts'
 
@@ -580,30 +581,95 @@ t.test('timeouts that callers ask for by header hold only for internal ones', as
   t.equal(external.stream.received, 0)
 })
 
-t.test('grpc-timeout is kept to where the route says so', async (t) => {
-  const { connect, pass, origin } = await timed(t, {
+/** A gRPC call over HTTP/1. */
+const call = (target: string, ...lines: readonly string[]): string =>
+  get(target, 'content-type: application/grpc', ...lines)
+
+t.test('grpc-timeout is a limit of the stream where the route says so, and the upstream hears of it', async (t) => {
+  const { connect, gateway, pass, origin, finish } = await timed(t, {
     routes: [
       {
-        match: { prefix: '/' },
+        match: { prefix: '/grpc' },
         route: {
           cluster: 'origin',
           max_stream_duration: { grpc_timeout_header_max: '2s', grpc_timeout_header_offset: '0.1s' },
         },
       },
+      { match: { prefix: '/' }, route: { cluster: 'origin', max_stream_duration: { max_stream_duration: '1s' } } },
     ],
   })
-  const [asked, capped] = [await connect(), await connect()]
-  await asked.write(post('x', 'content-type: application/grpc', 'grpc-timeout: 1000m'))
-  await origin.seen(1)
-  t.equal(origin.requests[0].get('x-envoy-expected-rq-timeout-ms'), '900')
-  await capped.write(post('x', 'content-type: application/grpc', 'grpc-timeout: 1H'))
-  await origin.seen(2)
-  await pass(920)
+  const told = async (request: string): Promise<[Wire, string | undefined]> => {
+    const wire = await connect()
+    const before = origin.requests.length
+    await wire.write(request)
+    await origin.seen(before + 1)
+    const { [before]: seen } = origin.requests
+    t.equal(seen.get('x-envoy-expected-rq-timeout-ms'), undefined, 'of the request there is no limit')
+    return [wire, seen.get('grpc-timeout')]
+  }
+  const [asked, askedTold] = await told(call('/grpc', 'grpc-timeout: 1000m'))
+  t.equal(askedTold, '900m')
+  const [capped, cappedTold] = await told(call('/grpc', 'grpc-timeout: 1H'))
+  t.equal(cappedTold, '1900m')
+  const [plain, plainTold] = await told(get('/grpc', 'grpc-timeout: 500m'))
+  t.equal(plainTold, '500m', 'what is no call is not told, but limited')
+  const [free, freeTold] = await told(call('/grpc'))
+  t.equal(freeTold, undefined)
+  const [fixed, fixedTold] = await told(call('/fixed', 'grpc-timeout: 9S'))
+  t.equal(fixedTold, '1000m')
+  const [late, lateTold] = await told(call('/grpc', 'grpc-timeout: 50m'))
+  t.equal(lateTold, '0m')
+  await pass(50)
+  t.equal((await late.readResponse()).get('grpc-status'), '4', 'nothing is left')
+  await pass(460)
+  t.equal((await plain.readResponse()).status, 504)
+  await pass(410)
   const response = await asked.readResponse()
   t.equal(response.status, 200, 'a gRPC error travels in its own field')
+  t.equal(response.get('grpc-status'), '4')
+  t.equal(response.get('grpc-message'), 'downstream duration timeout')
+  t.equal(fixed.stream.received, 0)
+  await pass(100)
+  t.equal((await fixed.readResponse()).get('grpc-status'), '4')
+  t.equal(capped.stream.received, 0)
+  await pass(1_000)
+  t.equal((await capped.readResponse()).get('grpc-status'), '4')
+  await pass(30_000)
+  t.equal(free.stream.received, 0, 'whoever says nothing has any time')
+  t.equal(gateway.stat('http.test.downstream_rq_max_duration_reached'), 5)
+  const details = (await finish()).map((line) => line.details)
+  t.equal(details.filter((text) => text === 'max_duration_timeout').length, 5)
+})
+
+t.test('max_grpc_timeout: grpc-timeout takes the place of the route timeout', async (t) => {
+  const route = { cluster: 'origin', timeout: '9s', grpc_timeout_offset: '0.5s' }
+  const { connect, pass, origin } = await timed(t, {
+    routes: [
+      { match: { prefix: '/any' }, route: { ...route, max_grpc_timeout: '0s' } },
+      { match: { prefix: '/' }, route: { ...route, max_grpc_timeout: '2s' } },
+    ],
+  })
+  const expected = async (request: string): Promise<string | undefined> => {
+    const before = origin.requests.length
+    const wire = await connect()
+    await wire.write(request)
+    await origin.seen(before + 1)
+    return origin.requests[before].get('x-envoy-expected-rq-timeout-ms')
+  }
+  t.equal(await expected(call('/', 'grpc-timeout: 1000m')), '500')
+  t.equal(await expected(call('/', 'grpc-timeout: 300m')), '300', 'an offset that leaves nothing does not count')
+  t.equal(await expected(call('/', 'grpc-timeout: 1H')), '2000')
+  t.equal(await expected(call('/')), '2000', 'any time is more than the limit')
+  t.equal(await expected(get('/', 'grpc-timeout: 1S')), '9000', 'no call')
+  t.equal(await expected(call('/any')), undefined)
+  t.equal(await expected(call('/any', 'grpc-timeout: 1H')), String(3_600_000 - 500))
+  t.equal(origin.requests[0].get('grpc-timeout'), '500m')
+  t.equal(origin.requests[3].get('grpc-timeout'), '2000m')
+  const wire = await connect()
+  await wire.write(call('/', 'grpc-timeout: 1000m'))
+  await origin.seen(8)
+  await pass(520)
+  const response = await wire.readResponse()
   t.equal(response.get('grpc-status'), '14')
   t.equal(response.get('grpc-message'), 'upstream request timeout')
-  t.equal(capped.stream.received, 0)
-  await pass(1_100)
-  t.equal((await capped.readResponse()).get('grpc-status'), '14')
 })

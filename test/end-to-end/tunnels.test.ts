@@ -102,6 +102,60 @@ for (const by of ['the origin', 'a filter', 'the routes'] as const) {
   })
 }
 
+for (const by of ['the origin', 'a filter', 'a response hook', 'the routes', 'nobody'] as const) {
+  t.test(`bytes behind an upgrade that ${by} refuses are no requests`, async (t) => {
+    const { origin, connect } = await setup(t, {
+      hcm: by === 'nobody' ? {} : ENABLE_WS,
+      origin: async (request, reply) => {
+        if (by === 'a response hook') reply.takeOver().write(`${SWITCH}FRAME;`)
+        else await reply.send({ status: request.target === '/ws' ? 200 : 207, body: 'plain' })
+      },
+      routes: [{ match: { prefix: by === 'the routes' ? '/other' : '/' }, route: { cluster: 'origin' } }],
+      gateway: {
+        adjust: withFilters({
+          onRequestHeaders: (stream) => (by === 'a filter' ? stream.reply({ status: 403, details: 'no' }) : undefined),
+          onResponseHeaders: (stream) =>
+            by === 'a response hook' && stream.status === 101
+              ? stream.reply({ status: 403, details: 'no' })
+              : undefined,
+        }),
+      },
+    })
+    const expected = { 'the origin': 200, 'the routes': 404 }
+    for (const split of [false, true]) {
+      const sent = origin.requests.length
+      const wire = await connect()
+      const head = get('/ws', ...WS)
+      await wire.write(split ? head : `${head}${get('/smuggled')}`)
+      const response = await wire.readResponse({})
+      t.equal(response.status, (expected as Record<string, number>)[by] ?? 403)
+      t.equal(response.get('connection'), 'close')
+      if (split) await wire.write(get('/smuggled'))
+      t.equal(await wire.expectEnd(), 'fin')
+      t.same(
+        origin.requests.slice(sent).map((request) => request.target),
+        by === 'the origin' || by === 'a response hook' ? ['/ws'] : [],
+      )
+    }
+  })
+}
+
+t.test('an upgrade with a body ends its connection, an offer of h2c does not', async (t) => {
+  const { connect } = await setup(t, { hcm: ENABLE_WS })
+  const wire = await connect()
+  const offered = await wire.exchange(
+    get('/', 'connection: Upgrade, HTTP2-Settings', 'upgrade: h2c', 'http2-settings: AA'),
+  )
+  t.equal(offered.status, 200)
+  t.equal(offered.get('connection'), undefined)
+  const posted = await wire.exchange(
+    `POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 2\r\n${WS.join('\r\n')}\r\n\r\nok`,
+  )
+  t.equal(posted.status, 200)
+  t.equal(posted.get('connection'), 'close')
+  t.equal(await wire.expectEnd(), 'fin')
+})
+
 t.test('a tunnel counts against max_requests until it ends', async (t) => {
   const { gateway, connect } = await setup(t, {
     hcm: ENABLE_WS,

@@ -134,6 +134,50 @@ t.test('five windows at the smallest limit are a sign of a wrong measurement', a
   t.ok(windows >= 5 && windows <= 10, `${windows}`)
 })
 
+t.test('workers share the limits, and measure the shortest latency at the same time', async (t) => {
+  const make = (
+    wallMs: number,
+    workers: number,
+    seed = 'in/0',
+  ): { measure(): number; readonly one: GradientController } => {
+    const scope = testScope()
+    const parts = { config: CONFIG, runtime: scope.runtime, metrics: scope.metrics, statPrefix: 'g.' }
+    let nowMs = 0
+    const shared = { workers, wallMs: () => wallMs + nowMs, seed }
+    const one = new GradientController({ ...parts, random: () => 0.5, shared }, nowMs)
+    const active = (): number => scope.counters.get('g.min_rtt_calculation_active')?.v ?? -1
+    const round = (tookMs: number): void => {
+      const since = nowMs
+      const admitted = one.admit(since)
+      nowMs += tookMs
+      if (admitted) one.completed(since, nowMs)
+    }
+    return {
+      one,
+      // When it measures next, by the wall.
+      measure() {
+        while (active() === 1) round(10)
+        while (active() === 0) round(1)
+        return wallMs + nowMs
+      },
+    }
+  }
+  const [a, b] = [make(1_000_000, 2), make(1_000_777, 2)]
+  t.equal(a.one.limit, 2, 'of three, half')
+  for (let i = 0; i < 5; i++) {
+    const [first, second] = [a.measure(), b.measure()]
+    t.ok(Math.abs(first - second) <= 2, `${first} ${second}`)
+    const late = first % CONFIG.minRttIntervalMs
+    t.ok(late <= 2_010, 'by less than the jitter after the turn')
+  }
+  t.ok(
+    Math.abs(make(1_000_000, 2, 'out/0').measure() - make(1_000_000, 2).measure()) > 2,
+    'another filter at another time',
+  )
+  const many = make(0, 8).one
+  t.equal(many.limit, 1, 'never none')
+})
+
 t.test('a given shortest latency is not measured', async (t) => {
   const one = rig({ fixedMinRttMs: 10, minRttIntervalMs: 0, minLimit: 1 })
   t.equal(one.gauge('min_rtt_calculation_active'), 0)

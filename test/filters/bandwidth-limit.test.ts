@@ -234,6 +234,7 @@ t.test('while the gateway is asked the others wait, and an answer for one that h
   const lease: TokenLease = {
     take: (bytes = 1) => new Promise((answer) => void questions.push({ bytes, answer })),
     tryTake: () => false,
+    give: () => {},
     remaining: 100,
     waitMs: 0,
     [Symbol.dispose]() {},

@@ -349,7 +349,29 @@ t.test('configurations are refused by field and value', (t) => {
     [parseTcpProxy, {}, [/stat_prefix/, /one of cluster and weighted_clusters/]],
     [parseTcpProxy, { stat_prefix: 'a', cluster: 'c', weighted_clusters: { clusters: [] } }, [/exclude/, /empty/]],
     [parseTcpProxy, { stat_prefix: 'a', cluster: 'c', max_connect_attempts: 0 }, [/at least 1, is 0/]],
-    [parseTcpProxy, { stat_prefix: 'a', cluster: 'c', on_demand: {} }, [/on_demand/]],
+    [parseTcpProxy, { stat_prefix: 'a', cluster: 'c', on_demand: { odcds_config: { ads: {} } } }, [/odcds_config/]],
+    [parseTcpProxy, { stat_prefix: 'a', cluster: 'c', on_demand: { timeout: '-1s' } }, [/negative/]],
+    [parseTcpProxy, { stat_prefix: 'a', cluster: 'c', hash_policy: [{ filter_state: {} }] }, [/key/]],
+    [parseTcpProxy, { stat_prefix: 'a', cluster: 'c', hash_policy: [{ other: {} }] }, [/other/]],
+    [
+      parseTcpProxy,
+      { stat_prefix: 'a', cluster: 'c', upstream_connect_mode: 'ON_DOWNSTREAM_DATA' },
+      [/max_early_data_bytes.*required with upstream_connect_mode ON_DOWNSTREAM_DATA/],
+    ],
+    [
+      parseTcpProxy,
+      {
+        stat_prefix: 'a',
+        cluster: 'c',
+        proxy_protocol_tlvs: [
+          { type: 256, value: 'YQ==' },
+          { type: 1 },
+          { type: 2, format_string: { text_format: '%NO_SUCH%' } },
+          { type: 3, value: 'YQ==', format_string: { text_format: 'x' } },
+        ],
+      },
+      [/less than 256, is 256/, /value or format_string is required/, /NO_SUCH/, /exclude each other/],
+    ],
     [parseTcpProxy, { stat_prefix: 'a', cluster: 'c', idle_timeout: '-1s' }, [/negative/]],
     [
       parseTcpProxy,

@@ -3,6 +3,7 @@ import t from 'tap'
 import { localRateLimitFilter } from '../../filters/local-ratelimit/index.ts'
 import { localRateLimit } from '../../filters/local-ratelimit/native.ts'
 import type { HttpFilter, Route, Scope } from '../../lib/chain/filter.ts'
+import { readRateLimits } from '../../lib/config/native/resolve/rate-limits.ts'
 import type { ConfigSources } from '../../lib/core/config-sources.ts'
 import type { JsonObject } from '../../lib/core/errors.ts'
 import type { Leases, SlotLease, TokenLease } from '../../lib/core/lease.ts'
@@ -190,6 +191,62 @@ t.test('a request may cost more than one token, and a bucket without tokens lets
   t.same([cost('6'), cost('5'), cost('4'), cost('1'), cost('0'), cost('11')], [200, 429, 200, 429, 200, 429])
   t.same([cost('1', 'nobody'), cost('1', 'bob'), cost('1', 'bob')], [429, 200, 200], 'without a bucket for all')
   t.equal(status(build(localRateLimitFilter, { ...ON, token_bucket: bucket(0) })), 429)
+})
+
+t.test('what requests give back is there for others, up to what the bucket holds', async (t) => {
+  const back = { hits_addend: { number: 3, is_negative_hits: true } }
+  const config = {
+    ...ON,
+    rate_limits: [
+      byHeader('x-take', { hits_addend: { number: 4 } }),
+      {
+        ...byHeader('x-take'),
+        ...back,
+        actions: [{ request_headers: { header_name: 'x-back', descriptor_key: 'x-take' } }],
+      },
+    ],
+    descriptors: [descriptor([['x-take', 'a']], bucket(10, '1000s', 1))],
+    enable_x_ratelimit_headers: 'DRAFT_VERSION_03',
+  }
+  for (const workers of [0, 1, 3]) {
+    const base = testScope()
+    const all = workers === 0 ? [base.leases] : await workerLeases(workers, base.clock)
+    const filters = all.map((leases) => build(localRateLimitFilter, config, { scope: { ...base, leases } }))
+    let next = 0
+    const ask = async (name: string): Promise<number> => {
+      const { upstream, downstream } = drive({ filters: [filters[next++ % filters.length]], request: [name, 'a'] })
+      await settle(8)
+      if (upstream.begun > 0) upstream.respond(200)
+      return downstream.status
+    }
+    t.same([await ask('x-take'), await ask('x-take'), await ask('x-take')], [200, 200, 429], `${workers} workers`)
+    t.same([await ask('x-back'), await ask('x-take')], [200, 200])
+    t.equal(await ask('x-take'), 429)
+    for (let i = 0; i < 9; i++) t.equal(await ask('x-back'), 200)
+    t.same([await ask('x-take'), await ask('x-take'), await ask('x-take')], [200, 200, 429], 'no more than it holds')
+  }
+})
+
+t.test('what an exchange has used counts when it has ended, as far as there is something left', async (t) => {
+  const rule = byHeader('x-user', { hits_addend: { number: 1 } })
+  const done = byHeader('x-user', { hits_addend: { format: '%REQ(x-cost)%' }, apply_on_stream_done: true })
+  const scope = testScope()
+  const config = {
+    ...ON,
+    rate_limits: [rule, done],
+    descriptors: [descriptor([['x-user', '']], bucket(10, '1000s', 1))],
+  }
+  const filter = build(localRateLimitFilter, config, { scope })
+  const cost = (value: string): string[] => ['x-user', 'ann', 'x-cost', value]
+  t.equal(status(filter, cost('6')), 200)
+  t.equal(status(filter, cost('1')), 200, 'three are left')
+  t.equal(status(filter, cost('50')), 200, 'the rest, and no debt')
+  t.equal(status(filter, cost('0')), 429)
+  scope.clock.advance(1_000_000)
+  t.equal(status(filter, cost('0')), 200)
+  const only = { ...ON, rate_limits: [done], descriptors: config.descriptors, token_bucket: bucket(2, '1000s', 1) }
+  const free = build(localRateLimitFilter, only)
+  t.same([status(free, cost('9')), status(free, cost('9')), status(free, cost('9'))], [200, 200, 429])
 })
 
 t.test('shadow descriptors count but do not refuse', async (t) => {
@@ -417,6 +474,7 @@ class AskedLeases implements Leases {
     return {
       take: () => new Promise((resolve) => void this.questions.push(resolve)),
       tryTake: () => false,
+      give: () => {},
       remaining: config.maxTokens,
       waitMs: 0,
       [Symbol.dispose]: () => void this.disposed++,
@@ -575,4 +633,37 @@ t.test('the native form says the same in fewer words', async (t) => {
   t.match(tier('gold').downstream.headers.get('retry-after'), /^30$/)
   const shadow = build(localRateLimitFilter, localRateLimit({ all: { tokens: 0 }, shadow: true }).config)
   t.equal(status(shadow), 200)
+  const by = [{ header: 'x-user' }] as const
+  const limits = [{ by, tokens: 10, perMs: 1_000_000, hits: 2, hitsWhenDone: '%REQ(x-cost)%' }]
+  const costly = build(localRateLimitFilter, localRateLimit({ limits }).config)
+  const cost = (value: string): number => status(costly, ['x-user', 'a', 'x-cost', value])
+  t.same([cost('5'), cost('0'), cost('0')], [200, 200, 429])
+})
+
+t.test('the native form goes by what routes say', async (t) => {
+  const { config } = localRateLimit({
+    limits: [
+      { by: [{ key: 'plan', value: 'free' }, { header: 'X-User' }], tokens: 1, perMs: 60_000 },
+      { by: [{ key: 'plan', value: 'paid' }], tokens: 2, perMs: 60_000 },
+    ],
+    byRoutes: true,
+  })
+  const filter = build(localRateLimitFilter, config)
+  const plan = (value: string): Route => ({
+    ...ROUTE,
+    rateLimits: {
+      route: compileRateLimits(
+        readRateLimits([
+          { by: value === 'free' ? [{ key: 'plan', value }, { header: 'x-user' }] : [{ key: 'plan', value }] },
+        ]),
+      ),
+      virtualHost: compileRateLimits([]),
+      includeVirtualHost: false,
+    },
+  })
+  const ask = (value: string, user: string): number =>
+    send(filter, { route: plan(value), request: ['x-user', user] }).downstream.status
+  t.same([ask('free', 'a'), ask('free', 'a'), ask('free', 'b')], [200, 429, 200])
+  t.same([ask('paid', 'a'), ask('paid', 'b'), ask('paid', 'c')], [200, 200, 429])
+  t.equal(status(filter, ['x-user', 'a']), 200, 'no route, no limit')
 })

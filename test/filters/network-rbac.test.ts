@@ -346,3 +346,39 @@ t.test('a listener in plaintext closes strangers by their address', async (t) =>
   await gateway.close()
   t.equal(readFileSync(log, 'utf8'), 'rbac_access_denied_matched_policy[no_loopback] - - -\n')
 })
+
+t.test('verdicts are written down as lines of JSON, those that are asked for', async (t) => {
+  const logger = {
+    name: 'stdout',
+    typed_config: { '@type': 'type.googleapis.com/envoy.extensions.rbac.audit_loggers.stream.v3.StdoutAuditLog' },
+  }
+  for (const [audit_condition, expected] of [
+    ['ON_DENY', [false]],
+    ['ON_ALLOW', [true]],
+    ['ON_DENY_AND_ALLOW', [true, false]],
+    ['NONE', []],
+  ] as const) {
+    const options = { audit_condition, logger_configs: [{ audit_logger: logger }] }
+    const { filter, scope } = make({ rules: { ...rules(NEAR), audit_logging_options: options } })
+    const { peer: certificate } = { peer: peer({ uriSans: ['spiffe://d/ns/n/sa/s'] }) }
+    const known = new FakeConnection(connection({ remoteAddress: '10.0.0.1', tls: tlsInfo({ peer: certificate }) }))
+    for (const made of [known, far()]) filter.onConnect?.(made, filter.createState?.(made))
+    const told = scope.written.map((line) => JSON.parse(line).grpc_audit_log)
+    t.same(
+      told.map(({ authorized }) => authorized),
+      expected,
+      audit_condition,
+    )
+    t.ok(scope.written.every((line) => line.endsWith('\n')))
+    if (audit_condition !== 'ON_DENY_AND_ALLOW') continue
+    t.match(told[0], {
+      timestamp: new Date(scope.clock.wall()).toISOString(),
+      rpc_method: '',
+      principal: 'spiffe://d/ns/n/sa/s',
+      policy_name: 'filter',
+      matched_rule: 'my policy',
+      source: { address: '10.0.0.1' },
+    })
+    t.match(told[1], { principal: '', matched_rule: '', source: { address: '11.0.0.1' } })
+  }
+})

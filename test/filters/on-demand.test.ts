@@ -17,7 +17,7 @@ t.test('what the configuration says of clusters', async (t) => {
     [{ odcds: { source: {} } }, /ads or self is required/],
     [{ odcds: { source: { ads: {}, self: {} } } }, /ads or self is required/],
     [{ odcds: { source: { path: '/x' } } }, /source\.path: .*ads \(or self\) alone/],
-    [{ odcds: { source: { ads: {} }, resources_locator: 'xdstp://a/b' } }, /resources_locator/],
+    [{ odcds: { source: { ads: {} }, resources_locator: 'a/b' } }, /resources_locator: "a\/b" must begin with xdstp:/],
     [{ odcds: { source: { ads: {} }, timeout: '-1s' } }, /timeout: must not be negative/],
     [{ odcds: { source: { ads: {} }, other: 1 } }, /other/],
     [{ other: 1 }, /other/],

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
 import t from 'tap'
 import type { TcpProxyConfig } from '../../filters/tcp-proxy/config.ts'
 import { compileTcpProxy } from '../../filters/tcp-proxy/filter.ts'
@@ -10,9 +11,10 @@ import { FAILURES, type Failure } from '../../lib/core/failure.ts'
 import { StreamInfo } from '../../lib/core/stream-info.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
-import { cluster } from '../end-to-end/bootstrap.ts'
+import { cluster, type Fields } from '../end-to-end/bootstrap.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import { socketPath } from '../support/socket-path.ts'
+import type { Wire } from '../support/wire.ts'
 import { filter, layer4, RawOrigin, tcpProxy } from './layer4-setup.ts'
 
 /** A port on which nobody listens. */
@@ -598,4 +600,279 @@ t.test('an update leaves connections alone, and their last lines are written', a
   await second.expectEnd()
   await settle(10)
   t.same((await l4.finish()).sort(), ['origin 12', 'other 3'])
+})
+
+/** A PROXY header of version 2 and its TLVs, as text by type. */
+async function readTlvs(wire: Wire): Promise<{ readonly [type: number]: string }> {
+  const head = await wire.readBytes(16)
+  const rest = await wire.readBytes(head.readUInt16BE(14))
+  const found: { [type: number]: string } = {}
+  for (let at = 12; at < rest.length; ) {
+    const end = at + 3 + rest.readUInt16BE(at + 1)
+    const text = rest.subarray(at + 3, end).toString()
+    found[rest[at]] = found[rest[at]] === undefined ? text : `${found[rest[at]]},${text}`
+    at = end
+  }
+  return found
+}
+
+const PROXY_UPSTREAM = {
+  transport_socket: {
+    name: 'proxy',
+    typed_config: {
+      '@type':
+        'type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport',
+      config: { version: 'V2', pass_through_tlvs: { match_type: 'INCLUDE', tlv_type: [0xe0, 0xe1] } },
+      transport_socket: {
+        name: 'raw',
+        typed_config: { '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer' },
+      },
+    },
+  },
+}
+
+t.test('TLVs of its own go upstream with the PROXY header, merged with those of the client', async (t) => {
+  const base64 = (text: string): string => Buffer.from(text).toString('base64')
+  for (const [policy, bare, merged] of [
+    [undefined, { 224: 'own', 225: 'to 127.0.0.1' }, { 224: 'theirs' }],
+    ['OVERWRITE_BY_TYPE_IF_EXISTS_OR_ADD', undefined, { 224: 'own', 225: 'to 127.0.0.1' }],
+    ['APPEND_IF_EXISTS_OR_ADD', undefined, { 224: 'theirs,own', 225: 'to 127.0.0.1' }],
+  ] as const) {
+    const l4 = await layer4(t, {
+      filters: [
+        tcpProxy({
+          proxy_protocol_tlvs: [
+            { type: 0xe0, value: base64('own') },
+            {
+              type: 0xe1,
+              format_string: { text_format_source: { inline_string: 'to %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%' } },
+            },
+            { type: 0xe2, value: base64('not let through') },
+          ],
+          ...(policy !== undefined && { proxy_protocol_tlv_merge_policy: policy }),
+        }),
+      ],
+      listener: {
+        listener_filters: [
+          {
+            name: 'proxy',
+            typed_config: {
+              '@type': 'type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol',
+              allow_requests_without_proxy_protocol: true,
+              pass_through_tlvs: { match_type: 'INCLUDE_ALL' },
+            },
+          },
+        ],
+      },
+      cluster: PROXY_UPSTREAM,
+    })
+    const plain = await l4.connect()
+    plain.write('plain client')
+    const first = await l4.origin.accept()
+    t.same(await readTlvs(first), bare ?? { 224: 'own', 225: 'to 127.0.0.1' })
+    t.equal((await first.readBytes(12)).toString(), 'plain client')
+    const client = await l4.connect()
+    client.write(
+      Buffer.concat([
+        Buffer.from('0d0a0d0a000d0a515549540a21110015', 'hex'),
+        Buffer.from([127, 0, 0, 2, 127, 0, 0, 1, 0, 9, 0, 8, 0xe0, 0, 6]),
+        Buffer.from('theirs'),
+        Buffer.from('hi'),
+      ]),
+    )
+    const second = await l4.origin.accept()
+    t.same(await readTlvs(second), merged, policy ?? 'ADD_IF_ABSENT')
+    t.equal((await second.readBytes(2)).toString(), 'hi')
+    await l4.finish()
+  }
+})
+
+t.test('what a client says early is held up to its limit, and goes first', async (t) => {
+  const port = await deadPort()
+  const l4 = await layer4(t, {
+    filters: (log) => [
+      tcpProxy({
+        max_early_data_bytes: 1000,
+        max_connect_attempts: 100,
+        backoff_options: { base_interval: '0.02s', max_interval: '0.02s' },
+        access_log: [log('%ACCESS_LOG_TYPE% %BYTES_RECEIVED% %UPSTREAM_WIRE_BYTES_SENT%')],
+        access_log_options: { flush_access_log_on_start: true },
+      }),
+    ],
+    cluster: { load_assignment: assignment(port) },
+  })
+  const client = await l4.connect()
+  client.write('a'.repeat(600))
+  await l4.gateway.until(() => l4.gateway.stat('cluster.origin.upstream_cx_connect_fail') > 1, 'failed attempts')
+  client.write('b'.repeat(600))
+  client.end()
+  const server = createServer({ allowHalfOpen: true })
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  t.teardown(() => void server.close())
+  const [socket] = (await once(server, 'connection')) as [Socket]
+  let text = ''
+  socket.setEncoding('utf8')
+  for await (const chunk of socket.on('error', () => {})) text += chunk
+  t.equal(text, 'a'.repeat(600) + 'b'.repeat(600), 'every byte, in order, and then its FIN')
+  const lines = await l4.finish()
+  t.same(lines, ['TcpConnectionStart 0 0', 'TcpConnectionEnd 1200 1200'])
+})
+
+t.test('a connection may wait for its client to speak before anybody is connected to', async (t) => {
+  const l4 = await layer4(t, {
+    filters: (log) => [
+      tcpProxy({
+        upstream_connect_mode: 'ON_DOWNSTREAM_DATA',
+        max_early_data_bytes: 0,
+        access_log: [log('%CONNECTION_TERMINATION_DETAILS% %BYTES_RECEIVED%')],
+      }),
+    ],
+  })
+  const silent = await l4.connect()
+  const ending = await l4.connect()
+  ending.end()
+  t.equal(await ending.expectEnd(), 'fin')
+  t.equal(l4.origin.total, 0)
+  const client = await l4.connect()
+  client.write('hello')
+  const upstream = await l4.origin.accept()
+  t.equal((await upstream.readBytes(5)).toString(), 'hello')
+  client.write(' again')
+  t.equal((await upstream.readBytes(6)).toString(), ' again')
+  upstream.write('yes')
+  t.equal((await client.readBytes(3)).toString(), 'yes')
+  t.equal(l4.origin.total, 1)
+  t.equal(l4.gateway.stat('tcp.l4.downstream_cx_total'), 3)
+  silent.reset()
+  const lines = await l4.finish()
+  t.equal(lines[0], 'downstream_ended_before_data 0')
+})
+
+t.test('connections are hashed to hosts by where they come from, or by what filters say', async (t) => {
+  const origins = await Promise.all([1, 2, 3, 4].map(() => RawOrigin.start()))
+  t.teardown(() => Promise.all(origins.map((origin) => origin.close())))
+  const ring = {
+    lb_policy: 'RING_HASH',
+    load_assignment: assignment(...origins.map(({ port }) => port)),
+  }
+  for (const [what, policy, addresses, hosts] of [
+    ['one client', { source_ip: {} }, ['127.0.0.1', '127.0.0.1', '127.0.0.1', '127.0.0.1', '127.0.0.1'], 1],
+    ['many clients', { source_ip: {} }, Array.from({ length: 24 }, (_, i) => `127.0.1.${i + 1}`), 4],
+    ['one key', { filter_state: { key: 'stick' } }, Array.from({ length: 8 }, (_, i) => `127.0.1.${i + 1}`), 1],
+  ] as const) {
+    const before = origins.map(({ total }) => total)
+    const l4 = await layer4(t, {
+      filters: [
+        filter('set_filter_state', 'Config', {
+          on_new_connection: [{ object_key: 'stick', format_string: { text_format: 'k' } }],
+        }),
+        tcpProxy({ hash_policy: [policy] }),
+      ],
+      cluster: ring,
+    })
+    for (const localAddress of addresses) {
+      const wire = await l4.connect({ localAddress })
+      wire.end()
+    }
+    const arrived = (): number[] => origins.map(({ total }, i) => total - before[i])
+    await l4.gateway.until(() => arrived().reduce((a, b) => a + b) === addresses.length, 'all to arrive')
+    t.equal(arrived().filter((count) => count > 0).length, hosts, what)
+    await l4.finish()
+  }
+})
+
+t.test('filter state sets how long one connection may be idle, and lets it past the tunnel', async (t) => {
+  const l4 = await layer4(t, {
+    filters: (log) => [
+      filter('set_filter_state', 'Config', {
+        on_new_connection: [
+          { object_key: 'envoy.tcp_proxy.per_connection_idle_timeout_ms', format_string: { text_format: '30' } },
+          { object_key: 'envoy.tcp_proxy.disable_tunneling', format_string: { text_format: 'true' } },
+        ],
+      }),
+      tcpProxy({
+        tunneling_config: { hostname: 'a.example:1' },
+        access_log: [log('%CONNECTION_TERMINATION_DETAILS%')],
+      }),
+    ],
+  })
+  const client = await l4.connect()
+  client.write('raw')
+  const upstream = await l4.origin.accept()
+  t.equal((await upstream.readBytes(3)).toString(), 'raw')
+  t.equal(await client.expectEnd(), 'fin')
+  t.same(await l4.finish(), ['tcp_session_idle_timeout'])
+})
+
+function assignment(...ports: readonly number[]): Fields {
+  const endpoint = (port: number): Fields => ({
+    endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } },
+  })
+  return { cluster_name: 'origin', endpoints: [{ lb_endpoints: ports.map(endpoint) }] }
+}
+
+t.test('a cluster that is not there is asked for where the configuration says so', async (t) => {
+  const clock = new TestClock()
+  const wheel = new TimerWheel(clock)
+  for (const [answer, counted, ended] of [
+    ['there', 'success', undefined],
+    ['missing', 'missing', 'cluster_not_found'],
+    ['late', 'timeout', 'cluster_not_found'],
+    ['gone', 'missing', undefined],
+  ] as const) {
+    const connected: string[] = []
+    const closes: string[] = []
+    const known = new Map<string, unknown>()
+    const origin = {
+      name: 'origin',
+      pick: () => ({ addressText: '192.0.2.1:1', hostname: '' }),
+      connect: () => void connected.push('origin'),
+    }
+    const metrics = new MetricsStore()
+    let answered: (found: boolean) => void = () => {}
+    const scope = {
+      wheel,
+      metrics,
+      random: () => 0,
+      openLogs: () => ({ log() {} }),
+      clusters: { get: (name: string) => known.get(name) },
+      demand: {
+        cluster: (name: string, source: string, timeoutMs: number) => {
+          t.same([name, source, timeoutMs], ['origin', 'ads', 50])
+          return new Promise<boolean>((resolve) => {
+            answered = resolve
+          })
+        },
+      },
+    } as unknown as NetworkScope
+    const connection = {
+      facts: { state: { object: () => undefined, metadata: () => undefined } },
+      info: new StreamInfo(0, 0),
+      pause() {},
+      resume() {},
+      close: (details: string) => void closes.push(details),
+    } as unknown as NetworkConnection
+    const config = {
+      statPrefix: 'l4',
+      clusters: [{ name: 'origin', weight: 1 }],
+      idleTimeoutMs: 0,
+      accessLogs: [],
+      demand: { source: 'ads', timeoutMs: 50 },
+    }
+    const { onConnect, onClose, createState } = compileTcpProxy(config as unknown as TcpProxyConfig, scope)
+    const session = createState?.(connection) as Session
+    onConnect?.(connection, session)
+    t.same([connected, closes], [[], []], 'it waits')
+    if (answer === 'there') known.set('origin', origin)
+    if (answer === 'late') clock.advance(60)
+    if (answer === 'gone') onClose?.(connection, session)
+    answered(answer === 'there')
+    await settle()
+    t.same(connected, answer === 'there' ? ['origin'] : [])
+    t.same(closes, ended === undefined ? [] : [ended])
+    t.equal(metrics.counter('tcp.l4.on_demand_cluster_attempt').v, 1)
+    t.equal(metrics.counter(`tcp.l4.on_demand_cluster_${counted}`).v, 1, answer)
+    t.equal(wheel.armed, 0)
+  }
+  wheel.close()
 })

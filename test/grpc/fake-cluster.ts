@@ -188,7 +188,7 @@ export class FakeCluster implements Cluster {
     return { healthy: this.hosts.length, degraded: 0, total: this.hosts.length }
   }
 
-  completed(status: number, elapsedMs: number): void {
+  completed(status: number, elapsedMs: number, _internal: boolean): void {
     this.done.push({ status, elapsedMs })
   }
 }

@@ -1,12 +1,14 @@
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import t from 'tap'
+import { connect as secure } from 'node:tls'
+import t, { type Test } from 'tap'
 import type { HttpFilter } from '../../lib/chain/filter.ts'
 import { ReadBuffer } from '../../lib/upstream/socket-reader.ts'
 import { AcceptedReads } from '../../listeners/detect/accepted-reads.ts'
-import { bootstrap, cluster } from '../end-to-end/bootstrap.ts'
+import { bootstrap, cluster, type Fields } from '../end-to-end/bootstrap.ts'
 import { withFilters } from '../end-to-end/filter-instances.ts'
+import { Authority } from '../support/certificates.ts'
 import { settle } from '../support/clock.ts'
 import { TestGateway } from '../support/gateway.ts'
 import { type Random, seeded } from '../support/random.ts'
@@ -81,7 +83,22 @@ function keeper(kept: Map<string, Buffer[]>): HttpFilter<unknown> {
   }
 }
 
-t.test('bodies of clients stay what they were, pipelined and side by side', async (t) => {
+/** A chain that ends TLS. */
+async function secured(): Promise<Fields> {
+  const { chain, key } = await (await Authority.create()).issue({ dns: ['a'] })
+  const certificate = { certificate_chain: { inline_string: chain }, private_key: { inline_string: key } }
+  const context = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'
+  const config = { '@type': context, common_tls_context: { tls_certificates: [certificate] } }
+  return { transport_socket: { name: 'tls', typed_config: config } }
+}
+
+for (const transport of ['plaintext', 'TLS']) {
+  t.test(`bodies of clients stay what they were, pipelined and side by side, over ${transport}`, async (t) => {
+    await bodiesStay(t, transport === 'TLS' ? await secured() : undefined)
+  })
+}
+
+async function bodiesStay(t: Test, chain: Fields | undefined): Promise<void> {
   const random = seeded(11)
   const kept = new Map<string, Buffer[]>()
   const origin = createHttpServer((request, response) => request.resume().on('end', () => response.end()))
@@ -89,10 +106,14 @@ t.test('bodies of clients stay what they were, pipelined and side by side', asyn
   await once(origin, 'listening')
   t.teardown(() => origin.close())
   const clusters = [cluster('origin', (origin.address() as AddressInfo).port)]
-  const gateway = await TestGateway.start(bootstrap({ clusters }), { adjust: withFilters(keeper(kept)) })
+  const gateway = await TestGateway.start(bootstrap({ clusters, ...(chain && { chain }) }), {
+    adjust: withFilters(keeper(kept)),
+  })
   t.teardown(() => gateway.close())
   const client = async (number: number): Promise<void> => {
-    const socket = connect(gateway.port(), '127.0.0.1')
+    const port = gateway.port()
+    const plain = connect(port, '127.0.0.1')
+    const socket = chain === undefined ? plain : secure({ socket: plain, servername: 'a', rejectUnauthorized: false })
     let answers = 0
     socket.on('data', (bytes: Buffer) => {
       answers += bytes.latin1Slice().split('HTTP/1.1 200').length - 1
@@ -108,4 +129,4 @@ t.test('bodies of clients stay what they were, pipelined and side by side', asyn
     const [seed, size] = path.slice(1).split('-').map(Number)
     t.ok(Buffer.concat(chunks).equals(bodyOf(seed, size)), path)
   }
-})
+}

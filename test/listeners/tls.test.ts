@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import t from 'tap'
 import type { TlsInfo } from '../../lib/core/connection.ts'
+import { ScaledTimeout } from '../../lib/core/overload.ts'
 import { isKnownGroup } from '../../lib/tls/groups.ts'
 import { rawSocket } from '../../lib/tls/raw-socket.ts'
 import { sessionGroup } from '../../lib/tls/session-group.ts'
@@ -415,6 +416,34 @@ t.test('a handshake that takes too long is reset, wherever it stands', async (t)
     }
   }
   await assertNoLeaks(leaks)
+})
+
+t.test('under overload a handshake gets less time, one that is going on too', async (t) => {
+  const rig = await AcceptorRig.start(downstream([leaf], { handshakeTimeoutMs: 10_000 }))
+  const scaled = new ScaledTimeout()
+  scaled.minimum = { ms: 2_000 }
+  rig.scaled = scaled
+  const slow = rig.open()
+  await until(() => rig.acceptor.pending === 1)
+  await rig.clock.advanceAsync(3_000)
+  scaled.scale = 0.5
+  rig.wheel.reconsider()
+  await rig.clock.advanceAsync(2_900)
+  t.equal(rig.outcomes.length, 0, 'of 10 and 2 seconds half the way')
+  const error = once(slow, 'error')
+  await rig.clock.advanceAsync(200)
+  t.equal(why(await rig.outcome(0)), 'the handshake took too long')
+  await within(error, 'the reset')
+  scaled.scale = 1
+  const late = rig.open()
+  late.on('error', () => {})
+  await until(() => rig.acceptor.pending === 1)
+  await rig.clock.advanceAsync(1_900)
+  t.equal(rig.outcomes.length, 1)
+  await rig.clock.advanceAsync(200)
+  t.equal(why(await rig.outcome(1)), 'the handshake took too long')
+  t.equal(rig.wheel.armed, 0)
+  await rig.close()
 })
 
 /** Lets the loop turn until it is so. */

@@ -23,7 +23,8 @@ function apply(
   before?: readonly string[],
 ): string | undefined {
   const headers = new Headers((before ?? []).flatMap((value) => [NAME, value]))
-  compileClientCert(config)(headers, connection({ tls }))
+  const facts = connection({ tls })
+  compileClientCert(config)(headers, facts, { connection: facts, request: headers, metadata: { get: () => undefined } })
   return headers.join(NAME)
 }
 
@@ -66,11 +67,11 @@ t.test('the pairs stand in the order of Envoy, each name for itself', async (t) 
       `Cert=${pem}`,
       `Chain=${pem}`,
       'Subject="CN=a,OU=b\\, c,O=\\"d\\""',
-      'Issuer="CN=Example CA"',
       'URI=spiffe://a',
       'URI=https://b',
       'DNS=a.example',
       'DNS=b.example',
+      'Issuer="CN=Example CA"',
     ].join(';'),
   )
   t.equal(
@@ -79,6 +80,70 @@ t.test('the pairs stand in the order of Envoy, each name for itself', async (t) 
   )
   const base64 = verified({ pem: '-----BEGIN CERTIFICATE-----\r\na+/=\r\n-----END CERTIFICATE-----\r\n' })
   t.match(apply({ mode: 'sanitize-set', fields: ['cert'] }, base64), /%0Aa%2B%2F%3D%0A/)
+})
+
+t.test('as JSON the header is an array, one object for each proxy', async (t) => {
+  const tls = verified({ subject: 'CN=a,O="d"', uriSans: ['spiffe://a;b', 'spiffe://ü'], dnsSans: ['a.example'] }, [
+    'spiffe://me',
+  ])
+  const json = (mode: ClientCertificateHeaderConfig['mode'], before?: readonly string[]): string | undefined =>
+    apply({ mode, fields: ['subject', 'uri', 'dns', 'issuer'], format: 'json' }, tls, before)
+  const own =
+    `{"by":["spiffe://me"],"hash":"${HASH}","subject":"CN=a,O=\\"d\\"",` +
+    '"uri":["spiffe://a;b","spiffe://\\u00fc"],"dns":["a.example"],"issuer":"CN=Example CA"}'
+  t.equal(json('sanitize-set', ['By=x']), `[${own}]`)
+  t.equal(json('append-forward'), `[${own}]`)
+  t.equal(json('append-forward', ['']), `[${own}]`)
+  t.equal(json('append-forward', ['[]']), `[${own}]`)
+  t.equal(json('append-forward', [' [{"by": ["x"]}] ']), `[{"by":["x"]},${own}]`)
+  t.equal(json('append-forward', ['[{"by":["x"]}]', '[1]']), `[{"by":["x"]},1,${own}]`)
+  const text = (before: string): string =>
+    `${before},By=spiffe://me;Hash=${HASH};Subject="CN=a,O=\\"d\\"";URI="spiffe://a;b";URI=spiffe://ü;DNS=a.example;Issuer="CN=Example CA"`
+  for (const before of ['By=x', '[{"by":["x"]}', '{"by":1}']) t.equal(json('append-forward', [before]), text(before))
+  t.equal(apply({ mode: 'append-forward', fields: [], format: 'json' }, undefined, ['[{}]']), undefined)
+  const bare = verified({ subject: '', uriSans: [], dnsSans: [] })
+  t.equal(
+    apply({ mode: 'sanitize-set', fields: ALL.slice(0, 4), format: 'json' }, bare),
+    `[{"hash":"${HASH}","issuer":"CN=Example CA"}]`,
+  )
+  const pem = (name: string): string => `-----BEGIN CERTIFICATE-----\n${name}=\n-----END CERTIFICATE-----\n`
+  const chain = verified({ pem: pem('a'), chainPem: pem('a') + pem('b') })
+  const told = apply({ mode: 'sanitize-set', fields: ['cert', 'chain'], format: 'json' }, chain)
+  t.match(JSON.parse(told ?? '')[0], { cert: pem('a'), chain: [pem('a'), pem('b')] })
+})
+
+t.test('a matcher decides by request what is told, and where it finds nothing the rest holds', async (t) => {
+  const config: ClientCertificateHeaderConfig = {
+    mode: 'sanitize',
+    fields: [],
+    byRequest: {
+      list: [
+        {
+          predicate: {
+            kind: 'single',
+            input: { kind: 'request-header', name: 'x-who' },
+            string: { kind: 'exact', value: 'json', ignoreCase: false },
+          },
+          onMatch: { action: { mode: 'sanitize-set', fields: [], format: 'json' } },
+        },
+      ],
+      onNoMatch: { action: { mode: 'always-forward-only', fields: [] } },
+    },
+  }
+  for (const [who, expected] of [
+    ['json', `[{"hash":"${HASH}"}]`],
+    ['other', 'Hash=1'],
+  ] as const) {
+    const headers = new Headers([NAME, 'Hash=1', 'x-who', who])
+    const facts = connection({ tls: verified() })
+    compileClientCert(config)(headers, facts, {
+      connection: facts,
+      head: { method: 'GET', scheme: 'https', authority: 'a', path: '/', protocol: undefined },
+      request: headers,
+      metadata: { get: () => undefined },
+    })
+    t.equal(headers.join(NAME), expected)
+  }
 })
 
 t.test('a name cannot pass for another pair or element', async (t) => {

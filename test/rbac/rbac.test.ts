@@ -447,8 +447,25 @@ t.test('what cannot be judged is refused by name', async (t) => {
   t.match(errors({ uri_template: custom }), [/path matcher "envoy.config.rbac.v3.Action" is not available/])
   t.match(errors(ANY, { custom }), [/principal "envoy.config.rbac.v3.Action" is not available/])
   t.match(errors(ANY, { filter_state: { key: 'k', string_match: { safe_regex: { regex: '[' } } } }), [/regex/])
-  const audit = { rules: { audit_logging_options: { audit_condition: 'ON_DENY' } } }
-  t.same(parse(audit).ignored, ['rules.audit_logging_options'])
+  const logger = (type: string): JsonObject => ({
+    audit_logger: { name: 'l', typed_config: { '@type': `${TYPE}${type}` } },
+  })
+  const audited = (...loggers: JsonObject[]): ReturnType<typeof parse> =>
+    parse({ rules: { audit_logging_options: { audit_condition: 'ON_DENY', logger_configs: loggers } } })
+  const stdout = logger('envoy.extensions.rbac.audit_loggers.stream.v3.StdoutAuditLog')
+  t.same(audited(stdout).config, {
+    kind: 'rules',
+    effect: 'allow',
+    policies: [],
+    audit: { when: 'deny', loggers: ['stdout'] },
+  })
+  const unknown = logger('envoy.extensions.access_loggers.stream.v3.StdoutAccessLog')
+  t.match(audited(unknown).errors, [
+    /audit logger "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog" is not available/,
+  ])
+  t.same(audited({ ...unknown, is_optional: true }).ignored, [
+    'rules.audit_logging_options.logger_configs[0].audit_logger',
+  ])
   const other = { action: { name: 'a', typed_config: { '@type': `${TYPE}envoy.config.rbac.v3.RBAC` } } }
   t.match(parse({ matcher: { on_no_match: other } }).errors, [/"envoy.config.rbac.v3.RBAC" is no action of RBAC/])
 })

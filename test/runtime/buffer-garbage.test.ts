@@ -1,5 +1,7 @@
 import t from 'tap'
 import { BufferGarbage } from '../../lib/runtime/buffer-garbage.ts'
+import { StartGarbage } from '../../lib/runtime/start-garbage.ts'
+import { TestClock } from '../support/clock.ts'
 
 const MIB = 1 << 20
 
@@ -43,4 +45,40 @@ t.test('without gc nothing happens', async (t) => {
   const garbage = new BufferGarbage(undefined, () => 100 * MIB)
   garbage.check()
   t.doesNotThrow(() => garbage[Symbol.dispose]())
+})
+
+t.test('what a start has left behind is collected once, when the worker is idle, in its first minute or never', (t) => {
+  for (const [busyLooks, collections] of [
+    [0, 1],
+    [10, 1],
+    [59, 1],
+    [60, 0],
+  ]) {
+    const clock = new TestClock()
+    const asked: object[] = []
+    let activeMs = 0
+    const garbage = new StartGarbage({
+      clock,
+      collect: (options) => void asked.push(options),
+      activeMs: () => activeMs,
+      heapBytes: () => 20 * MIB,
+    })
+    for (let second = 0; second < 100; second++) {
+      activeMs += second < busyLooks ? 300 : 3
+      clock.advance(1000)
+    }
+    t.same(asked, Array(collections).fill({ type: 'major', flavor: 'last-resort' }), `busy for ${busyLooks} s`)
+    t.equal(clock.pending, 0)
+    garbage[Symbol.dispose]()
+  }
+  const clock = new TestClock()
+  new StartGarbage({ clock, collect: undefined })
+  t.equal(clock.pending, 0, 'where V8 does not permit it nothing happens')
+  const large = { clock, collect: () => t.fail('takes too long'), activeMs: () => 0, heapBytes: () => 100 * MIB }
+  new StartGarbage(large)
+  clock.advance(120_000)
+  t.equal(clock.pending, 0, 'nor where there is much to look through')
+  new StartGarbage({ clock, collect: () => t.fail('not any more') })[Symbol.dispose]()
+  t.equal(clock.pending, 0)
+  t.end()
 })

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import type { SlotLease, TokenLease } from '../../lib/core/lease.ts'
+import type { SlotBudget, SlotLease, TokenLease } from '../../lib/core/lease.ts'
 import { LocalLeases } from '../../lib/core/local-leases.ts'
 import { LeaseLedger } from '../../lib/runtime/lease-ledger.ts'
 import { equalShare, type LeaseGrants, type LeaseNotes } from '../../lib/runtime/lease-notes.ts'
@@ -376,52 +376,117 @@ interface Held {
   readonly worker: number
 }
 
-t.test('in a rush exactly the limit is taken, and hardly ever one is refused that another had unused', async (t) => {
-  let short = 0
-  for (let seed = 1; seed <= 300; seed++) {
-    const { next: random } = seeded(9000 + seed)
-    const pick = (n: number): number => Math.floor(random() * n)
-    const gateway = new Gateway(3)
-    const leases = gateway.slots('k', 7)
-    /** One thing, and whatever follows from it, as in a turn of the event loop. */
-    const turn = async (): Promise<boolean> => {
-      const more = gateway.step(pick(1000))
-      for (let i = 0; i < 5; i++) await null
-      while (gateway.deferred.length > 0) gateway.step()
-      return more
-    }
-    const rush = async (requests: number): Promise<SlotLease[]> => {
-      const held: SlotLease[] = []
-      let open = requests
-      for (let i = 0; i < requests; i++) {
-        while (pick(3) > 0) await turn()
-        const lease = leases[pick(3)]
-        const go = (): void => {
-          open--
-          if (lease.tryAcquire()) held.push(lease)
-        }
-        const asked = lease.ask()
-        if (asked === undefined) go()
-        else void Promise.all([asked, undefined]).then(go)
-      }
-      for (let i = 0; open > 0 && i < 50; i++) {
-        while (await turn());
-        gateway.clock.advance(30)
-      }
-      return held
-    }
-    const first = await rush(30)
-    t.equal(first.length, 7, `seed ${seed}`)
-    for (const lease of first) {
-      lease.release()
-      if (pick(2) === 0) await turn()
-    }
-    gateway.clock.advance(30)
-    const next = await rush(7)
-    if (next.length < 5 || next.length > 7) t.fail(`seed ${seed}: ${next.length} of 7`)
-    if (next.length < 7) short++
+/** `requests` at once, at workers by chance; what they got. Messages are delivered in any order meanwhile. */
+async function rush(gateway: Gateway, leases: readonly SlotLease[], random: () => number, requests: number) {
+  const pick = (n: number): number => Math.floor(random() * n)
+  /** One thing, and whatever follows from it, as in a turn of the event loop. */
+  const turn = async (): Promise<boolean> => {
+    const more = gateway.step(pick(1000))
+    for (let i = 0; i < 5; i++) await null
+    while (gateway.deferred.length > 0) gateway.step()
+    return more
   }
-  t.ok(short < 15, `${short} of 300 times one was on its way to another worker`)
+  const held: SlotLease[] = []
+  let open = requests
+  for (let i = 0; i < requests; i++) {
+    while (pick(3) > 0) await turn()
+    const lease = leases[pick(leases.length)]
+    const go = (): void => {
+      open--
+      if (lease.tryAcquire()) held.push(lease)
+    }
+    const asked = lease.ask()
+    if (asked === undefined) go()
+    else void Promise.all([asked, undefined]).then(go)
+  }
+  for (let i = 0; open > 0 && i < 50; i++) {
+    while (await turn());
+    gateway.clock.advance(30)
+  }
+  return held
+}
+
+t.test('in a rush exactly the limit is taken, and where all ask for just that nobody is refused', async (t) => {
+  const shapes = [
+    [2, 5, 100],
+    [3, 7, 200],
+    [4, 8, 200],
+    [4, 40, 100],
+    [4, 200, 30],
+  ] as const
+  for (const [workers, limit, seeds] of shapes) {
+    for (let seed = 1; seed <= seeds; seed++) {
+      const { next: random } = seeded(9000 + seed)
+      const gateway = new Gateway(workers)
+      const leases = gateway.slots('k', limit)
+      const cold = await rush(gateway, leases, random, limit)
+      if (cold.length !== limit) t.fail(`seed ${seed}: ${cold.length} of ${limit} at first`)
+      for (const lease of cold) lease.release()
+      const first = await rush(gateway, leases, random, 4 * limit)
+      if (first.length !== limit) t.fail(`seed ${seed}: ${first.length} of ${limit}`)
+      for (const lease of first) {
+        lease.release()
+        if (random() < 0.5) gateway.step(Math.floor(random() * 1000))
+      }
+      // Told that there is nothing, a worker does not ask again for 20 ms.
+      gateway.clock.advance(30)
+      const next = await rush(gateway, leases, random, limit)
+      if (next.length !== limit) t.fail(`seed ${seed}: ${next.length} of ${limit} again`)
+    }
+    t.pass(`${limit} among ${workers}`)
+  }
+})
+
+t.test('a worker that hangs is waited for once, not by everybody who is short until it is killed', async (t) => {
+  const gateway = new Gateway(3)
+  const [a, b] = gateway.slots('web', 6) as [SlotLease, SlotLease, SlotLease]
+  const hung = (): void => {
+    for (let i = gateway.toWorkers.length - 1; i >= 0; i--) {
+      if (gateway.toWorkers[i].worker === 2) held.push(...gateway.toWorkers.splice(i, 1))
+    }
+  }
+  const held: typeof gateway.toWorkers = []
+  const settled = async (): Promise<void> => {
+    for (let i = 0; i < 200; i++) {
+      hung()
+      gateway.step()
+      await null
+    }
+  }
+  const get = (lease: SlotLease): { done: boolean | undefined } => {
+    const answer: { done: boolean | undefined } = { done: undefined }
+    void Promise.resolve(lease.acquire()).then((taken) => {
+      answer.done = taken
+    })
+    return answer
+  }
+  for (let i = 0; i < 2; i++) t.ok(a.tryAcquire())
+  const first = [get(a), get(a), get(a)]
+  await settled()
+  const answered = (): number => first.filter(({ done }) => done !== undefined).length
+  t.equal(answered(), 0, 'there may be more')
+  gateway.clock.advance(500)
+  await settled()
+  t.equal(answered(), 3)
+  t.equal(a.active, 4, 'what is not the silent one’s')
+  gateway.clock.advance(30)
+  const late = [get(a), get(b)]
+  await settled()
+  t.strictSame(
+    late.map(({ done }) => done),
+    [false, false],
+    'at once',
+  )
+  gateway.killWorker(2)
+  gateway.clock.advance(30)
+  await settled()
+  const after = [get(a), get(b)]
+  await settled()
+  t.strictSame(
+    after.map(({ done }) => done),
+    [true, true],
+    'with its end its share is there for all',
+  )
 })
 
 /** Whatever happens in whatever order, as long as nothing is forced and control does not end. */
@@ -697,4 +762,91 @@ t.test('a worker that goes on with the bucket of before does not bring it back',
     gateway.clock.advance(100)
   }
   t.ok(got <= 10, `${got} of 10`)
+})
+
+t.test('a budget grows with what all workers count, and each has its own part of it without a word', async (t) => {
+  const gateway = new Gateway(2)
+  const counts = [10, 12]
+  const budget = (i: number): SlotBudget => ({ percent: 20, counted: () => counts[i] })
+  const [a, b] = [0, 1].map((i) => gateway.of(i).slots('retries', 1, budget(i))) as [SlotLease, SlotLease]
+  const got = (lease: SlotLease): boolean => {
+    const taken = lease.tryAcquire()
+    if (!taken) lease.want()
+    gateway.settle()
+    return taken
+  }
+  t.equal(got(a), true)
+  t.equal(got(a), true, 'two of ten')
+  t.equal(got(a), false)
+  t.equal(got(a), true, 'what the other does not use has come')
+  t.equal(got(a), false)
+  t.equal(got(a), true, 'a fifth of 22 is four')
+  t.equal(got(a), false)
+  gateway.clock.advance(30)
+  t.equal(got(a), false, 'and not five')
+  t.equal(a.remaining <= 0, true)
+  t.equal(got(b), true, 'its own it has all the same')
+  t.equal(got(b), true)
+  t.equal(got(b), false)
+  counts[0] = counts[1] = 0
+  for (const lease of [a, b, a, b, a]) {
+    lease.release()
+    gateway.settle()
+    gateway.clock.advance(300)
+    gateway.settle()
+    t.equal(got(b), false, 'one is left in any case, and taken')
+  }
+  a.release()
+  gateway.settle()
+  gateway.clock.advance(2000)
+  gateway.settle()
+  got(b)
+  t.equal(got(b) || got(b), true)
+  t.equal(got(a), false)
+  b.release()
+  const one = new Gateway(1)
+  const alone = one.of(0).slots('retries', 1, { percent: 50, counted: () => 6 })
+  const before = one.messages
+  for (const expected of [true, true, true, false]) t.equal(alone.tryAcquire(), expected)
+  one.settle()
+  t.equal(one.messages, before, 'a single worker has nobody to tell')
+})
+
+t.test('what is shown of a limit in all workers is all of it when it is taken, and less before', async (t) => {
+  const sum = (leases: readonly SlotLease[]): number => leases.reduce((total, { used }) => total + used, 0)
+  const quiet = new Gateway(3)
+  const spread = quiet.slots('web', 7) as [SlotLease, SlotLease, SlotLease]
+  for (const [i, share] of [3, 2, 2].entries()) {
+    t.ok(sum(spread) < 0.999)
+    for (let n = 0; n < share; n++) t.ok(spread[i].tryAcquire())
+  }
+  t.equal(quiet.messages, 9, 'greetings, reports and seats')
+  t.ok(sum(spread) > 1 - 1e-9, 'nobody has said a word')
+  spread[1].release()
+  t.ok(sum(spread) < 0.999)
+  for (let seed = 1; seed <= 100; seed++) {
+    const { next: random } = seeded(700 + seed)
+    const pick = (n: number): number => Math.floor(random() * n)
+    const gateway = new Gateway(1 + pick(4))
+    const limit = 1 + pick(9)
+    const leases = gateway.slots('k', limit)
+    const held: SlotLease[] = []
+    const shown = leases.map(({ used }) => used)
+    for (const [i, lease] of leases.entries()) lease.observer = { usedElsewhere: () => void (shown[i] = lease.used) }
+    for (let n = 0; n < 200; n++) {
+      const lease = leases[pick(leases.length)]
+      const released = pick(3) > 0 ? undefined : held.splice(pick(held.length), 1)[0]
+      if (released !== undefined) released.release()
+      else if (await taken(gateway, lease.acquire())) held.push(lease)
+      const touched = released ?? lease
+      // Whoever takes or releases looks by itself.
+      shown[leases.indexOf(touched)] = touched.used
+      gateway.settle()
+      const full = held.length === limit
+      const total = shown.reduce((a, b) => a + b, 0)
+      if (total >= 1 - 1e-9 !== full) t.fail(`seed ${seed}: ${total} of ${held.length} among ${limit}`)
+      gateway.clock.advance(pick(40))
+    }
+  }
+  t.pass('all seeds')
 })

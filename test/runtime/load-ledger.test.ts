@@ -58,7 +58,7 @@ function figures(loads: readonly ClusterLoad[]): Record<string, string> {
 t.test('a meter tells differences, of hosts that have gone too, and nothing from before it was asked', async (t) => {
   const { metrics, cell, drop } = cells()
   const [one, two] = [host(1), host(2)]
-  const cluster = { name: 'c', statName: 's', hosts: { all: [one, two] as Host[] } }
+  const cluster = { name: 'c', statName: 's', hosts: { all: [one, two] as Host[], dropCategory: 'shed' } }
   const overflow = 'cluster.s.upstream_rq_pending_overflow'
   count(one, 5)
   cell(overflow).v = 3
@@ -69,9 +69,11 @@ t.test('a meter tells differences, of hosts that have gone too, and nothing from
   one.rqActive = 0
   cell(overflow).v += 2
   cell('cluster.s.upstream_rq_maintenance_mode').v++
+  cell('cluster.s.upstream_rq_drop_overload').v += 4
   const next = meter.next([cluster])
   t.strictSame(figures(next), { 'c 10.0.0.1:1 a': '3/2/1/0' })
-  t.equal(next[0].dropped, 3)
+  t.equal(next[0].dropped, 7)
+  t.strictSame(next[0].drops, [['shed', 4]])
   t.strictSame(meter.next([cluster]), [])
   // Removed with a request under way, which ends later.
   two.rqTotal = 2
@@ -90,7 +92,7 @@ t.test('a meter tells differences, of hosts that have gone too, and nothing from
   // The cluster is replaced, and so are its hosts; its statistics are, too.
   drop()
   cell(overflow).v = 1
-  const successor = { name: 'c', statName: 's', hosts: { all: [host(1)] } }
+  const successor = { name: 'c', statName: 's', hosts: { all: [host(1)], dropCategory: '' } }
   count(one, 4)
   count(successor.hosts.all[0], 1)
   const last = meter.next([successor])
@@ -116,13 +118,27 @@ t.test('a ledger gives each reader everything once, of workers that have ended a
   t.equal(ledger.wanted, false)
   const first = ledger.reader()
   t.equal(ledger.wanted, true)
-  ledger.add(1, [{ name: 'c', dropped: 1, hosts: [load(1, { issued: 3, success: 2, active: 1 })] }])
-  ledger.add(2, [{ name: 'c', dropped: 2, hosts: [load(1, { issued: 1, error: 1, active: 4 })] }])
+  ledger.add(1, [{ name: 'c', dropped: 1, drops: [['x', 1]], hosts: [load(1, { issued: 3, success: 2, active: 1 })] }])
+  ledger.add(2, [
+    {
+      name: 'c',
+      dropped: 2,
+      drops: [
+        ['x', 1],
+        ['y', 1],
+      ],
+      hosts: [load(1, { issued: 1, error: 1, active: 4 })],
+    },
+  ])
   const second = ledger.reader()
   ledger.add(2, [{ name: 'c', dropped: 0, hosts: [load(2, { issued: 1, success: 1 })] }])
   const loads = await first.take()
   t.strictSame(figures(loads), { 'c 10.0.0.1:1 a': '4/2/1/5', 'c 10.0.0.1:2 a': '1/1/0/0' })
   t.equal(loads[0].dropped, 3)
+  t.strictSame(loads[0].drops, [
+    ['x', 2],
+    ['y', 1],
+  ])
   t.strictSame(figures(await second.take()), { 'c 10.0.0.1:1 a': '0/0/0/5', 'c 10.0.0.1:2 a': '1/1/0/0' })
   ledger.add(1, [{ name: 'c', dropped: 0, hosts: [load(1, { issued: 2, success: 3, active: 0 })] }])
   ledger.retire(2)

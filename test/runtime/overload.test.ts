@@ -98,7 +98,7 @@ t.test('a threshold with a release does not flap where the pressure swings about
 })
 
 const make = (config: MonitorConfig, machine: Machine, clock = new TestClock()): Monitor =>
-  createMonitor(config, { machine, clock, memory: () => machine.rss() })
+  createMonitor(config, { machine, clock, memory: () => machine.rss(), connections: () => 30 })
 
 t.test('cgroup memory: version 2, what can be dropped left out, the tightest limit on the way up', async (t) => {
   const machine = new Machinery()
@@ -190,7 +190,10 @@ t.test('the event loop: a long turn is forgotten, a loop that is late for long i
       return () => {}
     },
   }
-  const delay = createMonitor({ name: 'd', kind: 'loop-delay', limitMs: 200 }, { machine, clock, memory: () => 0 })
+  const delay = createMonitor(
+    { name: 'd', kind: 'loop-delay', limitMs: 200 },
+    { machine, clock, memory: () => 0, connections: () => 0 },
+  )
   /** For so long, timers come so late. */
   const pass = (forMs: number, lateMs: number): number => {
     const end = nowMs + forMs
@@ -231,7 +234,10 @@ t.test('a stall of the event loop counts once, whoever of the two timers comes f
     },
   }
   const machine = new Machinery()
-  const delay = createMonitor({ name: 'd', kind: 'loop-delay', limitMs: 200 }, { machine, clock, memory: () => 0 })
+  const delay = createMonitor(
+    { name: 'd', kind: 'loop-delay', limitMs: 200 },
+    { machine, clock, memory: () => 0, connections: () => 0 },
+  )
   nowMs += 1_000
   const stalled = delay.read() as number
   t.ok(stalled > 2, 'the look comes before the sample that is late')
@@ -304,7 +310,8 @@ function running(
   const levers = new OverloadLevers(() => 0)
   const moves: [string, number][] = []
   const actor = { moved: (name: string, scale: number): void => void moves.push([name, scale]), looked() {} }
-  const run = new OverloadRun({ clock, metrics, log: quietLog(), machine, runtime: noRuntime, levers, actor, remote })
+  const own = { clock, metrics, log: quietLog(), machine, runtime: noRuntime, connections: () => 45 }
+  const run = new OverloadRun({ ...own, levers, actor, remote })
   return { run, levers, clock, metrics, moves }
 }
 
@@ -424,16 +431,23 @@ function engineOverload(
   readonly overload: EngineOverload
   readonly clock: TestClock
   readonly done: string[]
+  readonly listener: { shedsLoad: boolean; held: boolean }
 } {
   const clock = new TestClock()
   const done: string[] = []
   const listener = {
     name: 'l',
     shedsLoad: true,
-    stopAccepting: () => void done.push('stop'),
-    acceptAgain: () => {
+    held: false,
+    shedIdle: () => {},
+    stopAccepting: () => {
+      listener.held = true
+      done.push('stop')
+    },
+    acceptAgain: async () => {
       done.push('again')
-      return acceptAgain()
+      await acceptAgain()
+      listener.held = false
     },
   }
   const live = () => [listener, ...others]
@@ -447,6 +461,7 @@ function engineOverload(
     wheel: new TimerWheel(clock),
     machine: new Machinery(),
     listeners: () => table,
+    connections: () => 0,
     remote: true,
     collect: undefined,
   })
@@ -462,7 +477,7 @@ function engineOverload(
     }),
   )
   overload.pressures([['m', 1]])
-  return { overload, clock, done }
+  return { overload, clock, done, listener }
 }
 
 t.test('an engine that is closed under overload takes its sockets back no more', async (t) => {
@@ -472,6 +487,32 @@ t.test('an engine that is closed under overload takes its sockets back no more',
   await settle()
   t.same(done, ['stop'])
   t.equal(clock.pending, 0)
+})
+
+t.test('a listener that bypasses the overload manager from now on has its sockets back at once', async (t) => {
+  let broken = true
+  const { overload, done, listener } = engineOverload(async () => {
+    if (broken) throw new Error('EMFILE')
+  })
+  t.equal(listener.held, true)
+  listener.shedsLoad = false
+  overload.looked()
+  await settle()
+  t.same(done, ['stop', 'again'])
+  t.equal(listener.held, true, 'it could not be had')
+  broken = false
+  overload.looked()
+  await settle()
+  overload.looked()
+  await settle()
+  t.same(done, ['stop', 'again', 'again'])
+  listener.shedsLoad = true
+  overload.looked()
+  t.same(done, ['stop', 'again', 'again', 'stop'], 'and is stopped as the others when it does not any more')
+  overload.pressures([['m', 0]])
+  await settle()
+  t.equal(listener.held, false)
+  overload[Symbol.dispose]()
 })
 
 t.test('pressure that comes and goes while sockets are on their way back leaves none behind', async (t) => {
@@ -513,6 +554,32 @@ t.test('a listener comes back though its socket cannot be had when the overload 
   t.equal(other.clock.pending, 0)
 })
 
+t.test('downstream connections are a pressure: of all workers, as control knows them', async (t) => {
+  const clock = new TestClock()
+  const machine = new Machinery()
+  const monitors: MonitorConfig[] = [{ name: 'cx', kind: 'connections', limit: 60 }]
+  t.equal(await make(monitors[0], machine).read(), 0.5)
+  const told: Pressures[] = []
+  const parts = { clock, machine, log: quietLog(), runtime: noRuntime, pids: () => [], connections: () => 57 }
+  const watch = new OverloadWatch({ ...parts, tell: (pressures) => told.push(pressures) })
+  watch.configure(config({ monitors, actions: stop([{ monitor: 'cx', from: 0.9, to: 0.9 }]) }))
+  clock.advance(1_000)
+  t.strictSame(told.at(-1), [['cx', 0.95]])
+  watch[Symbol.dispose]()
+  const alone = running(machine, false)
+  alone.run.configure(config({ monitors, actions: stop([{ monitor: 'cx', from: 0.7, to: 0.7 }]) }))
+  alone.clock.advance(1_000)
+  t.equal(alone.levers.stopAcceptingRequests.scale, 1, '45 of 60 in the only process')
+  alone.run[Symbol.dispose]()
+  const worker = running(machine, true)
+  worker.run.configure(config({ monitors, actions: stop([{ monitor: 'cx', from: 0.7, to: 0.7 }]) }))
+  worker.run.pressures([['cx', 0.8]])
+  worker.clock.advance(60_000)
+  t.equal(worker.levers.stopAcceptingRequests.scale, 1, 'what control said last holds while it is away')
+  t.ok(worker.metrics.counter('overload.cx.failed_updates').v > 0)
+  worker.run[Symbol.dispose]()
+})
+
 t.test('control measures once for all, and says so each interval', async (t) => {
   const machine = new Machinery()
   const clock = new TestClock()
@@ -523,6 +590,7 @@ t.test('control measures once for all, and says so each interval', async (t) => 
     machine,
     runtime: { get: (key) => (key === 'limit' ? 2_048 : undefined) },
     pids: () => [7],
+    connections: () => 12,
     tell: (pressures) => told.push(pressures),
   })
   t.equal(watch.metrics(), undefined)

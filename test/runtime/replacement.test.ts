@@ -2,8 +2,9 @@ import { once } from 'node:events'
 import { rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import t, { type Test } from 'tap'
-import { ChildSlot } from '../../lib/runtime/child-slot.ts'
+import { ChildSlot, forkChild } from '../../lib/runtime/child-slot.ts'
 import { Heartbeat } from '../../lib/runtime/heartbeat.ts'
+import { SpareWorker } from '../../lib/runtime/spare-worker.ts'
 import { TestClock } from '../support/clock.ts'
 import { configuration, loopback } from './fixtures/configuration.ts'
 import { FakeGateway, type FakeOptions, until, type WorkerFacts } from './fixtures/gateway.ts'
@@ -296,6 +297,118 @@ t.test('a process that the system does not even begin is tried again like one th
   slot.retire()
   t.equal(clock.pending, 0)
   t.end()
+})
+
+t.test(
+  'a child that had come to its work is replaced at once thrice a minute; then starts wait, longer each time',
+  async (t) => {
+    const clock = new TestClock()
+    const dir = t.testdir({ 'child.ts': 'setInterval(() => {}, 1000)' })
+    const log = { debug() {}, info() {}, warn() {}, error() {} }
+    let over = Promise.withResolvers<void>()
+    const slot = new ChildSlot({
+      name: 'worker 0',
+      entry: `${dir}/child.ts`,
+      flags: [],
+      clock,
+      log,
+      silenceMs: 1000,
+      started: () => {},
+      message: () => {},
+      ended: () => {
+        // The start is scheduled after this.
+        setImmediate(over.resolve)
+        return true
+      },
+    })
+    const end = async (): Promise<void> => {
+      over = Promise.withResolvers<void>()
+      slot.kill('SIGKILL')
+      await over.promise
+    }
+    slot.start()
+    const waits: (number | undefined)[] = []
+    for (let i = 0; i < 5; i++) {
+      slot.settled()
+      await end()
+      waits.push(clock.nextInMs)
+      clock.advance(clock.nextInMs ?? 0)
+    }
+    t.same(waits, [0, 0, 0, 100, 200])
+    clock.advance(60_000)
+    await end()
+    t.equal(clock.nextInMs, 0, 'after a long life everything begins anew')
+    clock.advance(0)
+    await end()
+    t.equal(clock.nextInMs, 100, 'one that had not come to its work waits')
+    slot.retire()
+    await slot.ended
+  },
+)
+
+t.test(
+  'a worker in reserve takes the place of one that is killed or replaced, and ends with the gateway',
+  async (t) => {
+    const gateway = await start(t, 2, { spareWorker: true })
+    const { supervisor } = gateway
+    const { control, workers } = supervisor.pids
+    const spare = supervisor.children.find((pid) => pid !== control && !workers.includes(pid)) as number
+    t.equal(supervisor.children.length, 4)
+    const stop = asking(gateway)
+    process.kill(workers[1], 'SIGKILL')
+    const after = await until(
+      () => supervisor.pids.workers,
+      (pids) => pids[1] === spare,
+    )
+    t.equal(after[0], workers[0])
+    await gateway.get()
+    stop()
+    supervisor.stop(0)
+    await supervisor.ended
+    t.same(supervisor.children, [])
+  },
+)
+
+t.test('a spare worker: there is another one five seconds after it was taken or has ended', async (t) => {
+  const clock = new TestClock()
+  const dir = t.testdir({ 'child.ts': 'process.on("message", () => {})' })
+  const warnings: string[] = []
+  const log = { debug() {}, info() {}, warn: (text: string) => void warnings.push(text), error() {} }
+  let none = false
+  const spare = new SpareWorker({
+    clock,
+    log,
+    fork: () => (none ? undefined : forkChild('spare worker', { entry: `${dir}/child.ts`, flags: [], log })),
+  })
+  t.equal(spare.take(), undefined)
+  spare.start()
+  spare.start()
+  const first = spare.take()
+  t.equal(spare.take(), undefined, 'once')
+  first?.kill('SIGKILL')
+  clock.advance(4999)
+  t.equal(spare.pid, undefined)
+  clock.advance(1)
+  process.kill(spare.pid as number, 'SIGKILL')
+  await until(
+    () => warnings.length,
+    (count) => count === 1,
+  )
+  t.equal(spare.take(), undefined)
+  none = true
+  clock.advance(5000)
+  t.equal(spare.pid, undefined, 'there can be none now')
+  none = false
+  clock.advance(5000)
+  const last = spare.pid as number
+  t.ok(isAlive(last))
+  spare.stop()
+  t.equal(clock.pending, 0)
+  await until(
+    () => isAlive(last),
+    (alive) => !alive,
+  )
+  t.equal(warnings.length, 1)
 })
 
 function isAlive(pid: number): boolean {

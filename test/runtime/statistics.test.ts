@@ -1,9 +1,13 @@
 import t from 'tap'
+import type { ListenerConfig } from '../../lib/config/listener.ts'
+import type { GatewayConfig } from '../../lib/config/model.ts'
 import type { EngineStatus, HistogramSnapshot, HostStatus, MetricsSnapshot } from '../../lib/runtime/engine.ts'
+import { ManagerStats } from '../../lib/runtime/manager-stats.ts'
 import type { StatsPush } from '../../lib/runtime/messages.ts'
 import { withServerGauges } from '../../lib/runtime/server-state.ts'
 import { StatsStore } from '../../lib/runtime/stats-store.ts'
 import { mergeStatus } from '../../lib/runtime/status-merge.ts'
+import type { ClusterConfig } from '../../lib/upstream/config.ts'
 
 type Values = Readonly<Record<string, number>>
 
@@ -36,6 +40,21 @@ t.test('what workers count is added up and outlives them, their gauges do not', 
   store.retire(0)
   store.retire(1)
   t.strictSame(store.snapshot(), snapshot({ rq: 14 }, {}, [histogram(3, 7, [2, 3])]))
+})
+
+t.test('a circuit breaker is open when all that there is of it is taken, in whichever workers', async (t) => {
+  const store = new StatsStore()
+  const open = 'cluster.a.circuit_breakers.default.rq_open'
+  const shown = (...parts: number[]): number | undefined => {
+    for (const [worker, part] of parts.entries()) store.add(worker, push(snapshot({}, { [open]: part, other: part })))
+    return store.snapshot().gauges.find(([name]) => name === open)?.[1]
+  }
+  t.equal(shown(3 / 7, 2 / 7, 1 / 7), 0)
+  t.equal(shown(3 / 7, 3 / 7, 1 / 7), 1)
+  t.equal(shown(0, 0, 0), 0)
+  t.equal(shown(1, 1, 1), 1, 'a limit of 0 is open everywhere')
+  t.equal(shown(9 / 7, 0, 0), 1, 'more is taken than there is')
+  t.equal(shown(1 / 3, 1 / 3, 1 / 3), 1)
 })
 
 t.test('a difference without a base is left out until the whole has come', async (t) => {
@@ -143,3 +162,51 @@ t.test(
     t.strictSame(mergeStatus([]), { listeners: [], clusters: [] })
   },
 )
+
+t.test('the managers of clusters and listeners are counted, where nobody delivers either', async (t) => {
+  const cluster = (name: string, connectTimeoutMs = 1): ClusterConfig => ({ name, connectTimeoutMs }) as ClusterConfig
+  const listener = (name: string, port: number, bufferLimitBytes = 1): ListenerConfig =>
+    ({ name, bufferLimitBytes, addresses: [{ kind: 'ip', host: '127.0.0.1', port }] }) as unknown as ListenerConfig
+  const config = (clusters: ClusterConfig[], listeners: ListenerConfig[]): GatewayConfig => ({
+    node: { id: '', cluster: '' },
+    runtime: {},
+    ignored: [],
+    clusters,
+    listeners,
+  })
+  const managers = new ManagerStats()
+  managers.follow(config([cluster('a'), cluster('b')], [listener('l', 1), listener('m', 2)]))
+  const last = config([cluster('a'), cluster('c'), cluster('b', 2)], [listener('l', 1, 2), listener('m', 3)])
+  managers.follow(last)
+  managers.follow(last)
+  managers.stopped({ graceful: false, skipExit: false, inboundOnly: false }, last)
+  const { counters, gauges } = managers.with(snapshot({}), 'LIVE')
+  t.strictSame(Object.fromEntries(counters), {
+    'cluster_manager.cluster_added': 3,
+    'cluster_manager.cluster_modified': 1,
+    'cluster_manager.cluster_removed': 0,
+    'cluster_manager.cluster_updated': 0,
+    'cluster_manager.cluster_updated_via_merge': 0,
+    'cluster_manager.update_merge_cancelled': 0,
+    'cluster_manager.update_out_of_merge_window': 0,
+    'listener_manager.listener_added': 2,
+    'listener_manager.listener_in_place_updated': 1,
+    'listener_manager.listener_modified': 2,
+    'listener_manager.listener_removed': 0,
+    'listener_manager.listener_stopped': 2,
+  })
+  t.strictSame(Object.fromEntries(gauges), {
+    'cluster_manager.active_clusters': 3,
+    'cluster_manager.warming_clusters': 0,
+    'listener_manager.total_listeners_active': 2,
+    'listener_manager.total_listeners_warming': 0,
+    'listener_manager.workers_started': 1,
+  })
+  const own = managers.with(snapshot({ 'cluster_manager.cluster_added': 9 }), 'INITIALIZING')
+  t.equal(
+    new Map(own.counters).get('cluster_manager.cluster_added'),
+    9,
+    'what a control plane delivers is counted there',
+  )
+  t.equal(new Map(own.gauges).get('listener_manager.workers_started'), 0)
+})

@@ -271,6 +271,8 @@ export interface TestScope extends Scope {
   /** What histograms were given: name and value. */
   readonly recorded: readonly (readonly [string, number])[]
   readonly owned: (Disposable | AsyncDisposable)[]
+  /** Lines of `openLines`. */
+  readonly written: readonly string[]
 }
 
 export interface ScopeOptions {
@@ -298,6 +300,7 @@ export function testScope(options: ScopeOptions = {}): TestScope {
     counters.set(name, known)
     return known
   }
+  const written: string[] = []
   const silent = (): void => {}
   return {
     filterName: 'filter',
@@ -319,6 +322,7 @@ export function testScope(options: ScopeOptions = {}): TestScope {
     leases: new LocalLeases(clock),
     secret: (name) => options.secrets?.[name],
     demand: options.demand,
+    openLines: () => ({ write: (line) => void written.push(line) }),
     serving: options.serving ?? (() => true),
     own(resource) {
       owned.push(resource)
@@ -327,6 +331,7 @@ export function testScope(options: ScopeOptions = {}): TestScope {
     counters,
     recorded,
     owned,
+    written,
   }
 }
 

@@ -5,6 +5,14 @@ import { createServer, isIPv6, type Server, type Socket } from 'node:net'
 /** What the server says to one name and type. `silence` answers nothing, `garbage` bytes that are no DNS message. */
 export type DnsReply =
   | { readonly addresses: readonly string[]; readonly ttlS?: number; readonly lie?: DnsLie }
+  | { readonly services: readonly DnsService[]; readonly ttlS?: number }
+  /** The name is an alias of this one, which has the addresses. */
+  | {
+      readonly alias: string
+      readonly aliasTtlS: number
+      readonly addresses: readonly string[]
+      readonly ttlS?: number
+    }
   | 'NODATA'
   | 'NXDOMAIN'
   | 'SERVFAIL'
@@ -12,11 +20,21 @@ export type DnsReply =
   | 'silence'
   | 'garbage'
 
+/** One SRV record. */
+export interface DnsService {
+  readonly priority: number
+  readonly weight: number
+  readonly port: number
+  readonly target: string
+}
+
 /**
  * What is wrong with an answer: its number, or its question, is another one's; its addresses are too short; it says that it
  * holds more records than it does.
  */
 export type DnsLie = 'id' | 'question' | 'rdata' | 'count'
+
+export type DnsType = 'A' | 'AAAA' | 'SRV'
 
 export interface DnsServer extends AsyncDisposable {
   /** `127.0.0.1:port`, for UDP and TCP. */
@@ -24,13 +42,14 @@ export interface DnsServer extends AsyncDisposable {
   /** Questions received, in order, as `A web.test.`, `AAAA/tcp web.test.` */
   readonly questions: string[]
   /** Replies to come for this name (lower-case, no trailing dot): one each, the last one for ever. */
-  set(type: 'A' | 'AAAA', name: string, ...replies: DnsReply[]): void
+  set(type: DnsType, name: string, ...replies: DnsReply[]): void
   close(): Promise<void>
 }
 
 const RCODES = { NODATA: 0, SERVFAIL: 2, NXDOMAIN: 3, REFUSED: 5 } as const
-const TYPES: ReadonlyMap<number, 'A' | 'AAAA'> = new Map([
+const TYPES: ReadonlyMap<number, DnsType> = new Map<number, DnsType>([
   [1, 'A'],
+  [33, 'SRV'],
   [28, 'AAAA'],
 ])
 const OPT = 41
@@ -151,9 +170,9 @@ function encode(
 ): { readonly bytes: Buffer; readonly truncated: boolean } | undefined {
   if (reply === 'silence') return undefined
   if (reply === 'garbage') return { bytes: Buffer.from('this is not DNS, not at all'), truncated: false }
-  const lie = typeof reply === 'string' ? undefined : reply.lie
+  const lie = typeof reply === 'string' || !('lie' in reply) ? undefined : reply.lie
   const cut = (bytes: Buffer): Buffer => (lie === 'rdata' ? bytes.subarray(0, -2) : bytes)
-  const records = typeof reply === 'string' ? [] : reply.addresses.map((a) => cut(record(a, reply.ttlS ?? 60)))
+  const records = typeof reply === 'string' ? [] : recordsOf(reply).map(cut)
   const size = records.reduce((sum, r) => sum + r.length, 12 + question.section.length)
   const truncated = size > limitBytes
   const header = Buffer.alloc(12)
@@ -169,16 +188,44 @@ function encode(
   return { bytes: Buffer.concat([header, section, ...(truncated ? [] : records)]), truncated }
 }
 
-/** One resource record that points at the question's name (offset 12). */
-function record(address: string, ttlS: number): Buffer {
-  const data = isIPv6(address) ? ipv6Bytes(address) : Buffer.from(address.split('.').map(Number))
-  const head = Buffer.alloc(12)
-  head.writeUInt16BE(0xc00c, 0)
-  head.writeUInt16BE(data.length === 16 ? 28 : 1, 2)
-  head.writeUInt16BE(1, 4)
-  head.writeUInt32BE(ttlS, 6)
-  head.writeUInt16BE(data.length, 10)
-  return Buffer.concat([head, data])
+function recordsOf(reply: Exclude<DnsReply, string>): Buffer[] {
+  const ttlS = reply.ttlS ?? 60
+  if ('services' in reply) return reply.services.map((service) => record(33, serviceBytes(service), ttlS))
+  const owner: Buffer = 'alias' in reply ? encodeName(reply.alias) : QUESTION_NAME
+  const addresses = reply.addresses.map((address) => {
+    const data = isIPv6(address) ? ipv6Bytes(address) : Buffer.from(address.split('.').map(Number))
+    return record(data.length === 16 ? 28 : 1, data, ttlS, owner)
+  })
+  return 'alias' in reply ? [record(5, encodeName(reply.alias), reply.aliasTtlS), ...addresses] : addresses
+}
+
+/** A pointer to the question's name. */
+const QUESTION_NAME: Buffer = Buffer.from([0xc0, 0x0c])
+
+function record(type: number, data: Buffer, ttlS: number, owner: Buffer = QUESTION_NAME): Buffer {
+  const head = Buffer.alloc(10)
+  head.writeUInt16BE(type, 0)
+  head.writeUInt16BE(1, 2)
+  head.writeUInt32BE(ttlS, 4)
+  head.writeUInt16BE(data.length, 8)
+  return Buffer.concat([owner, head, data])
+}
+
+function serviceBytes({ priority, weight, port, target }: DnsService): Buffer {
+  const head = Buffer.alloc(6)
+  head.writeUInt16BE(priority, 0)
+  head.writeUInt16BE(weight, 2)
+  head.writeUInt16BE(port, 4)
+  return Buffer.concat([head, encodeName(target)])
+}
+
+/** `.` is the root. */
+function encodeName(name: string): Buffer {
+  const labels = name.split('.').filter((label) => label !== '')
+  return Buffer.concat([
+    ...labels.map((label) => Buffer.from(`${String.fromCharCode(label.length)}${label}`)),
+    Buffer.alloc(1),
+  ])
 }
 
 /** Only hexadecimal groups with at most one `::`: what tests write. */

@@ -33,6 +33,8 @@ export interface GatewayOptions {
   readonly demand?: Demand
   /** False: the gateway fails its health checks. */
   readonly serving?: () => boolean
+  /** Drains go on over all of their time. */
+  readonly gradualDrain?: boolean
   /** An access log of that bootstrap, read by `lines` and `line`. */
   readonly logPath?: string
 }
@@ -95,6 +97,7 @@ export class TestGateway {
       log: { debug() {}, info() {}, warn: complain, error: complain, setLevel() {} },
       random: options.random ?? (() => 0),
       serving: options.serving,
+      gradualDrain: options.gradualDrain,
       demand: options.demand,
     })
   }

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, existsSync, openSync, readFileSync, readSync, renameSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, readSync, renameSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -19,7 +19,7 @@ import { SAMPLE_ID, sampleStream } from './sample-stream.ts'
 
 const runtime = { get: (key: string) => (key === 'share' ? 100 : undefined) }
 
-function fixture(options: { closeDeadlineMs?: number } = {}): {
+function fixture(options: { closeDeadlineMs?: number; goOnWithout?: boolean } = {}): {
   clock: TestClock
   metrics: MetricsStore
   errors: string[]
@@ -191,16 +191,16 @@ t.test('a filtered log writes only what the filter takes', async (t) => {
   t.equal(readFileSync(path, 'utf8'), '500\n503\n')
 })
 
-t.test('files are flushed after 200 ms or 64 KiB, and everything on close', async (t) => {
+t.test('files are flushed after 100 ms or 64 KiB, and everything on close', async (t) => {
   const { sinks, clock, metrics } = fixture()
   const path = join(t.testdir(), 'a.log')
   const lease = sinks.open({ kind: 'file', path })
   lease.write('one\n')
   lease.write('')
   lease.write('two\n')
-  t.equal(clock.nextInMs, 200)
+  t.equal(clock.nextInMs, 100)
   t.equal(metrics.gauge('filesystem.write_total_buffered').v, 8)
-  clock.advance(199)
+  clock.advance(99)
   t.equal(readFileSync(path, 'utf8'), '')
   clock.advance(1)
   await until(() => metrics.counter('filesystem.write_completed').v === 1)
@@ -208,13 +208,24 @@ t.test('files are flushed after 200 ms or 64 KiB, and everything on close', asyn
   t.equal(metrics.counter('filesystem.flushed_by_timer').v, 1)
   t.equal(clock.pending, 0)
 
+  lease.write('three\n')
+  clock.advance(100)
+  lease.write('four\n')
+  t.equal(clock.pending, 0, 'one write at a time')
+  clock.advance(40)
+  await until(() => metrics.counter('filesystem.write_completed').v === 2)
+  t.equal(clock.nextInMs, 60, 'what came during a write has waited for some of its time')
+  clock.advance(60)
+  await until(() => metrics.counter('filesystem.write_completed').v === 3)
+  const before = readFileSync(path, 'utf8').length
+
   const long = `${'x'.repeat(1_023)}\n`
   for (let i = 0; i < 65; i++) lease.write(long)
-  await until(() => metrics.counter('filesystem.write_completed').v === 2)
-  t.equal(readFileSync(path, 'utf8').length, 8 + 64 * 1_024, 'a full buffer goes at once, the rest waits')
+  await until(() => metrics.counter('filesystem.write_completed').v === 4)
+  t.equal(readFileSync(path, 'utf8').length, before + 64 * 1_024, 'a full buffer goes at once, the rest waits')
   await sinks.close()
   await sinks.close()
-  t.equal(readFileSync(path, 'utf8').length, 8 + 65 * 1_024)
+  t.equal(readFileSync(path, 'utf8').length, before + 65 * 1_024)
   t.equal(metrics.gauge('filesystem.write_total_buffered').v, 0)
   t.equal(clock.pending, 0)
   lease.write('late\n')
@@ -240,6 +251,23 @@ t.test('logs of the same path share a sink, which the last one closes', async (t
   t.equal(metrics.counter('access_logs.lines_dropped').v, 0)
   t.throws(() => sinks.open({ kind: 'file', path: join(path, 'no') }), { code: 'ENOTDIR' })
 })
+
+t.test(
+  'a file that cannot be opened is gone on without where that is wished, until log files are reopened',
+  async (t) => {
+    const { sinks, metrics, errors } = fixture({ goOnWithout: true })
+    const path = join(t.testdir(), 'missing', 'a.log')
+    const lease = sinks.open({ kind: 'file', path })
+    t.match(errors, [new RegExp(`cannot open the log ${path}`)])
+    t.equal(metrics.counter('filesystem.reopen_failed').v, 1)
+    lease.write('nowhere\n')
+    mkdirSync(dirname(path))
+    sinks.reopen()
+    lease.write('here\n')
+    await sinks.close()
+    t.match(readFileSync(path, 'utf8'), /here\n$/)
+  },
+)
 
 t.test('reopen follows a rotation, loses nothing, and keeps the old file where the new one fails', async (t) => {
   const { sinks, clock, metrics, errors } = fixture()

@@ -1,5 +1,8 @@
+import assert from 'node:assert/strict'
 import t from 'tap'
 import { ConfigError } from '../../lib/core/errors.ts'
+import type { MetricsChange } from '../../lib/core/status.ts'
+import { StatsStore } from '../../lib/runtime/stats-store.ts'
 import { HISTOGRAM_BOUNDS, type MetricsSnapshot, MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { PERCENTILES, percentile } from '../../lib/telemetry/percentiles.ts'
 import { PrometheusRenderer } from '../../lib/telemetry/prometheus.ts'
@@ -15,6 +18,13 @@ async function collect(chunks: AsyncGenerator<string, void, void>): Promise<stri
 
 function prometheus(snapshot: MetricsSnapshot, selection?: StatSelection): Promise<string> {
   return collect(new PrometheusRenderer().render(snapshot, selection))
+}
+
+/** Of a store with few cells: it comes in one piece. */
+function changeOf(store: MetricsStore, full: boolean): MetricsChange {
+  const pieces = [...store.changes(full)].filter((piece) => piece !== undefined)
+  assert.equal(pieces.length, 1)
+  return pieces[0]
 }
 
 t.test('a name always gives the same cell', async (t) => {
@@ -55,7 +65,7 @@ t.test('a change carries only what has changed, counters as differences', async 
   g.v = 5
   const h = store.histogram('h')
   h.record(3)
-  const first = store.change(true)
+  const first = changeOf(store, true)
   t.strictSame(first.counters, [
     ['a', 1],
     ['zero', 0],
@@ -63,21 +73,21 @@ t.test('a change carries only what has changed, counters as differences', async 
   t.strictSame(first.gauges, [['g', 5]])
   t.equal(first.histograms[0].count, 1)
   t.equal(first.full, true)
-  t.strictSame(store.change(false), none)
+  t.strictSame(changeOf(store, false), none)
   a.v = 4
   store.gauge('n')
   h.record(700)
   h.record(0)
-  const second = store.change(false)
+  const second = changeOf(store, false)
   t.strictSame(second.counters, [['a', 3]])
   t.strictSame(second.gauges, [['n', 0]])
   t.strictSame([second.histograms[0].count, second.histograms[0].sum], [2, 700])
   t.equal(second.histograms[0].cumulative.at(-1), 2)
   h.record(0)
-  t.equal(store.change(false).histograms[0].count, 1, 'a value of 0 is a value')
+  t.equal(changeOf(store, false).histograms[0].count, 1, 'a value of 0 is a value')
   g.v = 0
-  t.strictSame(store.change(false).gauges, [['g', 0]])
-  t.strictSame(store.change(true).counters, [
+  t.strictSame(changeOf(store, false).gauges, [['g', 0]])
+  t.strictSame(changeOf(store, true).counters, [
     ['a', 4],
     ['zero', 0],
   ])
@@ -88,21 +98,21 @@ t.test('names are gone with the last user of their group, and only those that we
   const group = store.group('cluster.x')
   const same = store.group('cluster.x')
   group.counter('cluster.x.rq').v = 2
-  t.strictSame(store.change(true).counters, [['cluster.x.rq', 2]])
+  t.strictSame(changeOf(store, true).counters, [['cluster.x.rq', 2]])
   group.gauge('cluster.x.never told')
   group.release()
-  t.strictSame(store.change(false).gone, [])
+  t.strictSame(changeOf(store, false).gone, [])
   same.release()
-  t.strictSame(store.change(false).gone, ['cluster.x.rq', 'cluster.x.never told'])
-  t.strictSame(store.change(false).gone, [])
+  t.strictSame(changeOf(store, false).gone, ['cluster.x.rq', 'cluster.x.never told'])
+  t.strictSame(changeOf(store, false).gone, [])
   // Back before anybody was told that it went: nothing is gone, and it begins at nothing.
   const again = store.group('cluster.x')
   again.counter('cluster.x.rq').v = 7
-  store.change(false)
+  changeOf(store, false)
   again.release()
   const back = store.group('cluster.x')
   back.counter('cluster.x.rq').v = 1
-  const { counters, gone } = store.change(false)
+  const { counters, gone } = changeOf(store, false)
   t.strictSame([counters, gone], [[['cluster.x.rq', 1]], []])
 })
 
@@ -122,14 +132,14 @@ t.test('declared names show with the value 0, cost no cells, and go with their g
     histograms.map(({ name, count, bounds }) => [name, count, bounds]),
     [['cluster.x.time', 0, HISTOGRAM_BOUNDS]],
   )
-  const told = store.change(true)
+  const told = changeOf(store, true)
   t.strictSame([told.tables, told.declared], [[[0, names]], [['cluster.x.', 0]]])
   store.declare('cluster.y.', names)
-  const more = store.change(false)
+  const more = changeOf(store, false)
   t.strictSame([more.tables, more.declared, more.undeclared], [[], [['cluster.y.', 0]], []])
   group.release()
-  t.strictSame(store.change(false).undeclared, ['cluster.x.'])
-  t.strictSame(store.change(true).declared, [['cluster.y.', 0]])
+  t.strictSame(changeOf(store, false).undeclared, ['cluster.x.'])
+  t.strictSame(changeOf(store, true).declared, [['cluster.y.', 0]])
 })
 
 t.test('what is declared twice behind one prefix shows, both of it', async (t) => {
@@ -141,7 +151,7 @@ t.test('what is declared twice behind one prefix shows, both of it', async (t) =
     store.declare(prefix, two)
     store.declare(prefix, one)
   }
-  const { tables, declared } = store.change(true)
+  const { tables, declared } = changeOf(store, true)
   t.strictSame(
     declared.map(([prefix]) => prefix),
     ['cluster.x.', 'cluster.y.'],
@@ -414,3 +424,39 @@ t.test("/stats as text and JSON, as Envoy's", async (t) => {
   })
   t.same(renderStatsJson({ counters: [], gauges: [], histograms: [] }), { stats: [] })
 })
+
+t.test('changes of many cells come in pieces, between which cells come, go and change', async (t) => {
+  const store = new MetricsStore()
+  const group = store.group('many')
+  const cells = Array.from({ length: 2_500 }, (_, i) => group.counter(`c.${i}`))
+  for (let i = 0; i < 1_200; i++) store.gauge(`g.${i}`).v = i
+  for (const [i, cell] of cells.entries()) cell.v = i
+  const reader = new StatsStore()
+  const read = (full: boolean, between: (piece: number) => void = () => {}): number => {
+    let pieces = 0
+    for (const change of store.changes(full)) {
+      if (change === undefined) continue
+      reader.add(0, change)
+      between(pieces++)
+    }
+    return pieces
+  }
+  const pieces = read(true, (piece) => {
+    // One that has been told already, one that has not, and one that is new.
+    cells[0].v += 10
+    cells[2_400].v += 10
+    store.counter(`new.${piece}`).v = piece + 1
+  })
+  t.equal(pieces, 4)
+  t.equal(read(false), 1)
+  t.strictSame(total(reader), total(store))
+  group.release()
+  read(false)
+  t.strictSame(total(reader), total(store))
+  t.equal(read(false), 1, 'where nothing has changed a piece says so')
+})
+
+function total(of: { snapshot(): MetricsSnapshot }): readonly [string, number][] {
+  const { counters, gauges } = of.snapshot()
+  return [...counters, ...gauges].map(([name, v]): [string, number] => [name, v]).sort(([a], [b]) => (a < b ? -1 : 1))
+}

@@ -5,6 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { TlsInfo } from '../../lib/core/connection.ts'
 import type { Counter, Metrics } from '../../lib/core/metrics.ts'
+import type { ScaledTimeout } from '../../lib/core/overload.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
 import type { CertificateConfig, CertificateValidationConfig, DownstreamTlsConfig } from '../../lib/tls/config.ts'
 import { tlsStats } from '../../lib/tls/stats.ts'
@@ -87,6 +88,8 @@ export class AcceptorRig {
   readonly outcomes: Outcome[] = []
   /** Sockets as they came in, before TLS. */
   readonly raw: Socket[] = []
+  /** What overload leaves of the time for handshakes. */
+  scaled: ScaledTimeout | undefined = undefined
   port = 0
   #server: Server | undefined
   #waiting: (() => void) | undefined
@@ -121,6 +124,7 @@ export class AcceptorRig {
         this.#settled({ socket, info })
       },
       (why) => this.#settled({ why }),
+      this.scaled,
     )
   }
 

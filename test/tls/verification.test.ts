@@ -114,9 +114,28 @@ t.test('certificates that have expired can be tolerated, and nothing else with t
   t.same(found.slice(0, 4), ['accepted', 'accepted', 'accepted', 'accepted'])
   for (const [i, word] of found.slice(4).entries()) t.not(word, 'accepted', `case ${i + 4}`)
   t.equal(found.length, cases.length)
-  // A chain that would need a list for each of its authorities cannot be told to be unrevoked.
-  const withLists = trusting(authority.pem, { allowExpired: true, crl: await authority.revoke() })
-  t.match(checkTls(downstream([server], { validation: withLists })), [{ path: 'validation.allowExpired' }])
+})
+
+t.test('a certificate that has expired is refused all the same where any of its chain was revoked', async (t) => {
+  const past = { fromDays: -9, toDays: -1 }
+  const between = await authority.intermediate()
+  const [good, revoked, direct] = [await between.issue(past), await between.issue(past), await authority.issue(past)]
+  const gone = await authority.issue(past)
+  const tolerant = (crl: string): CertificateValidationConfig => trusting(authority.pem, { allowExpired: true, crl })
+  const both = (await authority.revoke(gone)) + (await between.revoke(revoked))
+  const words = ['accepted', 'certificate revoked', 'accepted', 'certificate revoked']
+  t.same(await verdicts(tolerant(both), [good, revoked, direct, gone]), words)
+  t.same(await verdicts(tolerant(both), [await between.issue()]), ['accepted'], 'in time')
+  // The list of the one in between is missing; its own authority's is there.
+  t.not((await verdicts(tolerant(await authority.revoke()), [good]))[0], 'accepted')
+  t.same(await verdicts(tolerant(await authority.revoke()), [direct]), ['accepted'])
+  const forged = await (await Authority.create()).revoke()
+  t.not((await verdicts(tolerant(forged), [direct]))[0], 'accepted')
+  const old = (await authority.list([], -9, -3)) + (await between.list([], -9, -3))
+  t.not((await verdicts(tolerant(old), [good]))[0], 'accepted', 'the lists have expired')
+  t.same(checkTls(downstream([server], { validation: tolerant(both) })), [])
+  const broken = '-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n'
+  t.not(checkTls(downstream([server], { validation: tolerant(broken) })).length, 0)
 })
 
 t.test('revocation can be checked for the end entity alone', async (t) => {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { LocalLeases } from '../../lib/core/local-leases.ts'
-import type { Metrics } from '../../lib/core/metrics.ts'
+import { type Metrics, noRuntime } from '../../lib/core/metrics.ts'
 import { CircuitBreakers } from '../../lib/upstream/breaker.ts'
 import { Host, type HostPool } from '../../lib/upstream/host.ts'
 import { PoolRoom } from '../../lib/upstream/pool-room.ts'
@@ -153,6 +153,44 @@ t.test(
   },
 )
 
+t.test(
+  'a retry budget with an interval looks back on requests that have begun, whether they have ended or not',
+  async (t) => {
+    const metrics = cells()
+    let nowMs = 0
+    const budget = { percent: 20, minConcurrency: 1, intervalMs: 1000 }
+    const source = { name: 'web', leases: new LocalLeases(new TestClock()), runtime: noRuntime, now: () => nowMs }
+    const { default: at } = new CircuitBreakers(
+      metrics,
+      'web',
+      { default: { ...WIDE, retryBudget: budget }, high: WIDE },
+      source,
+    )
+    const { requests, retries } = at
+    const most = (): number => {
+      let taken = 0
+      while (retries.tryAcquire()) taken++
+      for (let i = 0; i < taken; i++) retries.release()
+      return taken
+    }
+    t.equal(most(), 1, 'so many in any case')
+    for (let i = 0; i < 50; i++) {
+      t.ok(requests.tryAcquire())
+      requests.release()
+    }
+    t.equal(most(), 10, 'a fifth of 50, which have all ended')
+    nowMs = 500
+    for (let i = 0; i < 25; i++) t.ok(requests.tryAcquire())
+    t.equal(most(), 15)
+    nowMs = 1150
+    t.equal(most(), 5, 'the first 50 are too long ago')
+    nowMs = 1650
+    t.equal(most(), 1, 'and so are those that are still under way')
+    t.equal(metrics.value('cluster.web.upstream_rq_retry_overflow'), 5, 'of each time the one that was too many')
+    t.equal(metrics.value('cluster.web.circuit_breakers.default.rq_retry_open'), 0)
+  },
+)
+
 t.test('a pool makes room for one of its own priority alone', async (t) => {
   const one = { ...WIDE, maxConnectionPools: 1 }
   const breakers = new CircuitBreakers(cells(), 'web', { default: one, high: one })
@@ -166,7 +204,12 @@ t.test('a pool makes room for one of its own priority alone', async (t) => {
       undefined,
     )
     if (busy) host.rqActive++
-    const pool: HostPool = { open: () => undefined, close: () => void closed.push(name), destroy: () => {} }
+    const pool: HostPool = {
+      open: () => undefined,
+      preconnect: () => false,
+      close: () => void closed.push(name),
+      destroy: () => {},
+    }
     if (taken) room.given(pool, host)
     return taken
   }

@@ -13,6 +13,7 @@ import { resetConnection } from '../../lib/tls/raw-socket.ts'
 import type { Host } from '../../lib/upstream/host.ts'
 import { Authority } from '../support/certificates.ts'
 import { settle, TestClock } from '../support/clock.ts'
+import { RelayedLease } from '../support/relayed-lease.ts'
 import { socketPath } from '../support/socket-path.ts'
 import { type Lab, type LabOptions, lab, listen, until } from './http2-lab.ts'
 
@@ -492,11 +493,9 @@ class Elsewhere implements Leases {
   slots(key: string, limit: number): SlotLease {
     const lease = this.local.slots(key, limit)
     if (key !== this.#key) return lease
-    return Object.assign(Object.create(lease) as SlotLease, {
+    return Object.assign(new RelayedLease(lease), {
       ask: () => (this.#told ? undefined : this.#here.promise),
       tryAcquire: () => this.#told && lease.tryAcquire(),
-      release: () => lease.release(),
-      [Symbol.dispose]: () => lease[Symbol.dispose](),
     })
   }
 }

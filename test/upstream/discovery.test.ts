@@ -7,7 +7,7 @@ import type { ClusterConfig, DnsConfig, EndpointConfig, ForwardProxyConfig } fro
 import { createDiscovery } from '../../lib/upstream/discovery/create-discovery.ts'
 import type { Discovery } from '../../lib/upstream/discovery/discovery.ts'
 import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
-import type { DnsReply, MakeTransport } from '../../lib/upstream/discovery/dns/transport.ts'
+import type { DnsReply, MakeTransport, ServicesReply } from '../../lib/upstream/discovery/dns/transport.ts'
 import { nodeTransport } from '../../lib/upstream/discovery/dns/transport.ts'
 import { wantedHost } from '../../lib/upstream/discovery/wanted-host.ts'
 import type { ResolvedLocality } from '../../lib/upstream/host.ts'
@@ -69,6 +69,8 @@ interface Run {
   /** Replies to the next questions, the last for ever; per `4 name`. */
   readonly replies: Map<string, (DnsReply | Promise<DnsReply>)[]>
   readonly asked: string[]
+  /** As `replies`, for SRV records. */
+  readonly services: Map<string, (ServicesReply | Promise<ServicesReply>)[]>
   readonly warnings: string[]
   readonly updates: (readonly ResolvedLocality[])[]
   /** `web.test -> 10.0.0.1:80`, of the last update. */
@@ -81,12 +83,18 @@ function run(config: ClusterConfig, options: { random?: () => number; makeTransp
   const stats = new MembershipStats(new MetricsStore(), 'web')
   const replies: Run['replies'] = new Map()
   const asked: string[] = []
+  const services: Run['services'] = new Map()
   const warnings: string[] = []
   const updates: (readonly ResolvedLocality[])[] = []
   const makeTransport: MakeTransport = () => ({
     query: async (name, family) => {
       asked.push(name)
       const queue = replies.get(`${family} ${name}`) ?? [{ code: 'ENOTFOUND', records: [] }]
+      return queue.length > 1 ? queue.shift()! : queue[0]
+    },
+    services: async (name) => {
+      asked.push(`srv ${name}`)
+      const queue = services.get(name) ?? [{ code: 'ENOTFOUND', records: [] }]
       return queue.length > 1 ? queue.shift()! : queue[0]
     },
     close: () => undefined,
@@ -116,6 +124,7 @@ function run(config: ClusterConfig, options: { random?: () => number; makeTransp
     stats,
     replies,
     asked,
+    services,
     warnings,
     updates,
     last,
@@ -371,6 +380,173 @@ t.test('a flapping real name server never empties a cluster', async (t) => {
   await leaks.assertNone()
 })
 
+const SERVICE = '_http._tcp.web.test'
+
+function service(dns: Partial<DnsConfig> = {}): ClusterConfig {
+  return { ...cluster('srv', [], { respectTtl: true, ...dns }), localities: [], service: SERVICE }
+}
+
+/** `priority weight port target` each. */
+function records(list: readonly string[], ttlS = 30): ServicesReply {
+  return {
+    code: '',
+    records: list.map((text) => {
+      const [priority, weight, port, target] = text.split(' ')
+      return { priority: Number(priority), weight: Number(weight), port: Number(port), target: target ?? '', ttlS }
+    }),
+  }
+}
+
+/** `level: target:port=weight -> addresses`, of the last update. */
+function levels(r: Run): string[] {
+  return (r.updates.at(-1) ?? []).flatMap(({ priority, endpoints }) =>
+    endpoints.map(({ key, weight, address, additionalAddresses = [] }) => {
+      const all = [address, ...additionalAddresses].map(formatAddress)
+      return `${priority}: ${key}=${weight} -> ${all.join(' ')}`
+    }),
+  )
+}
+
+t.test('SRV: endpoints, ports, levels and weights are those of the records', async (t) => {
+  const r = run(service())
+  r.services.set(SERVICE, [
+    records([
+      '20 0 80 c.test',
+      '10 3 8080 a.test',
+      '10 0 8081 b.test',
+      '10 3 8080 a.test',
+      '5 1 0 a.test',
+      '5 1 1 x..y',
+      '1 1 1 10.0.0.1',
+    ]),
+  ])
+  r.replies.set('4 a.test', [answer(['10.0.0.1', '10.0.0.2'])])
+  r.replies.set('4 b.test', [answer(['10.0.0.3'])])
+  r.replies.set('4 c.test', [answer(['10.0.0.4'])])
+  await r.begin()
+  t.same(levels(r), [
+    '0: a.test:8080=3 -> 10.0.0.1:8080 10.0.0.2:8080',
+    '0: b.test:8081=1 -> 10.0.0.3:8081',
+    '1: c.test:80=1 -> 10.0.0.4:80',
+  ])
+  t.equal(r.updates.at(-1)?.[0].endpoints[0].hostname, 'a.test')
+  t.same(r.asked.sort(), ['a.test', 'b.test', 'c.test', `srv ${SERVICE}`])
+  t.equal(r.updates.length, 1, 'told once, when all of it is known')
+  t.equal(r.stats.updateAttempt.v, 4)
+  t.equal(r.stats.updateSuccess.v, 4)
+  r.discovery.close()
+  t.equal(r.clock.pending, 0)
+})
+
+t.test('SRV: records and targets change in their own time, and what stays is not asked for again', async (t) => {
+  const r = run(service())
+  r.services.set(SERVICE, [
+    records(['1 1 80 a.test', '1 1 80 b.test'], 100),
+    records(['1 1 80 b.test', '1 1 80 a.test'], 100),
+    records(['1 1 80 b.test', '1 7 81 c.test'], 100),
+  ])
+  r.replies.set('4 a.test', [answer(['10.0.0.1'], 40)])
+  r.replies.set('4 b.test', [answer(['10.0.0.2'], 150), answer(['10.0.0.9'], 1000)])
+  const c = Promise.withResolvers<DnsReply>()
+  r.replies.set('4 c.test', [c.promise])
+  await r.begin()
+  await r.clock.advanceAsync(100_001)
+  t.equal(r.updates.length, 1, 'in another order they are the same')
+  t.equal(r.asked.filter((name) => name === 'a.test').length, 3)
+  t.equal(r.asked.filter((name) => name === 'b.test').length, 1)
+  t.equal(r.stats.updateNoRebuild.v, 3)
+  await r.clock.advanceAsync(50_000)
+  t.same(levels(r), ['0: a.test:80=1 -> 10.0.0.1:80', '0: b.test:80=1 -> 10.0.0.9:80'])
+  await r.clock.advanceAsync(50_001)
+  t.same(levels(r), ['0: a.test:80=1 -> 10.0.0.1:80', '0: b.test:80=1 -> 10.0.0.9:80'], 'until c.test is known')
+  c.resolve(answer(['10.0.0.3']))
+  await settle()
+  t.same(levels(r), ['0: b.test:80=1 -> 10.0.0.9:80', '0: c.test:81=7 -> 10.0.0.3:81'])
+  const asked = r.asked.filter((name) => name === 'a.test').length
+  await r.clock.advanceAsync(90_000)
+  t.equal(r.asked.filter((name) => name === 'a.test').length, asked, 'who is gone is asked for no more')
+  r.discovery.close()
+  t.equal(r.clock.pending, 0)
+})
+
+t.test('SRV: failures keep what was good and back off, and "." takes all away', async (t) => {
+  const r = run(service({ respectTtl: false, jitterMs: 0 }))
+  const failed: ServicesReply = { code: 'ESERVFAIL', records: [] }
+  r.services.set(SERVICE, [
+    records(['1 1 80 a.test']),
+    failed,
+    { code: 'ENODATA', records: [] },
+    records(['1 1 80 ..']),
+    records(['0 0 0 ']),
+    records(['1 1 80 a.test']),
+  ])
+  r.replies.set('4 a.test', [answer(['10.0.0.1']), { code: 'ETIMEOUT', records: [] }])
+  await r.begin()
+  const there = ['0: a.test:80=1 -> 10.0.0.1:80']
+  t.same(levels(r), there)
+  const services = (): number => r.asked.filter((name) => name.startsWith('srv')).length
+  await r.clock.advanceAsync(5_000)
+  t.equal(services(), 2)
+  await r.clock.advanceAsync(1_000)
+  t.equal(services(), 3, 'sooner than after an answer')
+  await r.clock.advanceAsync(1_000)
+  t.equal(services(), 4)
+  t.same(levels(r), there, 'through failures, absence and what cannot be used')
+  t.equal(r.stats.updateEmpty.v, 1)
+  t.equal(r.warnings.filter((line) => line.includes(SERVICE)).length, 2, 'once for the service, once for its host')
+  await r.clock.advanceAsync(5_000)
+  t.same(levels(r), [], 'there is no such service')
+  t.equal(r.stats.membershipTotal.v, 0)
+  await r.clock.advanceAsync(5_000)
+  t.same(levels(r), [], 'its host cannot be looked up')
+  r.discovery.close()
+  t.equal(r.clock.pending, 0)
+})
+
+t.test(
+  'SRV: very long answers are cut, always in the same place, and levels are as many as there may be',
+  async (t) => {
+    const r = run(service({ respectTtl: false }))
+    const list = Array.from({ length: 1_500 }, (_, i) => `${i} 1 80 h.test`).map((line, i) =>
+      line.replace('80', `${i + 1}`),
+    )
+    r.services.set(SERVICE, [records(list), records([...list].reverse())])
+    r.replies.set('4 h.test', [answer(['10.0.0.1'])])
+    await r.begin()
+    t.equal(levels(r).length, 1_024)
+    t.equal(r.updates.at(-1)?.length, 128)
+    t.equal(r.asked.filter((name) => name === 'h.test').length, 1, 'a host is looked up once')
+    await r.clock.advanceAsync(5_000)
+    t.equal(r.updates.length, 1)
+    t.equal(r.warnings.length, 1)
+    r.discovery.close()
+  },
+)
+
+t.test(
+  'SRV: what cannot be looked up at first is warm all the same, and addresses are those that are admitted',
+  async (t) => {
+    const gone = run(service())
+    await gone.begin()
+    t.same(levels(gone), [])
+    gone.discovery.close()
+    const r = run(service({ addresses: { kind: 'deny', ranges: [{ address: '127.0.0.0', prefixLength: 8 }] } }))
+    r.services.set(SERVICE, [records(['1 1 80 inside.test', '1 1 80 gone.test', '2 1 80 out.test'])])
+    r.replies.set('4 inside.test', [answer(['127.0.0.1'])])
+    r.replies.set('4 out.test', [answer(['127.0.0.2', '10.0.0.1'])])
+    await r.begin()
+    t.same(levels(r), ['1: out.test:80=1 -> 10.0.0.1:80'], 'the level of others stays')
+    const closed = run(service())
+    closed.services.set(SERVICE, [new Promise<ServicesReply>(() => {})])
+    const begun = closed.begin()
+    await settle()
+    closed.discovery.close()
+    await begun
+    t.same(closed.updates, [])
+    r.discovery.close()
+  },
+)
+
 function forwardProxy(limits: Partial<ForwardProxyConfig> = {}, dns: Partial<DnsConfig> = {}): ClusterConfig {
   const forward = { hostTtlMs: 60_000, maxHosts: 3, maxPending: 2, preresolve: [], ...limits }
   return { ...cluster('dynamic-forward-proxy', [], dns), localities: [], forwardProxy: forward }
@@ -445,6 +621,34 @@ t.test('a forward proxy bounds the requests that wait, those for the same name i
   slow.resolve(answer(['10.0.0.1']))
   for (const one of waiting) t.equal(await one, 'slow.test:80')
   t.match(await r.discovery.demand?.('other.test', 80), { code: 'dns-failed' }, 'there is room again')
+  r.discovery.close()
+})
+
+t.test('who leaves while a name is looked up waits no more, and whoever only looks never did', async (t) => {
+  const r = run(forwardProxy({ maxHosts: 10 }))
+  await r.begin()
+  const slow = Promise.withResolvers<DnsReply>()
+  r.replies.set('4 slow.test', [slow.promise])
+  r.replies.set('4 other.test', [slow.promise])
+  const clients = [new AbortController(), new AbortController(), new AbortController()]
+  const ask = (name: string, client: number): unknown => r.discovery.demand?.(name, 80, clients[client])
+  const first = ask('slow.test', 0)
+  for (let i = 0; i < 5; i++) t.ok(r.discovery.demand?.('slow.test', 80, 'nobody') instanceof Promise)
+  t.ok(ask('slow.test', 1) instanceof Promise)
+  t.match(ask('slow.test', 2), { code: 'overflow' })
+  clients[0].abort()
+  clients[1].abort()
+  t.ok(ask('slow.test', 2) instanceof Promise, 'their places are free')
+  t.ok(ask('other.test', 2) instanceof Promise)
+  t.match(ask('other.test', 2), { code: 'overflow' })
+  slow.resolve(answer(['10.0.0.1']))
+  t.equal(await first, 'slow.test:80', 'what was asked for is known all the same')
+  await settle()
+  clients[2].abort()
+  const never = new Promise<DnsReply>(() => {})
+  for (const name of ['x.test', 'y.test']) r.replies.set(`4 ${name}`, [never])
+  for (const name of ['x.test', 'y.test']) t.ok(r.discovery.demand?.(name, 80) instanceof Promise)
+  t.match(r.discovery.demand?.('x.test', 80), { code: 'overflow' }, 'nobody was counted out twice')
   r.discovery.close()
 })
 

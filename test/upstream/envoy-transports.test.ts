@@ -215,6 +215,11 @@ t.test('PROXY protocol stands around TLS and around plain TCP', async (t) => {
   t.equal(await second.ask(), 200)
   t.equal(told[1].length, 16 + 12 + 4)
   t.equal(told[1].slice(28), '\xe5\0\x01a')
+  const made = { type: 0xe6, format_string: { text_format_source: { inline_string: 'in %DOWNSTREAM_LOCAL_PORT%' } } }
+  const third = await run(t, { transport_socket: around({ version: 'V2', added_tlvs: [made, tlv] }, RAW) }, port)
+  t.equal(await third.ask(), 200)
+  const text = `in ${third.gateway.port()}`
+  t.equal(told[2].slice(28), `\xe6\0${String.fromCharCode(text.length)}${text}\xe5\0\x01a`)
 })
 
 t.test("an endpoint's HTTP proxy is in its metadata, or in that of its locality, or in the transport", async (t) => {

@@ -605,6 +605,90 @@ t.test('checks of TCP connect, or send and look at what comes back', async (t) =
   t.same(it.flags(), ['/failed_active_hc/active_hc_timeout'])
 })
 
+t.test('checks of TCP begin their connections with a PROXY header where that is wanted', async (t) => {
+  const seen: { text: string; from: string; to: string }[] = []
+  const server = createTcpServer((socket) => {
+    const it = { text: '', from: `127.0.0.1 127.0.0.1 ${socket.remotePort}`, to: String(socket.localPort) }
+    seen.push(it)
+    socket
+      .on('error', () => {})
+      .on('data', (chunk) => {
+        it.text += chunk.toString('latin1')
+        if (it.text.endsWith('PING')) socket.write('PONG')
+      })
+  })
+  const port = await listen(server)
+  t.teardown(() => server.close())
+  const base64 = (text: string): string => Buffer.from(text).toString('base64')
+  const probe = { kind: 'tcp', send: base64('PING'), receive: [base64('PONG')] } as const
+  const one = rig(t, [at(port)], { healthCheck: { ...CHECK, probe: { ...probe, proxyProtocol: 1 } } })
+  await one.warm
+  t.same(one.flags(), ['healthy'])
+  t.equal(seen[0].text, `PROXY TCP4 ${seen[0].from} ${port}\r\nPING`)
+  await one.pass(60_020)
+  t.equal(seen.length, 1)
+  t.equal(seen[0].text.split('PROXY').length, 2, 'once for each connection')
+  const two = rig(t, [at(port)], { healthCheck: { ...CHECK, probe: { ...probe, proxyProtocol: 2 } } })
+  await two.warm
+  t.equal(seen[1].text, '\r\n\r\n\0\r\nQUIT\n\x20\0\0\0PING', 'LOCAL')
+})
+
+t.test('checks of Redis ping, or look that a key is not there', async (t) => {
+  const asked: string[] = []
+  let answer = '+PONG\r\n'
+  let split = false
+  let connections = 0
+  const server = createTcpServer((socket) => {
+    connections++
+    socket
+      .on('error', () => {})
+      .on('data', (chunk) => {
+        asked.push(String(chunk))
+        if (!split) socket.write(answer)
+        else {
+          socket.setNoDelay(true)
+          socket.write(answer.slice(0, 3))
+          setImmediate(() => socket.write(answer.slice(3)))
+        }
+      })
+  })
+  const port = await listen(server)
+  t.teardown(() => server.close())
+  const ping = rig(t, [at(port)], {
+    healthCheck: { ...CHECK, unhealthyThreshold: 1, probe: { kind: 'redis', key: '' } },
+  })
+  await ping.warm
+  ping.traffic()
+  t.same(ping.flags(), ['healthy'])
+  t.same(asked, ['*1\r\n$4\r\nPING\r\n'])
+  split = true
+  await ping.pass(60_020)
+  t.same(ping.flags(), ['healthy'])
+  t.equal(connections, 1, 'the same connection')
+  answer = '-LOADING wait\r\n'
+  await ping.pass(5_020)
+  t.same(ping.flags(), ['/failed_active_hc'])
+  split = false
+  answer = '$4\r\nPONG\r\n'
+  await ping.pass(5_020)
+  t.equal(ping.stat('health_check.network_failure'), 1, 'no answer to this: the connection is not used again')
+  answer = '+PONG\r\n'
+  for (let i = 0; i < 2; i++) await ping.pass(5_020)
+  t.same(ping.flags(), ['healthy'])
+  t.equal(connections, 2)
+
+  const exists = async (reply: string): Promise<string[]> => {
+    answer = reply
+    const it = rig(t, [at(port)], { healthCheck: { ...CHECK, probe: { kind: 'redis', key: 'dün' } } })
+    await it.warm
+    return it.flags()
+  }
+  t.same(await exists(':0\r\n'), ['healthy'])
+  t.equal(asked.at(-1), '*2\r\n$6\r\nEXISTS\r\n$4\r\ndün\r\n')
+  t.same(await exists(':1\r\n'), ['/failed_active_hc'], 'taken out by hand')
+  t.same(await exists('-MOVED 866 127.0.0.1:6381\r\n'), ['healthy'], 'well, and not the one for that key')
+})
+
 t.test('checks of gRPC ask the health service', async (t) => {
   let answer: { status?: number; grpc?: string } = { status: 1 }
   const asked: string[] = []

@@ -33,7 +33,7 @@ t.test('a host keeps its identity while updates bring its address and priority',
   t.equal(first.removed.length, 0)
   const [kept, gone] = hosts.all
   kept.rqTotal = 7
-  kept.pool = { open: () => undefined, close: () => undefined, destroy: () => undefined }
+  kept.pool = { open: () => undefined, preconnect: () => false, close: () => undefined, destroy: () => undefined }
   const pool = kept.pool
   const locality = { region: 'r', zone: 'z', subZone: '' }
   const changed = endpoint('10.0.0.1', {

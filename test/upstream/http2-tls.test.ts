@@ -379,3 +379,71 @@ t.test('a cluster that goes away while a connection is made gives no peace to th
     t.equal(c.failure, FAILURES.connectFailed, protocol)
   }
 })
+
+// --- ahead of need ----------------------------------------------------------------------------------------------------
+
+for (const [protocol, version, connections] of [
+  ['h2', '2.0', 1],
+  ['http/1.1', '1.1', 1],
+] as const) {
+  t.test(`a connection that is opened ahead of need asks what the host speaks: ${protocol}`, async (t) => {
+    const cluster = await secured()
+    const upstream = await secureUpstream(t, cluster, () => [protocol])
+    const auto = { tls: cluster.tls, protocol: 'auto', predictiveRatio: 2 } as const
+    const { cluster: web, call, host, stat } = await lab(t, { port: upstream.port, cluster: auto })
+    web.pick({ authority: 'web.example', protocol: 'HTTP/1.1' })
+    await until(() => upstream.offers.length === 1, 'the connection')
+    t.equal(stat('upstream_rq_total'), 0)
+    const picked = host()
+    const one = call({ host: picked })
+    await until(() => one.ended, 'the answer')
+    t.same(versions([one]), [version])
+    t.equal(stat('upstream_cx_total'), connections)
+    t.equal(stat('upstream_rq_pending_failure_eject'), 0)
+  })
+}
+
+t.test('a host that cannot be asked ahead of need is asked by the next request', async (t) => {
+  const cluster = await secured()
+  const dead = createServer()
+  const port = await listen(t, dead)
+  await new Promise((resolve) => dead.close(resolve))
+  const auto = { tls: cluster.tls, protocol: 'auto', predictiveRatio: 2 } as const
+  const { cluster: web, call, stat } = await lab(t, { port, cluster: auto })
+  web.pick({})
+  await until(() => stat('upstream_cx_connect_fail') === 1, 'the failure')
+  t.equal(stat('upstream_rq_pending_failure_eject'), 0)
+  const failed = call({ host: web.hosts.all[0] })
+  await until(() => failed.failure !== undefined, 'the failure of the request')
+  t.equal(failed.failure, FAILURES.connectFailed)
+})
+
+t.test('connections that are opened ahead of need are for the name that the request has', async (t) => {
+  const cluster = await secured({ sni: undefined, autoSni: 'authority' })
+  const upstream = await secureUpstream(t, cluster, () => ['h2'])
+  const ahead = { tls: cluster.tls, predictiveRatio: 2 }
+  const { cluster: web, call, stat } = await lab(t, { port: upstream.port, cluster: ahead })
+  web.pick({ authority: 'other.example' })
+  await until(() => upstream.names.length === 1, 'the connection')
+  t.same(upstream.names, ['other.example'])
+  const same = call({ authority: 'other.example', host: web.hosts.all[0] })
+  await until(() => same.ended, 'the answer')
+  t.equal(stat('upstream_cx_total'), 1)
+  const another = call({ authority: 'web.example', host: web.hosts.all[0] })
+  await until(() => another.ended, 'the other answer')
+  t.same(upstream.names, ['other.example', 'web.example'])
+})
+
+t.test('connections that are opened ahead of need speak what the client speaks', async (t) => {
+  for (const [protocol, name, other] of [
+    ['HTTP/2', 'http2', 'http1'],
+    ['HTTP/1.1', 'http1', 'http2'],
+  ] as const) {
+    const server = createServer()
+    const port = await listen(t, server)
+    const { cluster: web, stat } = await lab(t, { port, cluster: { protocol: 'downstream', predictiveRatio: 3 } })
+    web.pick({ protocol })
+    t.equal(stat(`upstream_cx_${name}_total`), 1)
+    t.equal(stat(`upstream_cx_${other}_total`), 0)
+  }
+})

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createHttp2Server, type ServerHttp2Stream } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { Headers } from '../../lib/core/headers.ts'
@@ -186,6 +187,7 @@ class Lab {
   async kill(): Promise<void> {
     const { control } = this
     this.control = undefined
+    for (const worker of this.workers.values()) worker.health.controlGone()
     await control?.end()
   }
 
@@ -424,6 +426,118 @@ t.test('failures in a row eject at once where they were seen, and everywhere els
   )
 })
 
+t.test(
+  'failures in a row are counted over all workers: a host that fails always is ejected by as many requests',
+  async (t) => {
+    const lab = new Lab(t, many(10), { outlier: { ...OUTLIER, consecutive5xx: 12 } })
+    const control = lab.start()
+    const workers = [1, 2, 3, 4].map((number) => lab.worker(number))
+    await Promise.all(workers.map(({ warm }) => warm))
+    for (const worker of workers) worker.answers(3, 200, 50)
+    await lab.pass(95)
+    let requests = 0
+    while (workers.every(({ flags }) => flags[3] === 'healthy') && requests < 100) {
+      workers[requests++ % 4].answers(3, 503, 1)
+      await lab.pass(5)
+    }
+    // Failures are told at once, then every 20 ms.
+    t.ok(requests >= 12 && requests <= 18, `after ${requests} requests`)
+    await lab.pass(20)
+    t.same(new Set(workers.map(({ flags }) => flags[3])), new Set(['/failed_outlier_check']))
+    t.equal(control.stat('outlier_detection.ejections_enforced_consecutive_5xx'), 1)
+    t.equal(control.stat('outlier_detection.ejections_detected_consecutive_5xx'), 1)
+    // A row of its own: seen, and not acted on.
+    t.ok(control.stat('outlier_detection.ejections_detected_consecutive_gateway_failure') >= 1)
+    t.equal(control.stat('outlier_detection.ejections_enforced_consecutive_gateway_failure'), 0)
+  },
+)
+
+t.test('a good response in any worker ends the row of all, also one that has not been told of yet', async (t) => {
+  const lab = new Lab(t, many(10), { outlier: OUTLIER })
+  const control = lab.start()
+  const [a, b, c] = [lab.worker(1), lab.worker(2), lab.worker(3)]
+  await Promise.all([a.warm, b.warm, c.warm])
+  for (const worker of [a, b, c]) worker.answers(1, 200, 1)
+  await lab.pass(120)
+  for (let round = 0; round < 20; round++) {
+    a.answers(1, 500, 2)
+    await lab.pass(5)
+    c.answers(1, 200, 1)
+    await lab.pass(5)
+    b.answers(1, 500, 2)
+    await lab.pass(30)
+    a.answers(1, 500, 1)
+    await lab.pass(30)
+    for (const worker of [a, b]) worker.answers(1, 200, 1)
+    await lab.pass(120)
+  }
+  t.equal(a.flags[1], 'healthy')
+  t.equal(control.stat('outlier_detection.ejections_detected_consecutive_5xx'), 0)
+  c.answers(1, 200, 1)
+  await lab.pass(5)
+  b.answers(1, 500, 3)
+  a.answers(1, 500, 2)
+  await lab.pass(30)
+  t.equal(a.flags[1], '/failed_outlier_check', 'five after the last good one')
+})
+
+t.test('a worker that does not say what it knows holds nothing up', async (t) => {
+  const lab = new Lab(t, many(10), { outlier: OUTLIER })
+  lab.start()
+  const [a, b, c] = [lab.worker(1), lab.worker(2), lab.worker(3)]
+  await Promise.all([a.warm, b.warm, c.warm])
+  for (const worker of [a, b, c]) worker.answers(1, 200, 1)
+  await lab.pass(120)
+  c.health.controlGone()
+  b.answers(1, 500, 3)
+  a.answers(1, 500, 2)
+  await lab.pass(30)
+  t.equal(b.flags[1], 'healthy')
+  await lab.pass(60)
+  t.equal(b.flags[1], '/failed_outlier_check')
+})
+
+t.test('what cannot be ejected is counted as often as one process would, and nobody is asked about it', async (t) => {
+  const lab = new Lab(t, many(3), { outlier: { ...OUTLIER, maxEjectionPercent: 10 } })
+  const control = lab.start()
+  const workers = [1, 2].map((number) => lab.worker(number))
+  await Promise.all(workers.map(({ warm }) => warm))
+  for (let i = 0; i < 100; i++) {
+    workers[i % 2].answers(0, 500, 1)
+    await lab.pass(20)
+  }
+  await lab.pass(200)
+  t.same(workers[0].flags[0], 'healthy')
+  const detected = control.stat('outlier_detection.ejections_detected_consecutive_5xx')
+  t.ok(detected >= 18 && detected <= 21, `${detected} times five of a hundred`)
+  t.equal(control.stat('outlier_detection.ejections_overflow'), detected)
+})
+
+t.test('failures cost a message now and then, however many there are, and successes none', async (t) => {
+  const lab = new Lab(t, many(10), { outlier: { ...OUTLIER, maxEjectionPercent: 0 } })
+  lab.start()
+  const worker = lab.worker(1)
+  await worker.warm
+  worker.answers(0, 200, 1)
+  await lab.pass(200)
+  const before = lab.reports
+  for (let i = 0; i < 200; i++) {
+    worker.answers(0, 500, 1)
+    worker.answers(0, 500, 1)
+    worker.answers(0, 200, 1)
+    await lab.pass(5)
+  }
+  const told = lab.reports - before
+  t.ok(told >= 10 && told <= 60, `${told} reports of 400 failures in a second`)
+  await lab.pass(200)
+  const quiet = lab.reports
+  for (let i = 0; i < 200; i++) {
+    worker.answers(0, 200, 3)
+    await lab.pass(5)
+  }
+  t.ok(lab.reports - quiet <= 12, `${lab.reports - quiet} reports of 600 successes`)
+})
+
 t.test('the percentage of ejected hosts is that of the whole gateway', async (t) => {
   const lab = new Lab(t, many(10), { outlier: OUTLIER })
   const control = lab.start()
@@ -464,7 +578,7 @@ t.test('rates are those of all workers together', async (t) => {
   }
   t.equal(control.stat('outlier_detection.ejections_enforced_success_rate'), 1)
   const [status] = control.service.complete([workers[0].cluster.status()])
-  t.match(status.outlier?.external, { average: (5 * 100 + 100 / 6) / 6 })
+  t.ok(Math.abs((status.outlier?.external.average ?? 0) - (5 * 100 + 100 / 6) / 6) < 1e-9)
   t.same(status.hosts[0].rates, { external: 100, local: -1 })
   t.match(status.hosts[5].rates?.external, 100 / 6)
 })
@@ -523,6 +637,39 @@ t.test('a host that asks one worker to wait is left alone by all', async (t) => 
   t.equal(control.stat('outlier_detection.ejections_enforced_total'), 1)
 })
 
+t.test('a host that calls itself degraded to one worker is degraded in all, also while control is away', async (t) => {
+  const lab = new Lab(t, many(4), {
+    outlier: { ...EDGE_OUTLIER, baseEjectionTimeMs: 5_000, detectDegradedHosts: true },
+  })
+  const control = lab.start()
+  const [a, b] = [lab.worker(1), lab.worker(2)]
+  await Promise.all([a.warm, b.warm])
+  a.host(2).monitor?.onDegraded?.()
+  t.equal(a.flags[2], '/degraded_outlier_detection', 'at once')
+  await lab.until(() => b.flags[2] === '/degraded_outlier_detection')
+  t.equal(control.stat('outlier_detection.ejections_detected_degradation'), 1)
+  t.same(a.cluster.health(), { healthy: 3, degraded: 1, total: 4 })
+  const later = lab.worker(3)
+  await lab.until(() => later.flags[2] === '/degraded_outlier_detection')
+  await lab.pass(1_000)
+  await lab.kill()
+  await lab.pass(1_000)
+  const next = lab.start()
+  await lab.pass(20)
+  await lab.pass(20)
+  t.equal(next.stat('outlier_detection.ejections_detected_degradation'), 0, 'known, and not found again')
+  await lab.pass(2_000)
+  t.equal(b.flags[2], '/degraded_outlier_detection')
+  await lab.pass(2_000)
+  t.same([a.flags[2], b.flags[2], later.flags[2]], ['healthy', 'healthy', 'healthy'])
+  await lab.kill()
+  b.host(1).monitor?.onDegraded?.()
+  await lab.pass(5_000)
+  t.equal(b.flags[1], '/degraded_outlier_detection')
+  await lab.pass(3_000)
+  t.equal(b.flags[1], 'healthy', 'nobody else would end it')
+})
+
 t.test('hosts that are internal listeners are checked by each worker', async (t) => {
   const host = await peer(t)
   const inside: EndpointConfig = { ...at(1), address: { kind: 'internal', listener: 'inside' } }
@@ -558,6 +705,117 @@ t.test('other certificates are taken over, and another configuration is a cluste
   await lab.pass(16_000)
   t.equal(control.stat('health_check.healthy'), 1)
 })
+
+t.test('hosts report their load once for all workers, also to the next control process', async (t) => {
+  const peers = [await loadReporter(t), await loadReporter(t)]
+  const balancer = {
+    kind: 'client-weighted',
+    blackoutMs: 2_000,
+    expirationMs: 180_000,
+    updateMs: 1_000,
+    errorPenalty: 1,
+    metrics: [],
+    outOfBand: { periodMs: 10_000 },
+  } as const
+  const lab = new Lab(
+    t,
+    peers.map(({ port }) => at(port)),
+    { balancer, outlier: OUTLIER },
+  )
+  const control = lab.start()
+  const [a, b] = [lab.worker(1), lab.worker(2)]
+  await Promise.all([a.warm, b.warm])
+  const shares = (worker: Worker): number => {
+    let first = 0
+    for (let i = 0; i < 400; i++) if (worker.cluster.pick({}) === worker.host(0)) first++
+    return first
+  }
+  t.equal(shares(a), 200)
+  t.equal(shares(b), 200)
+  await lab.pass(10_020)
+  await lab.until(() => peers.every(({ streams }) => streams.length > 0))
+  t.same(
+    peers.map(({ streams }) => streams.length),
+    [1, 1],
+    'one stream each',
+  )
+  t.equal(control.stat('lb_orca_oob.active_sessions'), 2)
+  t.equal(a.metrics.has('cluster.web.lb_orca_oob.active_sessions'), false)
+  const report = async (of: Control, count: number): Promise<void> => {
+    peers[0].streams.at(-1)?.write(loadReport(0.5, 300))
+    peers[1].streams.at(-1)?.write(loadReport(0.5, 100))
+    await lab.until(() => of.stat('lb_orca_oob.reports_received') === count)
+    await settle(10)
+  }
+  await report(control, 2)
+  await lab.pass(1_020)
+  t.equal(shares(a), 200, 'not for the first two seconds')
+  await lab.pass(1_020)
+  for (const worker of [a, b]) t.ok(Math.abs(shares(worker) - 300) <= 2, 'three times as many')
+  const later = lab.worker(3)
+  await later.warm
+  shares(later)
+  await lab.pass(20)
+  await lab.pass(1_020)
+  t.ok(Math.abs(shares(later) - 300) <= 2, 'one that comes later knows it at once, and for how long')
+  t.same(
+    peers.map(({ streams }) => streams.length),
+    [1, 1],
+  )
+  await lab.kill()
+  await lab.pass(60_000)
+  t.ok(Math.abs(shares(a) - 300) <= 2, 'what was reported last holds as long as it would')
+  const next = lab.start()
+  await lab.pass(10_020)
+  await lab.until(() => peers.every(({ streams }) => streams.length === 2))
+  peers.reverse()
+  await report(next, 2)
+  await lab.pass(1_020)
+  for (const worker of [a, b, later]) t.ok(Math.abs(shares(worker) - 100) <= 2)
+  for (const worker of [a, b, later]) worker.assign([lab.endpoints[0]])
+  await settle(10)
+  shares(a)
+  await lab.pass(20)
+  t.equal(next.stat('lb_orca_oob.active_sessions'), 1, 'nobody has the other one any more')
+  for (const number of [1, 2, 3]) await lab.end(number)
+  await lab.pass(16_000)
+  t.equal(next.stat('lb_orca_oob.active_sessions'), 0)
+})
+
+interface LoadReporter {
+  readonly port: number
+  readonly streams: ServerHttp2Stream[]
+}
+
+/** A host that answers each question for its load with a stream. */
+async function loadReporter(t: Test): Promise<LoadReporter> {
+  const streams: ServerHttp2Stream[] = []
+  const server = createHttp2Server()
+  server.on('stream', (stream: ServerHttp2Stream) => {
+    stream.on('error', () => {})
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+    streams.push(stream)
+  })
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket) => sockets.add(socket))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(async () => {
+    for (const socket of sockets) socket.destroy()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  return { port: (server.address() as AddressInfo).port, streams }
+}
+
+/** `{ cpu_utilization, rps_fractional }` as one gRPC message. */
+function loadReport(cpu: number, rps: number): Buffer {
+  const message = Buffer.alloc(5 + 18)
+  message.writeUInt32BE(18, 1)
+  message[5] = 0x09
+  message.writeDoubleLE(cpu, 6)
+  message[14] = 0x31
+  message.writeDoubleLE(rps, 15)
+  return message
+}
 
 t.test('many hosts come in pieces', async (t) => {
   const host = await peer(t)

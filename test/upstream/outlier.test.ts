@@ -335,3 +335,67 @@ t.test('native defaults eject after five failures and let a host back after a se
   it.clock.advance(1_600)
   t.same(it.out(), [])
 })
+
+t.test(
+  'a host that calls itself degraded is, for as long as it would be ejected, and longer the next time',
+  async (t) => {
+    const it = rig(t, { detectDegradedHosts: true, maxEjectionPercent: 0 }, 4)
+    for (const i of [0, 1, 2, 3]) it.host(i).monitor?.onDegraded?.()
+    t.equal(it.host(0).healthFlags(), '/degraded_outlier_detection')
+    t.same([it.hosts.healthyCount, it.out()], [0, []], 'all of them, since none is ejected')
+    it.host(0).monitor?.onDegraded?.()
+    t.equal(it.stat('detected_degradation'), 4)
+    t.equal(it.stat('active'), 0)
+    t.match(it.lines[0], {
+      type: 'DEGRADED',
+      action: 'EJECT',
+      num_ejections: 0,
+      enforced: true,
+      eject_consecutive_event: {},
+    })
+    it.detector.checked(it.host(0))
+    it.clock.advance(29_900)
+    t.equal(it.host(0).health, 'degraded', 'a check that passes does not end it')
+    it.clock.advance(200)
+    t.equal(it.host(0).health, 'healthy')
+    t.match(it.lines.at(-1), { type: 'CONSECUTIVE_5XX', action: 'UNEJECT', num_ejections: 0, enforced: false })
+    it.host(0).monitor?.onDegraded?.()
+    it.clock.advance(50_000)
+    t.equal(it.host(0).health, 'degraded')
+    it.clock.advance(25_000)
+    t.equal(it.host(0).health, 'healthy', 'twice as long')
+    it.clock.advance(60_000)
+    it.host(0).monitor?.onDegraded?.()
+    it.clock.advance(31_000)
+    t.equal(it.host(0).health, 'healthy', 'trusted again')
+    it.clock.advance(60_000)
+    t.equal(rig(t).host(0).monitor?.onDegraded, undefined, 'nobody looks for it otherwise')
+  },
+)
+
+t.test('monitors have rows of their own, of the responses and failures that they are about', async (t) => {
+  const monitors = [
+    { name: 'limits', threshold: 3, enforcing: 100, statuses: [[429, 430] as const], localOrigin: false },
+    { name: 'seen', threshold: 2, enforcing: 0, statuses: [[404, 404] as const], localOrigin: false },
+    { name: 'reach', threshold: 2, enforcing: 100, statuses: [], localOrigin: true },
+  ]
+  const it = rig(t, { monitors, consecutive5xx: 0, consecutiveGatewayFailure: 0 })
+  it.answers(0, 429, 2)
+  it.answers(0, 200)
+  it.answers(0, 430, 2)
+  t.same(it.out(), [])
+  it.answers(0, 429)
+  t.same(it.out(), [0])
+  t.equal(it.stat('enforced_total'), 1)
+  t.match(it.lines.at(-1), { type: 'EXTENSION', action: 'EJECT', enforced: true })
+  it.answers(1, 404, 2)
+  t.match(it.lines.at(-1), { type: 'EXTENSION', upstream_url: '10.0.0.1:80', enforced: false })
+  const reset = (i: number): void => it.host(i).monitor?.onFailure(FAILURES.connectFailed, 1)
+  reset(2)
+  it.answers(2, 503)
+  reset(2)
+  t.same(it.out(), [0], 'who answers has been reached')
+  reset(2)
+  t.same(it.out(), [0, 2])
+  t.equal(it.stat('detected_consecutive_5xx'), 0)
+})

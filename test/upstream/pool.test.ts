@@ -1,13 +1,14 @@
 import t from 'tap'
 import type { Attempt, UpstreamEvents } from '../../lib/core/attempt.ts'
 import { FAILURES } from '../../lib/core/failure.ts'
-import type { Leases, SlotLease } from '../../lib/core/lease.ts'
+import { type Leases, RoomWait, type SlotLease } from '../../lib/core/lease.ts'
 import { LocalLeases } from '../../lib/core/local-leases.ts'
 import { openLater } from '../../lib/upstream/auto-stream.ts'
 import { upstreamOptions } from '../end-to-end/bootstrap.ts'
 import { get, post, setup } from '../end-to-end/setup.ts'
 import { settle, TestClock } from '../support/clock.ts'
 import type { OriginScript } from '../support/origin.ts'
+import { RelayedLease } from '../support/relayed-lease.ts'
 import { lab, until } from './http2-lab.ts'
 
 /** The connection pool of one host, seen from both of its sides. */
@@ -225,7 +226,7 @@ class Elsewhere implements Leases {
   slots(key: string, limit: number): SlotLease {
     const lease = this.local.slots(key, limit)
     if (key !== this.#key) return lease
-    return Object.assign(Object.create(lease) as SlotLease, {
+    return Object.assign(new RelayedLease(lease), {
       ask: () => {
         if (lease.remaining > 0) return undefined
         this.asked++
@@ -237,10 +238,6 @@ class Elsewhere implements Leases {
         })
         return this.#answer
       },
-      tryAcquire: () => lease.tryAcquire(),
-      force: () => lease.force(),
-      release: () => lease.release(),
-      [Symbol.dispose]: () => lease[Symbol.dispose](),
     })
   }
 }
@@ -361,12 +358,8 @@ class ElsewhereConnections implements Leases {
       this.local.slots(key, this.#more)[Symbol.dispose]()
       resolve()
     }
-    return Object.assign(Object.create(lease) as SlotLease, {
+    return Object.assign(new RelayedLease(lease), {
       ask: () => (lease.limit === this.#more ? undefined : promise),
-      tryAcquire: () => lease.tryAcquire(),
-      force: () => lease.force(),
-      release: () => lease.release(),
-      [Symbol.dispose]: () => lease[Symbol.dispose](),
     })
   }
 }
@@ -390,7 +383,7 @@ t.test('all that wait for connections get theirs when the gateway has room for a
 
 t.test('what is written while a request waits for room is counted as kept', async (t) => {
   const { promise, resolve } = Promise.withResolvers<void>()
-  const stream = openLater(promise, {} as Attempt, {} as UpstreamEvents, { open: () => undefined })
+  const stream = openLater(new RoomWait(promise, []), {} as Attempt, {} as UpstreamEvents, { open: () => undefined })
   t.equal(stream.write(Buffer.from('01234'), false), false)
   stream.write(Buffer.from('56789'), true)
   t.equal(stream.pendingBytes, 10)

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { toBinary } from '@bufbuild/protobuf'
 import t, { type Test } from 'tap'
 import { ConfigError, type Json, type JsonObject } from '../../lib/core/errors.ts'
@@ -5,12 +6,21 @@ import { decodeJson } from '../../lib/proto/decode-json.ts'
 import { createProtoRegistry } from '../../lib/proto/registry.ts'
 import { RuleChecker } from '../../lib/proto/rules.ts'
 import { checkTls } from '../../lib/tls/check.ts'
+import type { ClusterConfig } from '../../lib/upstream/config.ts'
+import type { ApiSourceConfig } from '../../xds-client/config.ts'
+import { bindCluster } from '../../xds-client/envoy/binding.ts'
 import { ADS_SOURCE } from '../../xds-client/envoy/config-source.ts'
+import type { FilterParser } from '../../xds-client/envoy/context.ts'
 import { ErrorList } from '../../xds-client/envoy/error-list.ts'
 import { type EnvoyLoadContext, loadResourceLine } from '../../xds-client/envoy/load.ts'
 import { RESOURCE_TYPES } from '../../xds-client/envoy/resources.ts'
 import { translateBytes } from '../../xds-client/envoy/translate-bytes.ts'
-import type { ResourceConfigs, ResourceType, TranslatedResource } from '../../xds-client/envoy/translated.ts'
+import type {
+  ExtensionConfig,
+  ResourceConfigs,
+  ResourceType,
+  TranslatedResource,
+} from '../../xds-client/envoy/translated.ts'
 import { Authority } from '../support/certificates.ts'
 import { seeded } from '../support/random.ts'
 import { FAKE_FILTERS } from './fake-filters.ts'
@@ -240,13 +250,11 @@ t.test('sources that cannot be had are refused, each at its field', async (t) =>
   const g = `${api}.grpc_services[0].google_grpc`
   const plugin = { name: 'p', typed_config: { '@type': `${TYPE}google.protobuf.Struct`, value: {} } }
   const cases: readonly (readonly [source: JsonObject, ...errors: RegExp[]])[] = [
-    [{ ads: {}, authorities: [{ name: 'a' }] }, /authorities: authorities of xdstp/],
     [{ ads: {}, resource_api_version: 'V2' }, /resource_api_version: V2 is not available/],
     [grpc({ transport_api_version: 'V2' }), /transport_api_version: V2/],
     [grpc({ config_validators: [plugin] }), /config_validators/],
     [grpc({ cluster_names: ['xds'] }), /cluster_names: belongs to REST/],
     [grpc({ grpc_services: [] }), /grpc_services: is required/],
-    [grpc({ api_type: 'AGGREGATED_GRPC' }), /api_type: AGGREGATED_GRPC is not available: it belongs to authorities/],
     [grpc({ grpc_services: [{ envoy_grpc: { cluster_name: 'nobody' } }] }), /cluster_name: "nobody" must be a cluster/],
     [
       grpc({
@@ -526,6 +534,40 @@ t.test('upstream filters are the codec, last, and one credential', async (t) => 
     [[filter('buffer.v3.Buffer', { max_request_bytes: 1 }), codec], /upstream filter ".*Buffer" is not available/],
   ]
   for (const [filters, error] of cases) t.match(problems(deliver(t, CLUSTER, cluster(filters)))[0], error)
+
+  const buffer = `${HTTP}buffer.v3.Buffer`
+  const dual = { ...FAKE_FILTERS.get(buffer), upstream: true } as FilterParser
+  const able = { ...context, filters: new Map<string, FilterParser>(FAKE_FILTERS).set(buffer, dual) }
+  const own = filter('buffer.v3.Buffer', { max_request_bytes: 1 })
+  const late = (type: string): JsonObject => ({
+    name: 'late',
+    config_discovery: { config_source: ADS, type_urls: [`${TYPE}${type}`] },
+  })
+  const both = deliver(t, CLUSTER, cluster([own, late(buffer), { ...own, name: 'off', disabled: true }, codec]), able)
+  t.same(problems(both), [])
+  t.match(both.config?.filters, [
+    { name: 'buffer.v3.Buffer', typeUrl: buffer },
+    { name: 'late', missing: true, extension: 'late' },
+  ])
+  t.equal(both.config?.filters?.length, 2)
+  t.match(both.references, [{ kind: 'extension', key: 'late', extension: { place: 'http', last: false } }])
+  const delivered: ExtensionConfig = {
+    name: 'late',
+    place: 'http',
+    sentType: buffer,
+    typeUrl: buffer,
+    config: { bytes: 2 },
+    terminal: false,
+  }
+  const bound = bindCluster(
+    both.config as ClusterConfig,
+    () => undefined,
+    (key) => (key === 'late' ? delivered : undefined),
+  )
+  t.strictSame(bound.filters?.[1], { name: 'late', typeUrl: buffer, config: { bytes: 2 } })
+  t.match(problems(deliver(t, CLUSTER, cluster([late(`${HTTP}router.v3.Router`), codec]), able)), [
+    /config_discovery\.type_urls\[0\]: upstream filter ".*Router" is not available/,
+  ])
 })
 
 t.test('a static secret does not hide one of the same name that is delivered', async (t) => {
@@ -624,6 +666,39 @@ t.test('credentials of calls do not leave the machine unprotected', async (t) =>
     t.match(problems(deliver(t, CLUSTER, cluster(uri, token))), [/call_credentials: need ssl_credentials/], uri)
     t.match(problems(deliver(t, CLUSTER, cluster(uri, local))), [/local_credentials: .*local/], uri)
   }
+})
+
+t.test('service accounts sign tokens, and say why they cannot', async (t) => {
+  const { privateKey } = generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  })
+  const key = { client_email: 'a@b.example', private_key_id: 'k1', private_key: privateKey }
+  const errors = (json_key: string): string[] => {
+    const credential = { service_account_jwt_access: { json_key, token_lifetime_seconds: 60 } }
+    const google_grpc = { target_uri: 'x.example:443', stat_prefix: 's', call_credentials: [credential] }
+    const channel_credentials = { ssl_credentials: {} }
+    const api_config_source = {
+      api_type: 'GRPC',
+      grpc_services: [{ google_grpc: { ...google_grpc, channel_credentials } }],
+    }
+    const json = { name: 'c', type: 'EDS', eds_cluster_config: { eds_config: { api_config_source } } }
+    const resource = deliver(t, CLUSTER, json)
+    const source = resource.references[0]?.source?.source as ApiSourceConfig | undefined
+    if (resource.errors.length === 0) {
+      const account = { email: 'a@b.example', keyId: 'k1', privateKey, lifetimeS: 60 }
+      t.strictSame(source?.targets[0].serviceAccount, account)
+    }
+    return problems(resource)
+  }
+  t.same(errors(JSON.stringify(key)), [])
+  t.match(errors('x'), [/json_key: is no JSON object/])
+  t.match(errors('[]'), [/json_key: is no JSON object/])
+  t.match(errors(JSON.stringify({ ...key, private_key_id: undefined })), [/json_key: must have client_email/])
+  const broken = errors(JSON.stringify({ ...key, private_key: 'secret' }))
+  t.match(broken, [/json_key: its private_key cannot be read/])
+  t.notMatch(broken, /secret/)
 })
 
 t.test('what can be judged of a secret by itself is judged when it comes', async (t) => {

@@ -670,3 +670,27 @@ function stampOf(path: string): string {
 function files(folder: string): string[] {
   return readdirSync(folder).filter((name) => name.endsWith('.state'))
 }
+
+t.test('an update that leaves too few clusters is refused as a whole, and what it took away goes later', async (t) => {
+  const { ads_config, ...services } = BOOTSTRAP.dynamic_resources
+  const validator =
+    'type.googleapis.com/envoy.extensions.config.validators.minimum_clusters.v3.MinimumClustersValidator'
+  const config_validators = [{ name: 'minimum', typed_config: { '@type': validator, min_clusters_num: 2 } }]
+  const rig = new Rig({
+    bootstrap: { ...BOOTSTRAP, dynamic_resources: { ...services, ads_config: { ...ads_config, config_validators } } },
+  }).start()
+  const [refused] = rig.ads.whole('cluster', { a: staticCluster('a') })
+  t.match([refused.name, refused.errors.map(String)], ['a', [/leaves 1 clusters, and at least 2 are demanded/]])
+  await rig.turn()
+  t.same(rig.names.clusters, [])
+  t.same(rig.ads.wanted('listener'), ['*'], 'nobody waits for it')
+  t.same(rig.ads.whole('cluster', { a: staticCluster('a'), b: staticCluster('b') }), [])
+  await rig.turn()
+  t.same(rig.names.clusters, ['a', 'b'])
+  t.equal(rig.ads.whole('cluster', {}).length, 1)
+  await rig.turn()
+  t.same(rig.names.clusters, ['a', 'b'])
+  t.same(rig.ads.whole('cluster', { b: staticCluster('b', 1), c: staticCluster('c') }), [])
+  await rig.turn()
+  t.same(rig.names.clusters, ['b', 'c'], 'a is gone since the update that was refused')
+})

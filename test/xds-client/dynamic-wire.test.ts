@@ -1,3 +1,5 @@
+import { fromBinary } from '@bufbuild/protobuf'
+import type { ServerDuplexStream } from '@grpc/grpc-js'
 import t, { type Test } from 'tap'
 import { registryOf } from '../../lib/cli/known-filters.ts'
 import { envoyContext } from '../../lib/cli/load-config.ts'
@@ -8,8 +10,10 @@ import { type ConfigChange, ConfigState } from '../../lib/config/change.ts'
 import { parseConfigText } from '../../lib/config/parse.ts'
 import { systemClock } from '../../lib/core/clock.ts'
 import type { Json, JsonObject } from '../../lib/core/errors.ts'
+import { encodeJson } from '../../lib/proto/encode-json.ts'
+import { LoadLedger, type LoadReader } from '../../lib/runtime/load-ledger.ts'
 import { ControlPlane, XDS } from '../support/control-plane.ts'
-import { BOOTSTRAP, edsCluster, endpoints, listener, routes, staticCluster } from './dynamic-rig.ts'
+import { BOOTSTRAP, edsCluster, endpoints, listener, rds, routes, staticCluster } from './dynamic-rig.ts'
 
 // The same rules as in dynamic.test.ts, with a server, its wire and the protocol between it and the gateway.
 
@@ -54,7 +58,7 @@ class Follower {
   readonly changes: ConfigChange[] = []
   readonly #waiters = new Set<() => void>()
 
-  constructor(t: Test, text: Json, stateDir?: string) {
+  constructor(t: Test, text: Json, stateDir?: string, loads?: () => LoadReader) {
     const read = () => readRecorded(parseConfigText(JSON.stringify(text), 'bootstrap.json'), context)
     const reading = read()
     this.state = new ConfigState({ ...reading.loaded.config, listeners: [], clusters: [] })
@@ -66,7 +70,7 @@ class Follower {
       clock: systemClock,
       random: Math.random,
       log: quiet,
-      loads: undefined,
+      loads,
       ...(stateDir !== undefined && { stateDir }),
     })
     t.teardown(() => this.live[Symbol.dispose]())
@@ -108,6 +112,34 @@ function fill(plane: ControlPlane): void {
 const FULL = [['a', 'b', 'xds'], ['a', 'b'], ['table'], ['web']]
 
 for (const variant of ['GRPC', 'DELTA_GRPC'] as const) {
+  t.test(`AGGREGATED_${variant}: an authority's resources of all types come by one stream`, async (t) => {
+    const plane = await ControlPlane.start({ registry: context.registry })
+    t.teardown(() => plane.close())
+    const eds = 'xdstp://one/envoy.config.endpoint.v3.ClusterLoadAssignment/a'
+    const table = 'xdstp://one/envoy.config.route.v3.RouteConfiguration/table'
+    plane.set(XDS.endpoints, [endpoints(eds, 1)] as JsonObject[])
+    plane.set(XDS.routes, [routes(table, 'a')] as JsonObject[])
+    const { static_resources, node } = bootstrap(variant, plane.port) as typeof BOOTSTRAP
+    const cluster = { ...(edsCluster('a') as JsonObject), eds_cluster_config: { service_name: eds } }
+    const services = [{ envoy_grpc: { cluster_name: 'xds' } }]
+    const source = { api_config_source: { api_type: `AGGREGATED_${variant}`, grpc_services: services } }
+    const gateway = new Follower(t, {
+      node,
+      static_resources: {
+        clusters: [...static_resources.clusters, cluster],
+        listeners: [listener('web', { manager: rds(table, source) })],
+      },
+      config_sources: [{ ...source, authorities: [{ name: 'one' }] }],
+    })
+    await gateway.live.initialised
+    await gateway.until(() => gateway.state.listeners.has('web'))
+    t.equal(gateway.state.assignments.size, 1)
+    t.equal(gateway.state.routeTables.size, 1)
+    t.equal(new Set(plane.requests.map(({ stream }) => stream)).size, 1)
+    const counted = new Map(gateway.live.metrics().gauges)
+    t.equal(counted.get('control_plane.connected_state'), 1, 'there is no other: it counts as that of ADS')
+  })
+
   t.test(`${variant}: everything comes, changes, is refused, and goes`, async (t) => {
     const plane = await ControlPlane.start({ registry: context.registry })
     t.teardown(() => plane.close())
@@ -186,3 +218,76 @@ for (const variant of ['GRPC', 'DELTA_GRPC'] as const) {
     t.same(gateway.summary, FULL)
   })
 }
+
+t.test(
+  'a cluster names the server that its load is reported to, and what the server says of itself is shown',
+  async (t) => {
+    const streams: ServerDuplexStream<Buffer, Buffer>[] = []
+    const reports: JsonObject[] = []
+    const pass = (value: Buffer): Buffer => value
+    const codecs = {
+      requestSerialize: pass,
+      requestDeserialize: pass,
+      responseSerialize: pass,
+      responseDeserialize: pass,
+    }
+    const path = '/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats'
+    const desc = context.registry.expect('envoy.service.load_stats.v3.LoadStatsRequest')
+    const plane = await ControlPlane.start({
+      registry: context.registry,
+      services: [
+        {
+          definition: { StreamLoadStats: { path, requestStream: true, responseStream: true, ...codecs } },
+          implementation: {
+            StreamLoadStats(stream: ServerDuplexStream<Buffer, Buffer>) {
+              streams.push(stream)
+              stream.on('error', () => undefined)
+              stream.on('end', () => stream.end())
+              stream.on('data', (bytes: Buffer) => {
+                reports.push(encodeJson(context.registry, desc, fromBinary(desc, bytes)) as JsonObject)
+                if (reports.length > 1) return
+                const wish = { clusters: ['a', 'b'], load_reporting_interval: '0.1s' }
+                stream.write(Buffer.from(plane.encode('envoy.service.load_stats.v3.LoadStatsResponse', wish)))
+              })
+            },
+          },
+        },
+      ],
+    })
+    t.teardown(() => plane.close())
+    const own = { ...(edsCluster('a') as JsonObject), lrs_server: { self: {} } }
+    plane.set(XDS.cluster, [own, edsCluster('b')] as JsonObject[])
+    plane.set(XDS.endpoints, [endpoints('a', 1), endpoints('b', 2)] as JsonObject[])
+    plane.set(XDS.listener, [listener('web')] as JsonObject[])
+    plane.set(XDS.routes, [routes('table', 'a', 'b')] as JsonObject[])
+    const ledger = new LoadLedger({ refresh: async () => {} })
+    const gateway = new Follower(t, bootstrap('GRPC', plane.port), undefined, () => ledger.reader())
+    await gateway.live.confirmed
+    t.equal(gateway.state.clusters.get('a')?.loadServer, '')
+    const host = {
+      address: '10.0.0.1:1',
+      priority: 0,
+      region: '',
+      zone: '',
+      subZone: '',
+      success: 1,
+      error: 0,
+      active: 0,
+    }
+    while (!reports.some(({ cluster_stats = [] }) => JSON.stringify(cluster_stats).includes('total_issued_requests'))) {
+      if (reports.length > 1) ledger.add(1, [{ name: 'a', dropped: 0, hosts: [{ ...host, issued: 1 }] }])
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    t.match(reports[0], { node: { id: 'test-id' } })
+    const named = reports.slice(1).flatMap(({ cluster_stats }) => cluster_stats as JsonObject[])
+    t.same(new Set(named.map(({ cluster_name }) => cluster_name)), new Set(['a']), 'the others are not its business')
+    const texts = new Map(gateway.live.metrics().texts)
+    t.ok(texts.has('control_plane.identifier'))
+    t.equal(texts.get('cluster_manager.cds.version_text'), plane.types.get(XDS.cluster)?.version)
+
+    const ended = new Promise((resolve) => streams[0].once('cancelled', resolve).once('end', resolve))
+    plane.put(XDS.cluster, edsCluster('a') as JsonObject)
+    await ended
+    t.equal(streams.length, 1, 'nobody names it any more')
+  },
+)

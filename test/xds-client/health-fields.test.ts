@@ -141,7 +141,15 @@ interface Subject {
 }
 
 const HEADER = [{ header: { key: 'x-a', value: '1' } }]
+const MONITOR = `${TYPE}envoy.extensions.outlier_detection_monitors.consecutive_errors.v3.ConsecutiveErrors`
 const SINK = `${TYPE}envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink`
+const custom = (type: string, fields: JsonObject): Parts =>
+  check({
+    custom_health_check: {
+      name: 'x',
+      typed_config: { '@type': `${TYPE}envoy.extensions.health_checkers.${type}`, ...fields },
+    },
+  })
 const http = (message: JsonObject): Parts => check({ http_health_check: message })
 
 const SUBJECTS: readonly Subject[] = [
@@ -197,7 +205,7 @@ const SUBJECTS: readonly Subject[] = [
     values: {
       max_ejection_time: '301s',
       successful_active_health_check_uneject_host: false,
-      monitors: [{ name: 'x', typed_config: { '@type': `${TYPE}google.protobuf.StringValue`, value: 'x' } }],
+      monitors: [{ name: 'x', typed_config: { '@type': MONITOR } }],
     },
   },
   {
@@ -268,8 +276,13 @@ t.test('what contradicts itself or cannot be had is refused by name', async (t) 
   )
   has(
     check({ custom_health_check: { name: 'envoy.health_checkers.redis' } }),
-    /the health checker "envoy\.health_checkers\.redis" is not available/,
+    /the health checker "envoy\.health_checkers\.redis" has no typed_config/,
   )
+  has(
+    custom('thrift.v3.Thrift', { method_name: 'x' }),
+    /thrift\.v3\.Thrift" is not available.*HTTP, gRPC, TCP and Redis/,
+  )
+  has(custom('redis.v3.Redis', { aws_iam: { region: 'x', cache_name: 'x' } }), /aws_iam: .*credentials of AWS/)
   has(http({ path: '/', codec_client_type: 'HTTP3' }), /HTTP3 is not available/)
   has(http({ path: '/', expected_statuses: [{ start: 300, end: 200 }] }), /\[300, 200\) is no range/)
   has(
@@ -294,4 +307,31 @@ t.test('what contradicts itself or cannot be had is refused by name', async (t) 
 t.test('hosts that go and hosts that fail are treated as configured', async (t) => {
   const cluster = { ignore_health_on_host_removal: true, close_connections_on_host_health_failure: true }
   t.match(load({ cluster }).cluster, { ignoreHealthOnRemoval: true, closeOnHealthFailure: true })
+})
+
+t.test('Redis, PROXY headers of TCP checks, and monitors of outlier detection are taken over', async (t) => {
+  const probe = (parts: Parts): unknown => load(parts).cluster.healthCheck?.probe
+  t.strictSame(probe(custom('redis.v3.Redis', {})), { kind: 'redis', key: '' })
+  t.strictSame(probe(custom('redis.v3.Redis', { key: 'down' })), { kind: 'redis', key: 'down' })
+  const tcp = (proxy_protocol_config: JsonObject): Parts => check({ tcp_health_check: { proxy_protocol_config } })
+  t.match(probe(tcp({})), { kind: 'tcp', proxyProtocol: 1 })
+  t.match(probe(tcp({ version: 'V2' })), { kind: 'tcp', proxyProtocol: 2 })
+  t.match(load(tcp({ added_tlvs: [{ type: 224, value: 'eA==' }] })).ignored.join(), /added_tlvs/)
+  const error_buckets = { http_errors: [{ range: { start: 429, end: 430 } }], local_origin_errors: [{}] }
+  const monitors: Json[] = [
+    { name: 'a', typed_config: { '@type': MONITOR, threshold: 7, enforcing: 50, error_buckets } },
+    { name: 'b', typed_config: { '@type': MONITOR, name: 'own', error_buckets: { database_errors: [{}] } } },
+  ]
+  const { cluster, ignored } = load({ cluster: { outlier_detection: { monitors, detect_degraded_hosts: true } } })
+  t.strictSame(cluster.outlier?.monitors, [
+    { name: 'a', threshold: 7, enforcing: 50, statuses: [[429, 430]], localOrigin: true },
+    { name: 'own', threshold: 3, enforcing: 100, statuses: [], localOrigin: false },
+  ])
+  t.equal(cluster.outlier?.detectDegradedHosts, true)
+  t.match(ignored.join(), /database_errors/)
+  const other = [{ name: 'x', typed_config: { '@type': `${TYPE}google.protobuf.StringValue`, value: 'x' } }]
+  t.match(
+    refused({ cluster: { outlier_detection: { monitors: other } } }).join(),
+    /monitor "google.protobuf.StringValue"/,
+  )
 })

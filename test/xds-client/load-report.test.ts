@@ -222,6 +222,8 @@ t.test('it says who it is, and reports the clusters that are named as often as i
       ],
       4,
     ),
+    { name: 'a', dropped: 3, drops: [['shed', 2]], hosts: [] },
+    { name: 'a', dropped: 1, drops: [['shed', 1]], hosts: [] },
     load('b', [{ issued: 9 }]),
   )
   t.strictSame(await at.report(2500), {
@@ -244,7 +246,8 @@ t.test('it says who it is, and reports the clusters that are named as often as i
             priority: 1,
           },
         ],
-        total_dropped_requests: '4',
+        total_dropped_requests: '8',
+        dropped_requests: [{ category: 'shed', dropped_count: '3' }],
         load_report_interval: '2.500s',
       },
     ],

@@ -327,36 +327,40 @@ t.test(
   },
 )
 
-t.test('responses that come all at once are handled one in a turn of the loop, in order', async (t) => {
-  const { plane, rig } = await start(t)
-  const ads = rig.open({ kind: 'ads' })
-  const clusters = watch(ads, XDS.cluster, ['*'])
-  await plane.request(() => true)
-  let turns = 0
-  let inTurn = 0
-  let most = 0
-  clusters.onEach = () => {
-    most = Math.max(most, ++inTurn)
-  }
-  const bytes = plane.encode(XDS.cluster, cluster('a'))
-  for (let i = 1; i <= 300; i++) {
-    plane.stream.send({ typeName: XDS.cluster, version: String(i), resources: [{ bytes }] })
-  }
-  while (clusters.updates.length < 300) {
-    await nextTurn()
-    turns++
-    inTurn = 0
-    if (turns > 100_000) throw new Error(`${clusters.updates.length} came`)
-  }
-  t.equal(most, 1)
-  t.same(
-    clusters.updates.map(({ version }) => version),
-    Array.from({ length: 300 }, (_, i) => String(i + 1)),
-  )
-  await plane.request((r) => r.versionInfo === '300')
-  const acks = plane.requests.filter(({ kind }) => kind !== 'first')
-  t.equal(acks.length, 300, 'a verdict on each')
-})
+t.test(
+  'responses that come all at once are handled in order, as many in a turn of the loop as it has time for',
+  async (t) => {
+    const { plane, rig } = await start(t)
+    const ads = rig.open({ kind: 'ads' })
+    const clusters = watch(ads, XDS.cluster, ['*'])
+    await plane.request(() => true)
+    let turns = 0
+    let inTurn = 0
+    let most = 0
+    clusters.onEach = () => {
+      most = Math.max(most, ++inTurn)
+      rig.clock.advance(1)
+    }
+    const bytes = plane.encode(XDS.cluster, cluster('a'))
+    for (let i = 1; i <= 300; i++) {
+      plane.stream.send({ typeName: XDS.cluster, version: String(i), resources: [{ bytes }] })
+    }
+    while (clusters.updates.length < 300) {
+      await nextTurn()
+      turns++
+      inTurn = 0
+      if (turns > 100_000) throw new Error(`${clusters.updates.length} came`)
+    }
+    t.equal(most, 2, 'two milliseconds')
+    t.same(
+      clusters.updates.map(({ version }) => version),
+      Array.from({ length: 300 }, (_, i) => String(i + 1)),
+    )
+    await plane.request((r) => r.versionInfo === '300')
+    const acks = plane.requests.filter(({ kind }) => kind !== 'first')
+    t.equal(acks.length, 300, 'a verdict on each')
+  },
+)
 
 t.test('a server that is there and says nothing lets names be given up, one that is not there does not', async (t) => {
   const { plane, rig } = await start(t)

@@ -30,9 +30,9 @@ export class Binder {
     })
   }
 
-  /** With what its secrets are now. */
+  /** With what its secrets and its filters are now. */
   cluster(version: Version): ClusterConfig {
-    return bindCluster(version.config as ClusterConfig, this.#secret)
+    return bindCluster(version.config as ClusterConfig, this.#secret, (key) => this.#extension(version, key))
   }
 
   /** With the endpoints that are delivered apart, and called as clusters call it. */
@@ -73,10 +73,12 @@ export class Binder {
 
   #scopes(key: string): { readonly name: string; readonly key: readonly string[] }[] {
     const collection = this.#find('scopes', key)
-    return membersOf<ScopeConfig>(collection).map(({ routeTable, routes, name, key }) => ({
+    return membersOf<ScopeConfig>(collection).map(({ routeTable, tableSource, routes, name, key }) => ({
       name,
       key,
-      ...(routeTable !== undefined && { routeTable: referenceKey(routeTable, collection?.routesSource) }),
+      ...(routeTable !== undefined && {
+        routeTable: referenceKey(routeTable, tableSource ?? collection?.routesSource),
+      }),
       ...(routes && { routes }),
     }))
   }

@@ -1,7 +1,10 @@
 import type { DemandWish } from '../../lib/config/live.ts'
 import type { Cancel, Clock } from '../../lib/core/clock.ts'
-import type { ConfigSourceConfig } from '../config.ts'
+import { authoritySource } from '../envoy/authorities.ts'
+import { ADS_SOURCE } from '../envoy/config-source.ts'
+import type { LoadedBootstrap } from '../envoy/load.ts'
 import type { Reference } from '../envoy/references.ts'
+import { canonicalName } from '../protocol/resource-name.ts'
 import type { Feed } from './feed.ts'
 import type { Feeds } from './feeds.ts'
 import type { Graph } from './graph.ts'
@@ -14,8 +17,8 @@ export interface DemandsOptions {
   readonly clock: Clock
   readonly graph: Graph
   readonly feeds: Feeds
-  /** What stands for ADS; undefined: there is none. */
-  readonly ads: () => ConfigSourceConfig | undefined
+  /** The bootstrap: whether it has ADS, and sources of authorities. */
+  readonly loaded: () => LoadedBootstrap
   /** Asks for what has been wanted, before the turn ends. */
   schedule(): void
 }
@@ -24,18 +27,22 @@ export interface DemandsOptions {
 interface Wait {
   readonly feed: Feed
   readonly name: string
+  /** What its source is asked for: its name, or the collection that it is to come with. */
+  readonly ask: string
   readonly waiters: Set<(found: boolean) => void>
   /** It has come: its waiters hear of it once it is published. */
   come: boolean
 }
 
+type Asked = Pick<Wait, 'feed' | 'name' | 'ask'>
+
 /** Asks for what requests need, and remembers who waits for what. */
 export class Demands {
   readonly #options: DemandsOptions
-  readonly #sources = new Map<string, ConfigSourceConfig>()
+  readonly #sources = new Map<string, Pick<Reference, 'source' | 'name'>>()
   readonly #waits = new Map<string, Wait>()
   /** Asked for in vain, and asked for still: what comes late is there for the next request. The oldest first. */
-  readonly #late = new Map<string, Pick<Wait, 'feed' | 'name'>>()
+  readonly #late = new Map<string, Asked>()
   #come = false
 
   constructor(options: DemandsOptions) {
@@ -44,8 +51,8 @@ export class Demands {
 
   /** A configuration names sources of what can be had on demand. */
   learn(references: readonly Reference[]): void {
-    for (const { kind, key, source } of references) {
-      if (kind === 'demanded-clusters' && source !== undefined) this.#sources.set(key, source)
+    for (const { kind, key, name, source } of references) {
+      if (kind === 'demanded-clusters' && source !== undefined) this.#sources.set(key, { source, name })
     }
   }
 
@@ -58,7 +65,7 @@ export class Demands {
   async ask(wish: DemandWish, timeoutMs: number): Promise<boolean> {
     const found = wish.kind === 'cluster' ? this.#cluster(wish.name, wish.source) : this.#host(wish.table, wish.host)
     if (typeof found === 'boolean') return found
-    return await this.#wait(found.feed, found.name, timeoutMs)
+    return await this.#wait(found, timeoutMs)
   }
 
   /** A virtual host has come by that feed under that name, or has it besides its own. */
@@ -86,7 +93,7 @@ export class Demands {
     const id = waitId(feed, name)
     const wait = this.#waits.get(id)
     if (wait === undefined && !this.#late.has(id)) return
-    this.#unask(id, { feed, name })
+    this.#unask(id, wait ?? { feed, name, ask: this.#late.get(id)?.ask ?? name })
     if (wait !== undefined) this.#settle(wait, false)
   }
 
@@ -101,24 +108,29 @@ export class Demands {
     for (const wait of [...this.#waits.values()]) this.#settle(wait, false)
   }
 
-  #cluster(name: string, key: string): boolean | { readonly feed: Feed; readonly name: string } {
+  #cluster(name: string, key: string): boolean | Asked {
     const { graph, feeds } = this.#options
     const known = graph.get('cluster', name)
     if (known?.published !== undefined && !known.removed) return true
-    const source = this.#sources.get(key) ?? (key === '' ? this.#options.ads() : undefined)
-    return source === undefined ? false : { feed: feeds.open('cluster', source), name }
+    const named = this.#sources.get(key)
+    const locator = canonicalName(named?.name ?? '')
+    const { dynamic, context } = this.#options.loaded()
+    const own = locator === '' ? authoritySource(name, context.authorities) : undefined
+    const source = own ?? named?.source ?? (key === '' && dynamic?.ads !== undefined ? ADS_SOURCE : undefined)
+    return source === undefined ? false : { feed: feeds.open('cluster', source), name, ask: locator || name }
   }
 
-  #host(tableKey: string, host: string): boolean | { readonly feed: Feed; readonly name: string } {
+  #host(tableKey: string, host: string): boolean | Asked {
     const { graph, feeds } = this.#options
     const table = graph.get('routes', tableKey)
     const reference = table?.active?.references.find(({ kind }) => kind === 'virtual-hosts')
     const collection = reference && graph.get('virtual-hosts', reference.key)
     if (table === undefined || collection?.source === undefined) return false
-    return { feed: feeds.open('virtual-hosts', collection.source, collection), name: `${table.name}/${host}` }
+    const name = `${table.name}/${host}`
+    return { feed: feeds.open('virtual-hosts', collection.source, collection), name, ask: name }
   }
 
-  #wait(feed: Feed, name: string, timeoutMs: number): Promise<boolean> {
+  #wait({ feed, name, ask }: Asked, timeoutMs: number): Promise<boolean> {
     const id = waitId(feed, name)
     let wait = this.#waits.get(id)
     if (wait !== undefined && wait.feed !== feed) {
@@ -128,12 +140,12 @@ export class Demands {
     }
     if (wait === undefined) {
       if (this.#waits.size >= LIMIT) return Promise.resolve(false)
-      wait = { feed, name, waiters: new Set(), come: false }
+      wait = { feed, name, ask, waiters: new Set(), come: false }
       this.#waits.set(id, wait)
       this.#late.delete(id)
       const { feeds, schedule } = this.#options
       // Asked for anew where it was asked for before: the answer may have been that there is none.
-      if (!feed.resources.has(name)) feeds.ask(feed, name)
+      if (!feed.resources.has(ask)) feeds.ask(feed, ask)
       schedule()
     }
     return this.#waiter(wait, timeoutMs)
@@ -158,16 +170,18 @@ export class Demands {
   }
 
   /** Names come from requests: those that nobody answers must not be asked for without end. */
-  #giveUp({ feed, name }: Wait): void {
+  #giveUp({ feed, name, ask }: Wait): void {
     const id = waitId(feed, name)
     this.#waits.delete(id)
-    this.#late.set(id, { feed, name })
+    this.#late.set(id, { feed, name, ask })
     if (this.#late.size <= LIMIT) return
     const oldest = this.#late.entries().next().value
     if (oldest !== undefined) this.#unask(...oldest)
   }
 
-  #unask(id: string, { feed, name }: Pick<Wait, 'feed' | 'name'>): void {
+  #unask(id: string, { feed, name, ask }: Asked): void {
+    // A collection stays: others come with it.
+    if (ask !== name) return void this.#late.delete(id)
     // Of clusters nobody says here that they have come.
     const late = this.#late.delete(id)
     if (late && feed.facts.kind === 'cluster' && this.#options.graph.get('cluster', name)?.latest !== undefined) return

@@ -41,6 +41,8 @@ export class Feed {
   restored = false
   /** Versions that are held from the state directory. */
   held: Map<string, string> | undefined = undefined
+  /** What an update took away that was refused as a whole: it goes with the next. */
+  readonly owed = new Set<string>()
   /** Who is asked for, by the name that is asked for. */
   readonly resources = new Map<string, Resource | undefined>()
   readonly #options: FeedOptions

@@ -3,7 +3,6 @@ import type { DemandWish, LiveConfig, LiveConfigEvents, LiveFiles } from '../../
 import type { DynamicStatus } from '../../lib/config/status.ts'
 import { type ConfigError, ConfigRefused, type JsonObject } from '../../lib/core/errors.ts'
 import type { ConfigSourceConfig } from '../config.ts'
-import { ADS_SOURCE } from '../envoy/config-source.ts'
 import type { EnvoyLoadContext, LoadedBootstrap } from '../envoy/load.ts'
 import { translateBytes } from '../envoy/translate-bytes.ts'
 import type { RuntimeConfig, TranslatedResource } from '../envoy/translated.ts'
@@ -76,7 +75,7 @@ export class DynamicGateway implements LiveConfig {
       clock,
       graph: this.#graph,
       feeds: this.#feeds,
-      ads: () => (this.#loaded.dynamic?.ads === undefined ? undefined : ADS_SOURCE),
+      loaded: () => this.#loaded,
       schedule: () => this.#schedule(),
     })
     this.#intake = new Intake({
@@ -84,6 +83,7 @@ export class DynamicGateway implements LiveConfig {
       clock,
       log,
       verdicts: this.#verdicts,
+      loaded: () => this.#loaded,
       translate: (facts, bytes, self) => this.#translate(facts, bytes, self),
       come: (feed, name) => this.#demands.come(feed, name),
       absent: (feed, name) => this.#demands.absent(feed, name),
@@ -220,8 +220,8 @@ export class DynamicGateway implements LiveConfig {
       },
       stale: (delta) => statistics.stale(delta),
       failures: (resource, delta) => statistics.failures(resource, delta),
-      promoted: (resource) => {
-        statistics.promoted(resource)
+      promoted: (resource, first) => {
+        statistics.promoted(resource, first)
         if (resource.facts.kind === 'runtime') this.#deliverLayer(resource)
         if (resource.facts.kind === 'cluster') this.#demands.clusterPublished(resource.key)
       },

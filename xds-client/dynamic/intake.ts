@@ -2,13 +2,16 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../../lib/core/clock.ts'
 import { ConfigError } from '../../lib/core/errors.ts'
 import type { Log } from '../../lib/core/metrics.ts'
+import { sameJson } from '../../lib/core/same-json.ts'
 import type { ConfigSourceConfig } from '../config.ts'
+import type { LoadedBootstrap } from '../envoy/load.ts'
 import type { TranslatedResource } from '../envoy/translated.ts'
 import { canonicalName } from '../protocol/resource-name.ts'
 import type { DiscoveryUpdate, ReceivedResource, Rejection } from '../source.ts'
 import type { Feed } from './feed.ts'
 import type { Graph } from './graph.ts'
 import { factsOf, type KindFacts } from './kinds.ts'
+import { tooFewClusters, withOwed } from './minimum-clusters.ts'
 import { type Absence, type Resource, Version } from './resource.ts'
 import { withTables } from './scope-tables.ts'
 import type { Verdicts } from './verdicts.ts'
@@ -19,6 +22,7 @@ export interface IntakeOptions {
   readonly clock: Clock
   readonly log: Log
   readonly verdicts: Verdicts
+  readonly loaded: () => LoadedBootstrap
   translate(facts: KindFacts, bytes: Uint8Array, self: ConfigSourceConfig): TranslatedResource
   /** A virtual host has come by that name. */
   come(feed: Feed, name: string): void
@@ -40,11 +44,17 @@ export class Intake {
 
   /** Takes an update over; answers what of it cannot be used. */
   update(feed: Feed, update: DiscoveryUpdate): readonly Rejection[] {
-    const { graph } = this.#options
+    const { graph, loaded } = this.#options
+    const tooFew = tooFewClusters(feed, update, { graph, dynamic: loaded().dynamic })
+    if (tooFew !== undefined) {
+      // A refusal is an answer.
+      feed.answered = true
+      return tooFew
+    }
     const rejections: Rejection[] = []
     const seen = new Set<string>()
     // First what goes: its address, its name and its key are free.
-    const whole = this.#withForgotten(feed, update)
+    const whole = this.#withForgotten(feed, withOwed(feed, update))
     this.remove(feed, feed.empty?.removals(whole) ?? whole.removed)
     for (const received of update.resources) {
       const errors = seen.has(received.name)
@@ -278,7 +288,7 @@ function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
 /** They say the same, if in other words: servers write maps in any order. */
 function same(a: Version, b: Version): boolean {
   return (
-    isDeepStrictEqual(a.config, b.config) &&
+    sameJson(a.config, b.config) &&
     isDeepStrictEqual(a.references, b.references) &&
     isDeepStrictEqual(a.clusters, b.clusters) &&
     // Not what is in them alone: they are watched.

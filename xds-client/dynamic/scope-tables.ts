@@ -4,8 +4,10 @@ import type { Resource } from './resource.ts'
 
 /** A scope names a route table, and where that comes from is said by whoever uses the scope. */
 export function withTables(translated: TranslatedResource, collection: Resource): TranslatedResource {
-  const { routesSource, facts } = collection
-  const table = facts.kind === 'scopes' ? (translated.config as ScopeConfig).routeTable : undefined
+  const { facts } = collection
+  if (facts.kind !== 'scopes') return translated
+  const { routeTable: table, tableSource } = translated.config as ScopeConfig
+  const routesSource = tableSource ?? collection.routesSource
   if (table === undefined || routesSource === undefined) return translated
   const reference = {
     kind: 'routes',

@@ -1,4 +1,6 @@
-import type { Gauge, Metrics } from '../../lib/core/metrics.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { ListenerConfig } from '../../lib/config/listener.ts'
+import type { Counter, Gauge, Metrics } from '../../lib/core/metrics.ts'
 import { KINDS, type Kind } from './kinds.ts'
 import type { Resource } from './resource.ts'
 
@@ -61,9 +63,14 @@ export class Statistics {
   readonly #metrics: Metrics
   readonly #clusters: Tally
   readonly #listeners: Tally
+  /** Clusters with other endpoints. */
+  readonly #updated: Counter
+  readonly #inPlace: Counter
 
   constructor(metrics: Metrics) {
     this.#metrics = metrics
+    this.#updated = metrics.counter('cluster_manager.cluster_updated')
+    this.#inPlace = metrics.counter('listener_manager.listener_in_place_updated')
     for (const { service } of KINDS.values()) metrics.gauge(`headgate.xds.rejected.${service}`)
     this.#clusters = new Tally(
       metrics,
@@ -88,8 +95,13 @@ export class Statistics {
     this.#of(resource.facts.kind)?.accepted(resource, isNew)
   }
 
-  promoted(resource: Resource): void {
-    this.#of(resource.facts.kind)?.promoted(resource)
+  /** `first`: nothing of it was in force before. */
+  promoted(resource: Resource, first: boolean): void {
+    const { kind } = resource.facts
+    this.#of(kind)?.promoted(resource)
+    if (first) return
+    if (kind === 'assignment') this.#updated.v++
+    else if (kind === 'listener' && keepsAddresses(resource)) this.#inPlace.v++
   }
 
   dropped(resource: Resource): void {
@@ -114,4 +126,11 @@ export class Statistics {
   #of(kind: Kind): Tally | undefined {
     return kind === 'cluster' ? this.#clusters : kind === 'listener' ? this.#listeners : undefined
   }
+}
+
+/** The newest version of a listener takes over the sockets of the one before. */
+function keepsAddresses({ previous, active }: Resource): boolean {
+  const before = previous?.config as ListenerConfig | undefined
+  const after = active?.config as ListenerConfig | undefined
+  return isDeepStrictEqual(before?.addresses, after?.addresses)
 }

@@ -1,6 +1,6 @@
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
 import type { AccessLogConfig, FormatConfig } from '../../lib/telemetry/config.ts'
-import { translateAccessLogFilter } from './access-log-filter.ts'
+import { parseAccessLogFilter } from '../../lib/telemetry/parse.ts'
 import type { EnvoyContext } from './context.ts'
 import { checkedJson, checkedText, translateFormat } from './format.ts'
 import { refuseExtension } from './refusals.ts'
@@ -20,7 +20,7 @@ export function translateAccessLogs(reader: FieldReader, field: string, context:
 function translateAccessLog(reader: FieldReader, context: EnvoyContext): AccessLogConfig | undefined {
   reader.string('name')
   const filterReader = reader.message('filter')
-  const filter = filterReader === undefined ? undefined : translateAccessLogFilter(filterReader, context)
+  const filter = filterReader === undefined ? undefined : parseAccessLogFilter(filterReader)
   const extension = reader.any('typed_config')
   if (extension === undefined) {
     if (!reader.has('typed_config')) reader.error('typed_config', 'is required')

@@ -1,5 +1,6 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { ApiSourceConfig, GrpcTargetConfig } from '../config.ts'
+import { translateValidators } from './config-validators.ts'
 import type { EnvoyContext } from './context.ts'
 import { durationMs } from './durations.ts'
 import { checkManagementCluster, translateGrpcService } from './grpc-service.ts'
@@ -14,6 +15,8 @@ const APIS: ReadonlyMap<string, ApiSourceConfig['api']> = new Map([
   ['GRPC', 'grpc'],
   ['DELTA_GRPC', 'delta-grpc'],
   ['REST', 'rest'],
+  ['AGGREGATED_GRPC', 'grpc'],
+  ['AGGREGATED_DELTA_GRPC', 'delta-grpc'],
 ])
 
 /**
@@ -27,12 +30,11 @@ export function translateApiSource(
   if (reader === undefined) return undefined
   reader.unread('refuse')
   refuseV2(reader, 'transport_api_version')
-  reader.refuse('config_validators', 'validators of whole configurations are not available')
+  const minimumClusters = translateValidators(reader)
   const type = reader.enumName('api_type')
   const api = APIS.get(type)
   if (api === undefined) {
-    const aggregated = type.startsWith('AGGREGATED_') ? ': it belongs to authorities of xdstp: names' : ''
-    reader.error('api_type', `${type} is not available${aggregated}`)
+    reader.error('api_type', `${type} is not available`)
     reader.toJson()
     return undefined
   }
@@ -43,10 +45,12 @@ export function translateApiSource(
   const source: ApiSourceConfig = {
     kind: 'api',
     api,
+    ...(type.startsWith('AGGREGATED_') && { aggregated: true }),
     targets,
     refreshMs,
     requestTimeoutMs: durationMs(reader, 'request_timeout') ?? REQUEST_TIMEOUT_MS,
     nodeOnFirstMessageOnly: reader.bool('set_node_on_first_message_only'),
+    ...(minimumClusters > 0 && { minimumClusters }),
     ...(rateLimit && { rateLimit }),
   }
   return targets.length === 0 ? undefined : source

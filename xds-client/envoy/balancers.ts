@@ -6,6 +6,7 @@ import type {
   RingHashConfig,
   RoundRobinConfig,
 } from '../../lib/upstream/config.ts'
+import { translateHashPolicies } from './hash-policies.ts'
 import {
   type Localities,
   translateLocalities,
@@ -79,13 +80,11 @@ function ignoreHashing(common: FieldReader | undefined): void {
   common?.ignore('consistent_hashing_lb_config')
 }
 
-type Hashing = Pick<RingHashConfig, 'byHostname' | 'balanceFactor'>
+type Hashing = Pick<RingHashConfig, 'byHostname' | 'balanceFactor' | 'hashPolicies'>
 
 /** `ConsistentHashingLbConfig`; the deprecated fields of `older` hold where it is not set. */
 function translateHashing(reader: FieldReader | undefined, older: FieldReader | undefined): Hashing {
-  if (reader?.typeName.includes('load_balancing_policies')) {
-    reader.refuse('hash_policy', 'hash policies of a cluster are not available: those of routes are')
-  }
+  const ofPolicy = reader?.typeName.includes('load_balancing_policies') === true
   const byHostname = reader?.bool('use_hostname_for_hashing')
   const balanceFactor = reader?.number('hash_balance_factor')
   const olderByHostname = older?.bool('use_hostname_for_hashing') === true
@@ -95,6 +94,7 @@ function translateHashing(reader: FieldReader | undefined, older: FieldReader | 
     byHostname: byHostname ?? olderByHostname,
     // 0 is none, as in Envoy.
     ...(factor !== undefined && factor > 0 && { balanceFactor: factor }),
+    ...(ofPolicy && reader !== undefined && translateHashPolicies(reader)),
   }
 }
 

@@ -12,6 +12,7 @@ import type {
   EndpointConfig,
   TransportConfig,
   TransportLayerConfig,
+  UpstreamFilterConfig,
 } from '../../lib/upstream/config.ts'
 import { bindTls, type Secrets } from './tls/binding.ts'
 import type { ExtensionConfig } from './translated.ts'
@@ -51,13 +52,19 @@ export function bindListener(config: ListenerConfig, parts: ListenerParts): List
   return { ...config, filterChains, ...(defaultFilterChain && { defaultFilterChain }), listenerFilters }
 }
 
-/** A cluster with what its secrets are now: those of TLS, and its credential. */
-export function bindCluster(config: ClusterConfig, secrets: Secrets): ClusterConfig {
+/** A cluster with what its secrets are now, those of TLS and its credential, and with its filters that are delivered. */
+export function bindCluster(
+  config: ClusterConfig,
+  secrets: Secrets,
+  extensions: Extensions = () => undefined,
+): ClusterConfig {
   const transport = bindTransport(config, secrets)
   const matches = config.transportMatches
   const transportMatches = matches && bindAll(matches, secrets, bindMatch)
   const credential = bindCredential(config.credential, secrets)
-  if (transport === config && transportMatches === matches && credential === config.credential) return config
+  const filters = config.filters && bindAll(config.filters, { extensions }, bindFilter)
+  const same = transport === config && transportMatches === matches && filters === config.filters
+  if (same && credential === config.credential) return config
   const { tls, layers } = transport
   return {
     ...config,
@@ -65,6 +72,7 @@ export function bindCluster(config: ClusterConfig, secrets: Secrets): ClusterCon
     ...(layers && { layers }),
     ...(transportMatches && { transportMatches }),
     ...(credential && { credential }),
+    ...(filters && { filters }),
   }
 }
 
@@ -113,9 +121,9 @@ function bindManager(http: HttpConnectionManagerConfig, parts: ListenerParts): H
 }
 
 /** What was delivered; else the default that the placeholder has, or nothing yet. */
-function bindFilter<T extends HttpFilterConfig | NetworkFilterConfig | ListenerFilterConfig>(
+function bindFilter<T extends HttpFilterConfig | NetworkFilterConfig | ListenerFilterConfig | UpstreamFilterConfig>(
   filter: T,
-  { extensions }: ListenerParts,
+  { extensions }: Pick<ListenerParts, 'extensions'>,
 ): T {
   if (filter.extension === undefined) return filter
   const { extension, missing, ...rest } = filter

@@ -7,11 +7,12 @@ import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
 import type { DynamicConfig } from '../config.ts'
 import { translateAddress } from './address.ts'
+import { translateAuthorities } from './authorities.ts'
 import { translateCluster } from './cluster.ts'
 import { translateBindConfig } from './connection-options.ts'
 import type { ClusterDefaults, EnvoyContext } from './context.ts'
-import { translateResolvers } from './dns.ts'
-import { isDelivered, managementClusters, nodeJson, refuseAuthorities, translateDynamic } from './dynamic.ts'
+import { translateResolvers, withTcp } from './dns.ts'
+import { isDelivered, managementClusters, nodeJson, refuseDelegates, translateDynamic } from './dynamic.ts'
 import { translateNodeLocality } from './endpoints.ts'
 import { translateListener } from './listener.ts'
 import { translateOverload } from './overload.ts'
@@ -20,13 +21,13 @@ import { consume, refuseExtension, typedExtension, WHY } from './refusals.ts'
 import { translateRuntime } from './runtime-layers.ts'
 import { translateSecret } from './tls/secret.ts'
 import type { SecretValue } from './translated.ts'
+import { translateWatchdogs } from './watchdogs.ts'
 
 const RE2 = 'envoy.extensions.regex_engines.v3.GoogleRE2'
 const LISTENER_MANAGER = 'envoy.config.listener.v3.ListenerManager'
 
 /** Known, neither selecting nor admitting, and not built yet: reported. */
 const REPORTED = [
-  'node_context_params',
   'hds_config',
   'flags_path',
   'stats_sinks',
@@ -35,8 +36,6 @@ const REPORTED = [
   'stats_flush_interval',
   'stats_flush_on_admin',
   'stats_eviction_interval',
-  'watchdog',
-  'watchdogs',
   'tracing',
   'enable_dispatcher_stats',
   'stats_server_version_override',
@@ -79,15 +78,18 @@ export function translateBootstrap(reader: FieldReader, context: EnvoyContext): 
   const node = translateNode(reader.message('node'))
   const admin = translateAdmin(reader.message('admin'))
   const resources = reader.message('static_resources')
-  const sources = {
+  const reachable = {
     hasAds: reader.message('dynamic_resources')?.has('ads_config') ?? false,
     managementClusters: managementClusters(resources),
   }
+  const sources = { ...reachable, authorities: translateAuthorities(reader, { ...context, ...reachable }) }
   const { layers, values: runtime } = translateRuntime(reader.message('layered_runtime'), { ...context, ...sources })
   const clusterDefaults = translateClusterDefaults(reader)
   const known = { ...sources, clusterDefaults }
   const secrets = translateSecrets(resources, { ...context, ...known })
-  const clustersDelivered = reader.message('dynamic_resources')?.has('cds_config') ?? false
+  const services = reader.message('dynamic_resources')
+  const clustersDelivered =
+    services?.has('cds_config') === true || (services?.string('cds_resources_locator') ?? '') !== ''
   const inner: EnvoyContext = { ...context, ...known, secrets, clustersDelivered }
   const references = new Map<string, readonly Reference[]>()
   const translated = translateResources(resources, inner, references)
@@ -99,10 +101,13 @@ export function translateBootstrap(reader: FieldReader, context: EnvoyContext): 
     ...translated,
     ...staticSecrets(secrets),
     ...overload,
+    ...translateWatchdogs(reader),
     runtime,
     ignored: [],
   }
-  const live = isDelivered(parts, layers) || references.size > 0 || layers.some(({ kind }) => kind === 'admin')
+  const reports = context.loadServers !== undefined && context.loadServers.size > 0
+  const live =
+    isDelivered(parts, layers) || references.size > 0 || reports || layers.some(({ kind }) => kind === 'admin')
   const dynamic = live ? { ...parts, runtime: layers, node: nodeJson(reader.message('node')) } : undefined
   return { config, dynamic, references, secrets, known: { ...known, secrets } }
 }
@@ -116,7 +121,7 @@ function staticSecrets(secrets: ReadonlyMap<string, SecretValue>): Pick<GatewayC
 }
 
 function refuseUnavailable(reader: FieldReader): void {
-  refuseAuthorities(reader)
+  refuseDelegates(reader)
   reader.refuse('certificate_provider_instances', WHY.certificateProviders)
   const prefix = reader.string('header_prefix')
   if (prefix !== '' && prefix.toLowerCase() !== 'x-envoy') {
@@ -182,7 +187,7 @@ function translateClusterDefaults(reader: FieldReader): ClusterDefaults {
   const localClusterName = local || undefined
   return {
     bind,
-    resolvers: translateResolvers(reader) ?? { resolvers: [] },
+    resolvers: withTcp(reader, translateResolvers(reader), { resolvers: [] }),
     outlierEventLogPath,
     localCluster,
     localClusterName,

@@ -8,6 +8,7 @@ import type {
   OriginalDstConfig,
   TransportConfig,
 } from '../../lib/upstream/config.ts'
+import { sourceOf } from './authorities.ts'
 import { translateBufferLimit } from './buffer-limit.ts'
 import { translateCircuitBreakers } from './circuit-breakers.ts'
 import {
@@ -18,7 +19,6 @@ import {
   translateComposite,
   translateOriginalDst,
 } from './cluster-types.ts'
-import { translateConfigSource } from './config-source.ts'
 import { translateBindConfig, translateConnectionOptions } from './connection-options.ts'
 import type { EnvoyContext } from './context.ts'
 import { clusterResolvers, translateDns, translateDnsCluster } from './dns.ts'
@@ -27,6 +27,7 @@ import { translateAssignmentPolicy, translateEndpoints } from './endpoints.ts'
 import { FORWARD_PROXY, forwardedTls, translateForwardProxy } from './forward-proxy.ts'
 import { translateHealthCheck } from './health-check.ts'
 import { checkProvided, translateBalancing } from './load-balancing.ts'
+import { translateLoadServer } from './load-server.ts'
 import { percentage } from './locality-balancing.ts'
 import { translateMetadata } from './metadata.ts'
 import { translateOutlier } from './outlier.ts'
@@ -45,7 +46,6 @@ const REPORTED = [
   'stats_matcher',
   'per_connection_buffer_high_watermark_timeout',
   'wait_for_warm_on_init',
-  'lrs_server',
   'lrs_report_endpoint_metrics',
   'track_timeout_budgets',
   'track_cluster_stats',
@@ -65,10 +65,11 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
   const bind = bindConfig === undefined ? context.clusterDefaults?.bind : translateBindConfig(bindConfig)
   const options = translateConnectionOptions(reader.message('upstream_connection_options'))
   const metadata = translateMetadata(reader)
+  const loadServer = translateLoadServer(reader, context)
   const own = translateTransport(reader, context)
   const matches = translateTransportMatches(reader, context)
   const secure = own.tls !== undefined || matches.some(({ transport }) => transport.tls !== undefined)
-  const { http, serverName, credential } = translateUpstreamProtocol(reader, secure, context)
+  const { http, serverName } = translateUpstreamProtocol(reader, secure, context)
   const named = (tls: UpstreamTlsConfig): UpstreamTlsConfig =>
     discovery.type === 'dynamic-forward-proxy' ? forwardedTls(reader, tls, serverName) : tls
   const complete = (transport: TransportConfig): TransportConfig =>
@@ -96,8 +97,8 @@ export function translateCluster(reader: FieldReader, context: EnvoyContext): Cl
     ...translatePreconnect(reader.message('preconnect_policy')),
     ...options,
     ...bind,
-    ...(credential && { credential }),
     ...(metadata && { metadata }),
+    ...(loadServer !== undefined && { loadServer }),
   }
 }
 
@@ -201,13 +202,13 @@ function translateEds(reader: FieldReader, context: EnvoyContext): Discovery {
   reader.refuse('load_assignment', 'belongs to other types: the endpoints of an EDS cluster are delivered')
   reader.ignore('dns_refresh_rate', 'dns_failure_refresh_rate', 'respect_dns_ttl', 'dns_jitter', 'dns_lookup_family')
   clusterResolvers(reader, context)
-  if (!config?.has('eds_config')) {
+  const service = config?.string('service_name') ?? ''
+  const name = service || reader.string('name')
+  const source = sourceOf(name, config?.message('eds_config'), context)
+  if (source === undefined && !config?.has('eds_config')) {
     const where = config ?? reader
     where.error(config === undefined ? 'eds_cluster_config' : 'eds_config', 'is required by type EDS')
   }
-  const service = config?.string('service_name') ?? ''
-  const name = service || reader.string('name')
-  const source = translateConfigSource(config?.message('eds_config'), context)
   if (context.references === undefined) reader.error('type', 'EDS is not available here')
   if (source?.source.kind === 'file' && name.startsWith('xdstp:')) {
     config?.error('service_name', `"${name}" cannot be had from a file`)

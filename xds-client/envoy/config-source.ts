@@ -28,7 +28,8 @@ export function translateConfigSource(
 ): ConfigSourceConfig | undefined {
   if (reader === undefined) return undefined
   reader.unread('refuse')
-  reader.refuse('authorities', 'authorities of xdstp: names are not available')
+  // For which names it stands (`sourceOf`); of names without an authority it says nothing.
+  for (const authority of reader.messages('authorities')) authority.string('name')
   refuseV2(reader, 'resource_api_version')
   const initialFetchTimeoutMs = durationMs(reader, 'initial_fetch_timeout') ?? INITIAL_FETCH_MS
   const kind = reader.which('config_source_specifier')

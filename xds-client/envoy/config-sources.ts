@@ -1,8 +1,8 @@
 import type { ConfigSources } from '../../lib/core/config-sources.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import { translateConfigSource } from './config-source.ts'
+import { sourceOf } from './authorities.ts'
 import type { EnvoyContext } from './context.ts'
-import type { References } from './references.ts'
+import { type References, referenceKey } from './references.ts'
 import { translateSecretReference } from './tls/secret-reference.ts'
 
 /** What filters of a resource may have delivered; undefined where nothing can be. */
@@ -27,11 +27,12 @@ class FilterSources implements ConfigSources {
   }
 
   demandedClusters(reader: FieldReader | undefined, locator: string): string | undefined {
-    const source = translateConfigSource(reader, this.#context)
+    const source = sourceOf(locator, reader, this.#context)
     if (source === undefined) return undefined
     if (source.source.kind === 'file') reader?.error(undefined, 'clusters cannot be asked for where files are: use ads')
-    this.#references.add({ kind: 'demanded-clusters', name: locator, key: source.key, source })
-    return source.key
+    const key = locator === '' ? source.key : referenceKey(locator, source)
+    this.#references.add({ kind: 'demanded-clusters', name: locator, key, source })
+    return key
   }
 
   secret(reader: FieldReader | undefined): string | undefined {

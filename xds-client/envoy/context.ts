@@ -8,6 +8,7 @@ import type {
 } from '../../lib/tls/config.ts'
 import type { ClusterConfig, DnsConfig } from '../../lib/upstream/config.ts'
 import type { ConfigSourceConfig } from '../config.ts'
+import type { Authorities } from './authorities.ts'
 import type { BindAddresses } from './connection-options.ts'
 import type { References } from './references.ts'
 import type { SecretValue } from './translated.ts'
@@ -18,6 +19,7 @@ export interface FilterParser {
   readonly typeUrls: readonly string[]
   readonly routeTypeUrls?: readonly string[]
   readonly terminal?: boolean
+  readonly upstream?: boolean
   /** Answers JSON-safe data; mistakes go to the reader. */
   parse(fields: FieldReader, sources?: ConfigSources): unknown
   parseRoute?(fields: FieldReader, sources?: ConfigSources): unknown
@@ -75,6 +77,10 @@ export interface EnvoyContext {
   readonly managementClusters?: ReadonlySet<string>
   /** Those of the bootstrap, by name: put in the place of references that name no source. */
   readonly secrets?: ReadonlyMap<string, SecretValue>
+  /** Sources of the bootstrap by the authority of a name that begins with `xdstp:`; undefined: there are none. */
+  readonly authorities?: Authorities
+  /** Takes the servers that clusters name for their load reports, by key; undefined: nobody reports. */
+  readonly loadServers?: Map<string, ConfigSourceConfig>
   /** Takes a cluster that stands for a `google_grpc` target; undefined: such targets are refused. */
   readonly addCluster?: (cluster: ClusterConfig) => void
   /**

@@ -83,10 +83,22 @@ export function translateFailureRefresh(
  * neither is set.
  */
 export function translateResolvers(reader: FieldReader): Resolvers | undefined {
-  reader.ignore('use_tcp_for_dns_lookups')
   const legacy = reader.message('dns_resolution_config')
   const legacyResolvers = legacy && withOptions(legacy, resolverList(legacy), {})
   return typedResolvers(reader) ?? legacyResolvers
+}
+
+/**
+ * The deprecated `use_tcp_for_dns_lookups` of a bootstrap, a cluster or a DNS cache, which says something of what it inherits;
+ * without effect beside a resolver of its own, as in Envoy.
+ */
+export function withTcp(reader: FieldReader, own: Resolvers | undefined, inherited: Resolvers): Resolvers {
+  if (own !== undefined) {
+    reader.ignore('use_tcp_for_dns_lookups')
+    return own
+  }
+  if (!reader.bool('use_tcp_for_dns_lookups')) return inherited
+  return { ...inherited, asking: { ...inherited.asking, tcp: true } }
 }
 
 /** `typed_dns_resolver_config` alone. */
@@ -110,8 +122,11 @@ function translateCares(fields: FieldReader): Resolvers {
   fields.unread('report')
   const timeoutS = fields.number('query_timeout_seconds')
   const tries = fields.number('query_tries')
+  const ednsBytes = fields.number('edns0_max_payload_size')
   return withOptions(fields, resolverList(fields), {
     ...(fields.bool('use_resolvers_as_fallback') && { fallback: true }),
+    ...(fields.bool('rotate_nameservers') && { rotate: true }),
+    ...(ednsBytes !== undefined && { ednsBytes }),
     ...(timeoutS !== undefined && { timeoutMs: Math.min(MAX_TIMEOUT_S, timeoutS) * 1000 }),
     ...(tries !== undefined && { tries }),
   })
@@ -120,15 +135,22 @@ function translateCares(fields: FieldReader): Resolvers {
 /** `dns_resolver_options` beside them. */
 function withOptions(reader: FieldReader, resolvers: readonly string[], asking: DnsAskingConfig): Resolvers {
   const options = reader.message('dns_resolver_options')
-  options?.ignore('use_tcp_for_dns_lookups')
-  const all: DnsAskingConfig = { ...asking, ...(options?.bool('no_default_search_domain') && { whole: true }) }
+  const all: DnsAskingConfig = {
+    ...asking,
+    ...(options?.bool('no_default_search_domain') && { whole: true }),
+    ...(options?.bool('use_tcp_for_dns_lookups') && { tcp: true }),
+  }
   return Object.keys(all).length === 0 ? { resolvers } : { resolvers, asking: all }
 }
 
 /** `Cluster.dns_resolvers`, deprecated, and the bootstrap's choice where a cluster makes none. */
 export function clusterResolvers(cluster: FieldReader, context: EnvoyContext): Resolvers {
   const deprecated = cluster.has('dns_resolvers') ? { resolvers: resolverList(cluster, 'dns_resolvers') } : undefined
-  return translateResolvers(cluster) ?? deprecated ?? context.clusterDefaults?.resolvers ?? { resolvers: [] }
+  return withTcp(
+    cluster,
+    translateResolvers(cluster),
+    deprecated ?? context.clusterDefaults?.resolvers ?? { resolvers: [] },
+  )
 }
 
 function resolverList(reader: FieldReader, field = 'resolvers'): string[] {

@@ -7,19 +7,17 @@ import type {
   GrpcTargetConfig,
   RuntimeLayerConfig,
 } from '../config.ts'
+import { parseXdstp } from '../protocol/resource-name.ts'
 import { translateApiSource } from './api-source.ts'
-import { translateConfigSource } from './config-source.ts'
+import { sourceOf } from './authorities.ts'
 import type { EnvoyContext } from './context.ts'
-
-const XDSTP = 'xdstp: authorities are not available; name a source where it is used'
+import { type NodeContext, translateNodeContext, withNodeContext } from './node-context.ts'
 
 /** What of a bootstrap belongs to `DynamicConfig`, while it is not known yet whether there is any. */
 export type DynamicParts = Omit<DynamicConfig, 'runtime' | 'node'>
 
 /** Ways to find configuration that do not exist here. */
-export function refuseAuthorities(reader: FieldReader): void {
-  reader.refuse('config_sources', XDSTP)
-  reader.refuse('default_config_source', XDSTP)
+export function refuseDelegates(reader: FieldReader): void {
   reader.refuse('xds_delegate_extension', 'keeping resources by an extension is not available; use --state-dir')
   reader.refuse('xds_config_tracker_extension', 'is not available')
 }
@@ -29,10 +27,11 @@ export function translateDynamic(bootstrap: FieldReader, context: EnvoyContext):
   const reader = bootstrap.message('dynamic_resources')
   reader?.unread('refuse')
   const ads = translateAds(reader?.message('ads_config'), context)
-  const lds = translateConfigSource(reader?.message('lds_config'), context)
-  const cds = translateConfigSource(reader?.message('cds_config'), context)
-  const ldsLocator = translateLocator(reader, 'lds')
-  const cdsLocator = translateLocator(reader, 'cds')
+  const nodeContext = translateNodeContext(bootstrap, nodeJson(bootstrap.message('node')))
+  const ldsLocator = translateLocator(reader, 'lds', nodeContext)
+  const cdsLocator = translateLocator(reader, 'cds', nodeContext)
+  const lds = topSource(reader, 'lds', ldsLocator, context)
+  const cds = topSource(reader, 'cds', cdsLocator, context)
   const loadStats = translateLoadStats(bootstrap.message('cluster_manager')?.message('load_stats_config'), context)
   return {
     ...(ads && { ads }),
@@ -71,14 +70,39 @@ function translateAds(reader: FieldReader | undefined, context: EnvoyContext): A
   return source
 }
 
-/** A collection is asked for where its service is. */
-function translateLocator(reader: FieldReader | undefined, service: 'lds' | 'cds'): string {
+type TopService = 'lds' | 'cds'
+
+const COLLECTED: Readonly<Record<TopService, string>> = Object.freeze({
+  lds: 'envoy.config.listener.v3.Listener',
+  cds: 'envoy.config.cluster.v3.Cluster',
+})
+
+/** A collection is asked for where its authority is, or where its service is. */
+function topSource(
+  reader: FieldReader | undefined,
+  service: TopService,
+  locator: string,
+  context: EnvoyContext,
+): ConfigSourceConfig | undefined {
+  const source = sourceOf(locator, reader?.message(`${service}_config`), context)
+  if (reader !== undefined && source === undefined && locator !== '' && !reader.has(`${service}_config`)) {
+    const field = `${service}_resources_locator`
+    reader.error(field, `needs ${service}_config: "${locator}" is of an authority that the bootstrap has no source for`)
+  }
+  return source
+}
+
+/** With what of the node belongs to it. */
+function translateLocator(reader: FieldReader | undefined, service: TopService, context: NodeContext): string {
   const field = `${service}_resources_locator`
   const locator = reader?.string(field) ?? ''
   if (reader === undefined || locator === '') return ''
   if (!locator.startsWith('xdstp:')) reader.error(field, `"${locator}" must begin with xdstp:`)
-  else if (!reader.has(`${service}_config`)) reader.error(field, `needs ${service}_config`)
-  return locator
+  const type = parseXdstp(locator)?.typeName
+  if (type !== undefined && type !== COLLECTED[service]) {
+    reader.error(field, `"${locator}" must be a collection of ${COLLECTED[service]}`)
+  }
+  return withNodeContext(locator, context)
 }
 
 function translateLoadStats(reader: FieldReader | undefined, context: EnvoyContext): GrpcTargetConfig | undefined {

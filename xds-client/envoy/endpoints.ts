@@ -9,7 +9,7 @@ import type {
   LocalityEndpointsConfig,
 } from '../../lib/upstream/config.ts'
 import { type HostKind, translateAddress, translateEndpointAddress } from './address.ts'
-import { translateConfigSource } from './config-source.ts'
+import { sourceOf } from './authorities.ts'
 import type { EnvoyContext } from './context.ts'
 import { translateFraction } from './fraction.ts'
 import { translateHostMetadata } from './host-metadata.ts'
@@ -47,15 +47,15 @@ export function translateAssignmentPolicy(reader: FieldReader | undefined): Assi
   const overprovisioningFactor = reader.number('overprovisioning_factor')
   const weighted = reader.bool('weighted_priority_health')
   const drops = reader.messages('drop_overloads').map((drop) => {
-    drop.string('category')
+    const category = drop.string('category')
     const { numerator, denominator } = translateFraction(drop.message('drop_percentage'))
-    return Math.min(1, numerator / denominator)
+    return { share: Math.min(1, numerator / denominator), category }
   })
   if (drops.length > 1) reader.error('drop_overloads', `there may be one category, these are ${drops.length}`)
   const policy = {
     ...(overprovisioningFactor !== undefined && { overprovisioningFactor }),
     ...(weighted && { weightedPriorityHealth: true as const }),
-    ...(drops.length > 0 && drops[0] > 0 && { dropOverload: drops[0] }),
+    ...(drops.length > 0 && drops[0].share > 0 && { dropOverload: drops[0].share, dropCategory: drops[0].category }),
   }
   return Object.keys(policy).length === 0 ? undefined : policy
 }
@@ -104,7 +104,7 @@ function translateDelivered(reader: FieldReader, context: EnvoyContext | undefin
     at.toJson()
     return undefined
   }
-  const source = translateConfigSource(at.message('leds_config'), context)
+  const source = sourceOf(name, at.message('leds_config'), context)
   if (source === undefined) {
     if (!at.has('leds_config')) at.error('leds_config', 'is required')
     return undefined

@@ -1,7 +1,7 @@
 import type { ConfigSources } from '../../lib/core/config-sources.ts'
 import type { Json } from '../../lib/core/errors.ts'
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
-import { translateConfigSource } from './config-source.ts'
+import { sourceOf } from './authorities.ts'
 import { configSources } from './config-sources.ts'
 import type { EnvoyContext } from './context.ts'
 import { type ExtensionReference, referenceKey } from './references.ts'
@@ -50,7 +50,7 @@ export function translateDiscovery(
   if (without && fallback === undefined && !reader.has('default_config')) {
     reader.error('apply_default_config_without_warming', 'needs default_config')
   }
-  const source = translateConfigSource(reader.message('config_source'), context)
+  const source = sourceOf(name, reader.message('config_source'), context)
   if (source === undefined) return undefined
   if (context.references === undefined) {
     filter.error('config_discovery', 'filters that are delivered are not available here')

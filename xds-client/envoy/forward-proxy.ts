@@ -6,6 +6,7 @@ import type {
   ClusterConfig,
   DnsConfig,
   ForwardProxyConfig,
+  NameStoreConfig,
 } from '../../lib/upstream/config.ts'
 import { translateCidr } from './address.ts'
 import type { EnvoyContext } from './context.ts'
@@ -17,8 +18,10 @@ import {
   translateFailureRefresh,
   translateFamily,
   typedResolvers,
+  withTcp,
 } from './dns.ts'
 import { durationMs } from './durations.ts'
+import { refuseExtension, typedExtension } from './refusals.ts'
 import { hasAuthorities } from './tls/validation.ts'
 import type { ServerName } from './upstream-protocol.ts'
 
@@ -31,6 +34,10 @@ const MIN_REFRESH_MS = 5_000
 const QUERY_TIMEOUT_MS = 5_000
 const MAX_HOSTS = 1024
 const MAX_PENDING = 1024
+/** Of `FileBasedKeyValueStoreConfig`. */
+const FLUSH_MS = 1_000
+const STORED_NAMES = 1_000
+const FILE_STORE = 'envoy.extensions.key_value.file_based.v3.FileBasedKeyValueStoreConfig'
 
 type ForwardProxyParts = Pick<ClusterConfig, 'type' | 'localities' | 'dns' | 'forwardProxy'>
 
@@ -54,12 +61,11 @@ export function translateForwardProxy(
     return { type: 'dynamic-forward-proxy', localities: [] }
   }
   cache.unread('refuse')
-  cache.ignore('use_tcp_for_dns_lookups', 'key_value_config')
   cache.refuse('dns_resolution_config', 'use typed_dns_resolver_config')
   return {
     type: 'dynamic-forward-proxy',
     localities: [],
-    dns: translateCacheDns(cache, typedResolvers(cache) ?? inherited),
+    dns: translateCacheDns(cache, withTcp(cache, typedResolvers(cache), inherited)),
     forwardProxy: translateCache(cache),
   }
 }
@@ -115,13 +121,35 @@ function translateAddressFilter(reader: FieldReader | undefined): AddressFilterC
 }
 
 function translateCache(cache: FieldReader): ForwardProxyConfig {
+  const store = translateStore(cache.message('key_value_config'))
   return {
     hostTtlMs: translateTtl(cache, 'host_ttl'),
     maxHosts: cache.number('max_hosts') ?? MAX_HOSTS,
     maxPending: cache.message('dns_cache_circuit_breaker')?.number('max_pending_requests') ?? MAX_PENDING,
     preresolve: translateAhead(cache, 'preresolve_hostnames'),
     cache: cache.string('name'),
+    ...(store && { store }),
     ...(cache.bool('disable_dns_refresh_on_failure') && { dropFailed: true }),
+  }
+}
+
+/** `KeyValueStoreConfig`, of which the file based one is there. */
+function translateStore(reader: FieldReader | undefined): NameStoreConfig | undefined {
+  const at = reader?.message('config')
+  const extension = typedExtension(at)
+  if (at === undefined || extension === undefined) return undefined
+  const { typeUrl, fields } = extension
+  if (typeUrl !== FILE_STORE) {
+    refuseExtension(at, 'typed_config', extension, `key value store "${typeUrl}" is not available`)
+    return undefined
+  }
+  fields.unread('refuse')
+  const path = fields.string('filename')
+  if (path === '') fields.error('filename', 'must not be empty')
+  return {
+    path,
+    flushMs: durationMs(fields, 'flush_interval') ?? FLUSH_MS,
+    maxEntries: fields.number('max_entries') ?? STORED_NAMES,
   }
 }
 

@@ -1,8 +1,9 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import type { FileMetadataConfig } from '../config.ts'
+import type { FileMetadataConfig, ServiceAccountConfig } from '../config.ts'
 import type { EnvoyContext } from './context.ts'
 import { readDataSource } from './data-source.ts'
 import { consume } from './refusals.ts'
+import { translateServiceAccount } from './service-account.ts'
 
 const FILE_METADATA = 'envoy.config.grpc_credential.v3.FileBasedMetadataConfig'
 const FILE_METADATA_NAME = 'envoy.grpc_credentials.file_based_metadata'
@@ -15,6 +16,7 @@ export interface CallMetadata {
   /** Flat, as in `Headers.raw`. */
   readonly headers: readonly string[]
   readonly files: readonly FileMetadataConfig[]
+  readonly serviceAccount?: ServiceAccountConfig
   /** Some of it is secret. */
   readonly bearer: boolean
 }
@@ -26,18 +28,36 @@ export function translateCallCredentials(reader: FieldReader, context: EnvoyCont
   reader.refuse('config', 'no factory of credentials takes it; use call_credentials')
   const headers: string[] = []
   const files: FileMetadataConfig[] = []
+  let serviceAccount: ServiceAccountConfig | undefined
   for (const entry of reader.messages('call_credentials')) {
     entry.unread('refuse')
     const kind = entry.which('credential_specifier')
     if (kind === 'access_token') {
       headers.push('authorization', `Bearer ${entry.string('access_token')}`)
+    } else if (kind === 'google_iam') {
+      translateIam(entry.message('google_iam'), headers)
+    } else if (kind === 'service_account_jwt_access') {
+      if (serviceAccount !== undefined) entry.error(kind, 'a second service account is not available')
+      serviceAccount = translateServiceAccount(entry.message(kind))
     } else if (kind === 'from_plugin') {
       translatePlugin(entry.message('from_plugin'), context, { headers, files })
     } else if (kind !== undefined) {
-      entry.refuse(kind, 'is not available; use access_token, or from_plugin with a file')
+      entry.refuse(kind, 'is not available: use service_account_jwt_access, access_token, or from_plugin with a file')
     }
   }
-  return { headers, files, bearer: headers.length > 0 || files.length > 0 }
+  const bearer = headers.length > 0 || files.length > 0 || serviceAccount !== undefined
+  return { headers, files, ...(serviceAccount && { serviceAccount }), bearer }
+}
+
+/** `GoogleIAMCredentials` */
+function translateIam(reader: FieldReader | undefined, headers: string[]): void {
+  if (reader === undefined) return
+  reader.unread('refuse')
+  const [token, selector] = [reader.string('authorization_token'), reader.string('authority_selector')]
+  for (const value of [token, selector]) {
+    if (/[\0\r\n]/.test(value)) reader.error(undefined, 'must not contain NUL, CR or LF')
+  }
+  headers.push('x-goog-iam-authorization-token', token, 'x-goog-iam-authority-selector', selector)
 }
 
 interface Into {

@@ -65,6 +65,7 @@ function grpcTarget(
     authority: args.authority ?? target.authority,
     initialMetadata: metadata.headers,
     ...(metadata.files.length > 0 && { fileMetadata: metadata.files }),
+    ...(metadata.serviceAccount && { serviceAccount: metadata.serviceAccount }),
     ...(args.maxReceiveBytes !== undefined && { maxReceiveBytes: args.maxReceiveBytes }),
     ...(args.backoff && { backoff: args.backoff }),
   }

@@ -3,7 +3,7 @@ import type { HashPolicyConfig } from '../../lib/router/config.ts'
 import { durationMs } from './durations.ts'
 import { translateRegexRewrite } from './regex.ts'
 
-/** `RouteAction.hash_policy`, in order. */
+/** `hash_policy` of a route, of a cluster's protocol options or of a balancer, in order. */
 export function translateHashPolicies(reader: FieldReader): { readonly hashPolicies?: readonly HashPolicyConfig[] } {
   const hashPolicies = reader.messages('hash_policy').flatMap((policy) => {
     policy.unread('refuse')

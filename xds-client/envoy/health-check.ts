@@ -4,6 +4,7 @@ import type {
   HealthCheckConfig,
   HttpProbeConfig,
   ProbeConfig,
+  RedisProbeConfig,
   StatusRange,
   TcpProbeConfig,
 } from '../../lib/upstream/config.ts'
@@ -13,6 +14,8 @@ import { refuseExtension, typedExtension } from './refusals.ts'
 import { translateStringMatch } from './string-match.ts'
 
 const FILE_SINK = 'envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink'
+
+const REDIS = 'envoy.extensions.health_checkers.redis.v3.Redis'
 
 const NO_TRAFFIC_MS = 60_000
 const RESPONSE_BYTES = 1024
@@ -97,17 +100,30 @@ function translateProbe(reader: FieldReader): ProbeConfig {
       return translateTcp(reader.message(kind) as FieldReader)
     case 'grpc_health_check':
       return translateGrpc(reader.message(kind) as FieldReader)
-    case 'custom_health_check': {
-      const custom = reader.message(kind)
-      custom?.toJson()
-      const name = custom?.string('name') ?? ''
-      reader.error(kind, `the health checker "${name}" is not available; there are those of HTTP, gRPC and TCP`)
-      return NOTHING
-    }
+    case 'custom_health_check':
+      return translateCustom(reader.message(kind) as FieldReader)
     default:
       reader.error(undefined, 'a health check must be one of http_health_check, tcp_health_check and grpc_health_check')
       return NOTHING
   }
+}
+
+function translateCustom(reader: FieldReader): ProbeConfig {
+  const extension = typedExtension(reader)
+  if (extension === undefined) {
+    reader.error(undefined, `the health checker "${reader.string('name')}" has no typed_config`)
+    return NOTHING
+  }
+  const { typeUrl, fields } = extension
+  if (typeUrl === REDIS) return translateRedis(fields)
+  const there = 'there are those of HTTP, gRPC, TCP and Redis'
+  refuseExtension(reader, 'typed_config', extension, `health checker "${typeUrl}" is not available; ${there}`)
+  return NOTHING
+}
+
+function translateRedis(reader: FieldReader): RedisProbeConfig {
+  reader.refuse('aws_iam', 'credentials of AWS are not available')
+  return { kind: 'redis', key: reader.string('key') }
 }
 
 function translateHttp(reader: FieldReader): HttpProbeConfig {
@@ -185,9 +201,17 @@ function ranges(reader: FieldReader, name: string): StatusRange[] {
 }
 
 function translateTcp(reader: FieldReader): TcpProbeConfig {
-  reader.refuse('proxy_protocol_config', 'PROXY headers of health checks are those of the transport socket')
   const send = payload(reader.message('send'))
-  return { kind: 'tcp', ...(send !== undefined && { send }), receive: payloads(reader) }
+  const header = reader.message('proxy_protocol_config')
+  // Checks are for nobody: there is nothing to pass on, and Envoy adds nothing.
+  header?.ignore('pass_through_tlvs', 'added_tlvs')
+  const proxyProtocol = header && (header.enumName('version') === 'V2' ? 2 : 1)
+  return {
+    kind: 'tcp',
+    ...(send !== undefined && { send }),
+    receive: payloads(reader),
+    ...(proxyProtocol !== undefined && { proxyProtocol }),
+  }
 }
 
 function translateGrpc(reader: FieldReader): GrpcProbeConfig {

@@ -2,9 +2,9 @@ import type { HttpConnectionManagerConfig } from '../../lib/config/listener.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { RouteTableConfig } from '../../lib/router/config.ts'
 import { translateAccessLogs } from './access-log.ts'
+import { sourceOf } from './authorities.ts'
 import { translateClientAddress } from './client-address.ts'
 import { translateClientCert } from './client-cert.ts'
-import { translateConfigSource } from './config-source.ts'
 import type { EnvoyContext } from './context.ts'
 import { translateDownstreamProtocol } from './downstream-protocol.ts'
 import { durationMs } from './durations.ts'
@@ -108,10 +108,6 @@ function refuseUnavailable(reader: FieldReader): void {
   refuseTrue(reader, 'represent_ipv4_remote_address_as_ipv4_mapped_ipv6', 'is not available')
   reader.refuse('typed_header_validation_config', 'header validation extensions are not available')
   reader.refuse('forward_proto_config', 'choosing the scheme by destination port is not available')
-  reader.refuse(
-    'forward_client_cert_matcher',
-    'choosing by request what is told of client certificates is not available',
-  )
 }
 
 function translateCodec(reader: FieldReader): HttpConnectionManagerConfig['codec'] {
@@ -146,7 +142,7 @@ function translateRds(reader: FieldReader | undefined, context: EnvoyContext): s
   reader?.unread('refuse')
   const name = reader?.string('route_config_name') ?? ''
   if (name === '') reader?.error('route_config_name', 'is required')
-  const source = translateConfigSource(reader?.message('config_source'), context)
+  const source = sourceOf(name, reader?.message('config_source'), context)
   if (source === undefined) return name
   if (context.references === undefined)
     reader?.error('config_source', 'routes that are delivered are not available here')

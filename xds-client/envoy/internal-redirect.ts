@@ -5,6 +5,7 @@ import { consume, typedExtension } from './refusals.ts'
 const PREDICATE = 'envoy.extensions.internal_redirect.'
 const PREVIOUS_ROUTES = `${PREDICATE}previous_routes.v3.PreviousRoutesConfig`
 const SAFE_CROSS_SCHEME = `${PREDICATE}safe_cross_scheme.v3.SafeCrossSchemeConfig`
+const FILTER_STATE = `${PREDICATE}filter_state.v3.FilterStateConfig`
 const ALLOW_LISTED = `${PREDICATE}allow_listed_routes.v3.AllowListedRoutesConfig`
 
 type Status = InternalRedirectConfig['statuses'][number]
@@ -57,6 +58,11 @@ function translatePredicate(entry: FieldReader): RedirectPredicateConfig[] {
     case ALLOW_LISTED: {
       const routes = extension.fields.unread('refuse').strings('allowed_route_names')
       return [{ kind: 'allow-listed-routes', routes }]
+    }
+    case FILTER_STATE: {
+      const fields = extension.fields.unread('refuse')
+      const key = fields.string('redirect_enabled_key')
+      return [{ kind: 'filter-state', key, ifAbsent: fields.bool('redirect_if_absent') }]
     }
     default:
       if (extension !== undefined) consume(extension)

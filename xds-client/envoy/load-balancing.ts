@@ -160,7 +160,7 @@ function translateList(reader: FieldReader, policy: FieldReader, common: FieldRe
 /** `Subset` */
 function subset(fields: FieldReader): SubsetConfig {
   const redundantKeys = fields.bool('allow_redundant_keys')
-  const within = firstIn(fields, 'subset_lb_policy', LISTS)
+  const within = firstIn(fields, 'subset_lb_policy', FALLBACKS)
   return { ...translateSubsets(fields), ...(redundantKeys && { redundantKeys: true as const }), within }
 }
 

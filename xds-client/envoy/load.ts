@@ -4,7 +4,7 @@ import { ConfigError, ConfigRefused, type Json, type JsonObject } from '../../li
 import { type AnyMessage, unpackAny } from '../../lib/proto/any.ts'
 import { decodeJson } from '../../lib/proto/decode-json.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
-import type { DynamicConfig } from '../config.ts'
+import type { ConfigSourceConfig, DynamicConfig } from '../config.ts'
 import { translateBootstrap } from './bootstrap.ts'
 import { ADS_SOURCE } from './config-source.ts'
 import { isDelivered } from './dynamic.ts'
@@ -59,7 +59,9 @@ export function readBootstrap(parsed: ParsedConfig, context: EnvoyLoadContext): 
   if (decoded.message === undefined) throw new ConfigRefused(inPlaces(errors.all, parsed))
   const source = { desc, message: decoded.message, path: '' }
   // What files a bootstrap names is its reader's business, not that of resources.
-  const { value, ignored, clusters } = translateMessage(source, context, errors, translateBootstrap)
+  const loadServers = new Map<string, ConfigSourceConfig>()
+  const inner = { ...context, loadServers }
+  const { value, ignored, clusters } = translateMessage(source, inner, errors, translateBootstrap)
   if (errors.all.length > 0) throw new ConfigRefused(inPlaces(errors.all, parsed))
   const { config, references, secrets, known } = value
   return {
@@ -68,7 +70,7 @@ export function readBootstrap(parsed: ParsedConfig, context: EnvoyLoadContext): 
     references,
     secrets,
     channelClusters: clusters,
-    context: { ...context, ...known },
+    context: { ...inner, ...known },
   }
 }
 
@@ -106,8 +108,11 @@ export function loadResourceLine(
     return refused(type, nameOf(json), errors.all)
   }
   const source = { desc: content.desc, message: content.message, path: content.suffix }
-  const { value, ignored } = translateMessage(source, { self: ADS_SOURCE, ...context }, errors, (reader, inner) =>
-    translateResource(content.typeName, reader, inner),
+  const { value, ignored } = translateMessage(
+    source,
+    { self: ADS_SOURCE, loadServers: new Map(), ...context },
+    errors,
+    (reader, inner) => translateResource(content.typeName, reader, inner),
   )
   if (errors.all.length === 0 && check !== undefined) errors.add(check(content.typeName, value.config))
   if (errors.all.length > 0) return refused(type, value.name, errors.all)

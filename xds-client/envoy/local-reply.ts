@@ -1,6 +1,6 @@
 import type { HttpConnectionManagerConfig, LocalReplyMapperConfig } from '../../lib/config/listener.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import { translateAccessLogFilter } from './access-log-filter.ts'
+import { parseAccessLogFilter } from '../../lib/telemetry/parse.ts'
 import type { EnvoyContext } from './context.ts'
 import { readDataSource } from './data-source.ts'
 import { translateFormat } from './format.ts'
@@ -30,7 +30,7 @@ function translateMapper(reader: FieldReader, context: EnvoyContext): LocalReply
   const headers = reader.messages('headers_to_add').map((option) => translateHeaderValue(option, context))
   if (filter === undefined) return undefined
   return {
-    filter: translateAccessLogFilter(filter, context),
+    filter: parseAccessLogFilter(filter),
     ...(status !== undefined && { status }),
     ...(body && { body: body.toString('utf8') }),
     ...(bodyFormat && { bodyFormat }),

@@ -1,6 +1,6 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { parseRuntimeFraction } from '../../lib/match/parse.ts'
 import type { MirrorConfig } from '../../lib/router/config.ts'
-import { translateRuntimeFraction } from './fraction.ts'
 import { checkCluster, type RouteScope } from './route-scope.ts'
 
 /** `request_mirror_policies` of any level; undefined where there are none. */
@@ -24,7 +24,7 @@ function translateMirror(reader: FieldReader, scope: RouteScope & { route: strin
   return {
     ...(cluster !== '' && { cluster }),
     ...(clusterHeader !== '' && { clusterHeader }),
-    ...(fraction && { fraction: translateRuntimeFraction(fraction) }),
+    ...(fraction && { fraction: parseRuntimeFraction(fraction) }),
     appendShadow: !reader.bool('disable_shadow_host_suffix_append'),
     ...(hostRewrite !== '' && { hostRewrite }),
   }

@@ -1,8 +1,9 @@
 import { ENVOY_OUTLIER } from '../../lib/config/defaults.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import type { OutlierConfig } from '../../lib/upstream/config.ts'
+import type { OutlierConfig, OutlierMonitorConfig } from '../../lib/upstream/config.ts'
 import type { EnvoyContext } from './context.ts'
 import { durationMs } from './durations.ts'
+import { refuseExtension, typedExtension } from './refusals.ts'
 
 /** Percentages and counts that stand in the configuration under one name each. */
 const NUMBERS = [
@@ -34,8 +35,6 @@ export function translateOutlier(
   context: EnvoyContext,
 ): { readonly outlier?: OutlierConfig } {
   if (reader === undefined) return {}
-  // Monitors of extensions look at more than what is counted here.
-  reader.ignore('monitors', 'detect_degraded_hosts')
   const intervalMs = durationMs(reader, 'interval') ?? ENVOY_OUTLIER.intervalMs
   const baseEjectionTimeMs = durationMs(reader, 'base_ejection_time') ?? ENVOY_OUTLIER.baseEjectionTimeMs
   const maximum = durationMs(reader, 'max_ejection_time')
@@ -45,6 +44,7 @@ export function translateOutlier(
   }
   const numbers = NUMBERS.map(([key, name]) => [key, reader.number(name) ?? ENVOY_OUTLIER[key]])
   const enforcing = ENFORCING.map(([key, name]) => [key, reader.number(name) ?? ENVOY_OUTLIER.enforcing[key]])
+  const monitors = reader.messages('monitors').flatMap(translateMonitor)
   const eventLogPath = context.clusterDefaults?.outlierEventLogPath
   return {
     outlier: {
@@ -55,10 +55,40 @@ export function translateOutlier(
       maxEjectionTimeMs: maximum ?? Math.max(ENVOY_OUTLIER.maxEjectionTimeMs, baseEjectionTimeMs),
       maxEjectionTimeJitterMs: durationMs(reader, 'max_ejection_time_jitter') ?? 0,
       alwaysEjectOneHost: reader.optionalBool('always_eject_one_host') ?? false,
+      ...(reader.optionalBool('detect_degraded_hosts') === true && { detectDegradedHosts: true }),
       splitExternalLocalOriginErrors: reader.bool('split_external_local_origin_errors'),
       enforcing: Object.fromEntries(enforcing),
       uneject: reader.optionalBool('successful_active_health_check_uneject_host') ?? true,
+      ...(monitors.length > 0 && { monitors }),
       ...(eventLogPath !== undefined && { eventLogPath }),
     },
   }
+}
+
+const CONSECUTIVE_ERRORS = 'envoy.extensions.outlier_detection_monitors.consecutive_errors.v3.ConsecutiveErrors'
+
+function translateMonitor(entry: FieldReader): OutlierMonitorConfig[] {
+  const extension = typedExtension(entry)
+  if (extension === undefined) return []
+  const { typeUrl, fields } = extension
+  if (typeUrl !== CONSECUTIVE_ERRORS) {
+    refuseExtension(entry, 'typed_config', extension, `outlier detection monitor "${typeUrl}" is not available`)
+    return []
+  }
+  const buckets = fields.message('error_buckets')
+  buckets?.ignore('database_errors')
+  const statuses = (buckets?.messages('http_errors') ?? []).map((bucket): readonly [number, number] => {
+    const range = bucket.message('range')
+    return [range?.number('start') ?? 0, range?.number('end') ?? 0]
+  })
+  const name = fields.string('name')
+  return [
+    {
+      name: name === '' ? entry.string('name') : name,
+      threshold: fields.number('threshold') ?? 3,
+      enforcing: fields.number('enforcing') ?? 100,
+      statuses,
+      localOrigin: (buckets?.messages('local_origin_errors').length ?? 0) > 0,
+    },
+  ]
 }

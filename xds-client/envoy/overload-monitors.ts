@@ -11,7 +11,7 @@ const LOOP_DELAY = 'headgate.resource_monitors.event_loop_delay.v1.EventLoopDela
 const LOOP_UTILIZATION = 'headgate.resource_monitors.event_loop_utilization.v1.EventLoopUtilizationConfig'
 const LOOP_DELAY_MS = 200
 
-/** What watches, and the limit of connections, which Envoy keeps among the monitors but which triggers nothing. */
+/** What watches, and the limit of connections, which Envoy keeps among the monitors. */
 export function translateMonitors(reader: FieldReader): {
   readonly monitors: readonly MonitorConfig[]
   readonly maxConnections: number | undefined
@@ -25,8 +25,10 @@ export function translateMonitors(reader: FieldReader): {
     names.add(name)
     const extension = entry.any('typed_config')
     if (extension === undefined) entry.error('typed_config', 'is required')
-    else if (extension.typeUrl === CONNECTIONS) maxConnections = connectionLimit(extension.fields)
-    else {
+    else if (extension.typeUrl === CONNECTIONS) {
+      maxConnections = connectionLimit(extension.fields)
+      if (maxConnections !== undefined) monitors.push({ name, kind: 'connections', limit: maxConnections })
+    } else {
       const monitor = translateMonitor(entry, name, extension)
       if (monitor !== undefined) monitors.push(monitor)
     }

@@ -20,9 +20,6 @@ const LIMIT_KEY = 'overload.global_downstream_max_connections'
 const SCALE_TIMERS = 'envoy.config.overload.v3.ScaleTimersOverloadActionConfig'
 const SHRINK_HEAP = 'envoy.config.overload.v3.ShrinkHeapConfig'
 
-/** Known to Envoy, and without anything to act on here: there is no HTTP/3. */
-const IDLE_ACTIONS: ReadonlySet<string> = new Set(['envoy.overload_actions.close_idle_http_connections'])
-
 /** Smaller streams are not counted by Envoy either: `minimum_account_to_track_power_of_two` is 10 to 56. */
 const REDUCE_TIMEOUTS: ActionName = 'envoy.overload_actions.reduce_timeouts'
 const RESET_STREAMS: ActionName = 'envoy.overload_actions.reset_high_memory_stream'
@@ -77,10 +74,7 @@ function translateActions(reader: FieldReader, monitors: ReadonlySet<string>): T
     const triggers = translateTriggers(entry, monitors)
     if (names.has(name)) entry.error('name', `a second action "${name}"`)
     names.add(name)
-    if (IDLE_ACTIONS.has(name)) {
-      // What it would close does not exist here.
-      entry.ignore('name', 'triggers', 'typed_config')
-    } else if (!Object.hasOwn(ACTIONS, name)) entry.error('name', `there is no overload action "${name}"`)
+    if (!Object.hasOwn(ACTIONS, name)) entry.error('name', `there is no overload action "${name}"`)
     else list.push({ name: name as ActionName, triggers })
     if (name === REDUCE_TIMEOUTS) timeouts = translateTimeouts(entry)
     else if (name === SHRINK) shrink = translateShrink(entry)
@@ -91,7 +85,7 @@ function translateActions(reader: FieldReader, monitors: ReadonlySet<string>): T
 
 function refuseConfig(entry: FieldReader, name: string): void {
   const extension = entry.any('typed_config')
-  if (extension === undefined || IDLE_ACTIONS.has(name)) return
+  if (extension === undefined) return
   consume(extension)
   entry.error('typed_config', `the action "${name}" takes no configuration`)
 }

@@ -1,4 +1,5 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { parseFormat } from '../../lib/telemetry/parse.ts'
 import type { AddedTlvConfig, ProxyProtocolLayerConfig } from '../../lib/upstream/config.ts'
 
 /** `config.core.v3.ProxyProtocolConfig`: the header in front of what we send; version 1 where it is not set. */
@@ -22,9 +23,10 @@ export function translateProxyHeader(reader: FieldReader | undefined): ProxyProt
 /** `added_tlvs` of a ProxyProtocolConfig or a PerHostConfig. */
 export function translateTlvs(reader: FieldReader): AddedTlvConfig[] {
   return reader.messages('added_tlvs').map((entry) => {
-    entry.refuse('format_string', 'TLVs from format strings are not available; use value')
+    const format = parseFormat(entry.message('format_string'))
     const value = entry.bytes('value') ?? Buffer.alloc(0)
+    if (format !== undefined && value.length > 0) entry.error('value', 'value and format_string exclude each other')
     if (value.length > 0xff00) entry.error('value', `is ${value.length} bytes long, a header has room for ${0xff00}`)
-    return { type: entry.number('type') ?? 0, value: value.toString('base64') }
+    return { type: entry.number('type') ?? 0, value: value.toString('base64'), ...(format && { format }) }
   })
 }

@@ -18,7 +18,7 @@ export type ReferenceKind =
   | 'endpoints'
   /** A cluster that a route or a filter names. */
   | 'cluster'
-  /** Clusters that a filter asks for on demand: `key` is that of the source, the name is '' (or the collection's locator). */
+  /** Clusters that a filter asks for on demand: the name is '' and `key` that of the source, or the name is a collection's locator. */
   | 'demanded-clusters'
 
 /** One thing that a resource needs and that comes from elsewhere. */

@@ -6,9 +6,9 @@ import {
   type RetryCondition,
   type RetryPolicyConfig,
 } from '../../lib/core/retry-policy.ts'
+import { parseHeaderMatch } from '../../lib/match/parse.ts'
 import type { HedgeConfig } from '../../lib/router/config.ts'
 import { durationMs } from './durations.ts'
-import { translateHeaderMatch } from './header-match.ts'
 import { translateMetadataMatch } from './metadata.ts'
 import { consume, typedExtension } from './refusals.ts'
 
@@ -29,14 +29,12 @@ export function translateRetryPolicy(parent: FieldReader): RetryPolicyConfig | u
   const reader = parent.message('retry_policy')
   if (reader === undefined) return undefined
   reader.unread('refuse')
-  // The cluster of a request stays what it is: nothing re-evaluates it per try.
-  reader.ignore('refresh_cluster_on_retry')
   reader.refuse('retry_options_predicates', 'retry options predicates are not available')
   const perTryTimeoutMs = durationMs(reader, 'per_try_timeout')
   const perTryIdleTimeoutMs = durationMs(reader, 'per_try_idle_timeout')
   const statuses = reader.numbers('retriable_status_codes')
-  const responseHeaders = reader.messages('retriable_headers').map(translateHeaderMatch)
-  const requestHeaders = reader.messages('retriable_request_headers').map(translateHeaderMatch)
+  const responseHeaders = reader.messages('retriable_headers').map(parseHeaderMatch)
+  const requestHeaders = reader.messages('retriable_request_headers').map(parseHeaderMatch)
   const resetBackOff = translateResetBackOff(reader.message('rate_limited_retry_back_off'))
   const avoid = translateAvoided(reader)
   const otherPriorities = translatePriorities(reader.message('retry_priority'))
@@ -53,6 +51,7 @@ export function translateRetryPolicy(parent: FieldReader): RetryPolicyConfig | u
     ...(avoid && { avoid }),
     selectionAttempts: reader.number('host_selection_retry_max_attempts') ?? 1,
     ...(otherPriorities && { otherPriorities }),
+    ...(reader.bool('refresh_cluster_on_retry') && { otherClusters: true }),
   }
 }
 

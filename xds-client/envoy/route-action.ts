@@ -88,19 +88,24 @@ function translateChoice(reader: FieldReader, scope: ActionScope): ClusterChoice
   }
 }
 
-type StreamDuration = Pick<RouteActionConfig, 'maxStreamDurationMs' | 'grpcTimeoutMaxMs' | 'grpcTimeoutOffsetMs'>
+type StreamDuration = Pick<
+  RouteActionConfig,
+  'maxStreamDurationMs' | 'grpcTimeoutMaxMs' | 'grpcTimeoutOffsetMs' | 'streamTimeouts'
+>
 
-/** `max_stream_duration`, which replaces the deprecated `max_grpc_timeout` and `grpc_timeout_offset`. */
+/** `max_stream_duration`, beside which the deprecated `max_grpc_timeout` and `grpc_timeout_offset` do not count. */
 function translateStreamDuration(reader: FieldReader): StreamDuration {
   const deprecatedMax = durationMs(reader, 'max_grpc_timeout')
   const deprecatedOffset = durationMs(reader, 'grpc_timeout_offset')
   const duration = reader.message('max_stream_duration')
   const maxStreamDurationMs = durationMs(duration, 'max_stream_duration')
-  const grpcTimeoutMaxMs = durationMs(duration, 'grpc_timeout_header_max') ?? deprecatedMax
-  const grpcTimeoutOffsetMs = durationMs(duration, 'grpc_timeout_header_offset') ?? deprecatedOffset
+  const ofStream = duration !== undefined
+  const grpcTimeoutMaxMs = ofStream ? durationMs(duration, 'grpc_timeout_header_max') : deprecatedMax
+  const grpcTimeoutOffsetMs = ofStream ? durationMs(duration, 'grpc_timeout_header_offset') : deprecatedOffset
   return {
     ...(maxStreamDurationMs !== undefined && { maxStreamDurationMs }),
     ...(grpcTimeoutMaxMs !== undefined && { grpcTimeoutMaxMs }),
     ...(grpcTimeoutOffsetMs !== undefined && { grpcTimeoutOffsetMs }),
+    ...(ofStream && { streamTimeouts: true }),
   }
 }

@@ -1,12 +1,10 @@
 import type { FieldReader } from '../../lib/core/field-reader.ts'
-import { parseFilterStateMatch } from '../../lib/match/parse.ts'
+import { parseFilterStateMatch, parseHeaderMatch, parseRegex, parseRuntimeFraction } from '../../lib/match/parse.ts'
+import { parseMetadataMatch } from '../../lib/match/parse-metadata.ts'
 import type { PathMatchConfig, RouteMatchConfig } from '../../lib/router/config.ts'
 import type { EnvoyContext } from './context.ts'
-import { translateRuntimeFraction } from './fraction.ts'
-import { translateCookieMatch, translateHeaderMatch, translateQueryParameterMatch } from './header-match.ts'
-import { translateMetadataMatch } from './metadata-match.ts'
+import { translateCookieMatch, translateQueryParameterMatch } from './header-match.ts'
 import { refuseExtension, typedExtension } from './refusals.ts'
-import { translateRegex } from './regex.ts'
 
 const TEMPLATE = 'envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig'
 
@@ -14,12 +12,12 @@ const TEMPLATE = 'envoy.extensions.path.match.uri_template.v3.UriTemplateMatchCo
 export function translateRouteMatch(reader: FieldReader, context: EnvoyContext): RouteMatchConfig {
   reader.unread('refuse')
   const path = translatePathMatch(reader, context)
-  const headers = reader.messages('headers').map(translateHeaderMatch)
+  const headers = reader.messages('headers').map(parseHeaderMatch)
   const queryParameters = reader.messages('query_parameters').map(translateQueryParameterMatch)
   const cookies = reader.messages('cookies').map(translateCookieMatch)
   const grpc = reader.message('grpc') !== undefined
   const fraction = reader.message('runtime_fraction')
-  const metadata = reader.messages('dynamic_metadata').map(translateMetadataMatch)
+  const metadata = reader.messages('dynamic_metadata').map(parseMetadataMatch)
   const tls = translateTls(reader.message('tls_context'))
   const filterState = reader.messages('filter_state').map(parseFilterStateMatch)
   return {
@@ -28,7 +26,7 @@ export function translateRouteMatch(reader: FieldReader, context: EnvoyContext):
     ...(queryParameters.length > 0 && { queryParameters }),
     ...(cookies.length > 0 && { cookies }),
     ...(grpc && { grpc }),
-    ...(fraction && { fraction: translateRuntimeFraction(fraction) }),
+    ...(fraction && { fraction: parseRuntimeFraction(fraction) }),
     ...(metadata.length > 0 && { metadata }),
     ...(filterState.length > 0 && { filterState }),
     ...(tls && { tls }),
@@ -45,7 +43,7 @@ function translatePathMatch(reader: FieldReader, context: EnvoyContext): PathMat
     case 'path_separated_prefix':
       return { kind: 'path-separated-prefix', value: reader.string('path_separated_prefix'), caseSensitive }
     case 'safe_regex':
-      return { kind: 'regex', value: translateRegex(reader.message('safe_regex')) }
+      return { kind: 'regex', value: parseRegex(reader.message('safe_regex')) }
     case 'connect_matcher':
       reader.message('connect_matcher')
       return { kind: 'connect' }

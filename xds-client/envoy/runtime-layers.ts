@@ -2,7 +2,7 @@ import type { Json, JsonObject } from '../../lib/core/errors.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { RuntimeLayerConfig } from '../config.ts'
 import { flattenLayer } from '../runtime/entries.ts'
-import { translateConfigSource } from './config-source.ts'
+import { sourceOf } from './authorities.ts'
 import type { EnvoyContext } from './context.ts'
 import type { RuntimeConfig } from './translated.ts'
 
@@ -70,10 +70,11 @@ function translateRtds(
 ): RuntimeLayerConfig | undefined {
   if (reader === undefined) return undefined
   const at = reader.message('rtds_config')
-  if (at === undefined) reader.error('rtds_config', 'is required')
-  const source = translateConfigSource(at, context)
   // As in Envoy, the resource is called like its layer unless it says otherwise.
-  return source && { kind: 'rtds', name, resource: reader.string('name') || name, source }
+  const resource = reader.string('name') || name
+  const source = sourceOf(resource, at, context)
+  if (at === undefined && source === undefined) reader.error('rtds_config', 'is required')
+  return source && { kind: 'rtds', name, resource, source }
 }
 
 function translateDisk(reader: FieldReader | undefined, name: string): RuntimeLayerConfig | undefined {

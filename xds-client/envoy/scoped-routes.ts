@@ -1,6 +1,7 @@
 import type { ScopedRoutesConfig, ScopeFragmentConfig } from '../../lib/config/listener.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
 import type { ConfigSourceConfig } from '../config.ts'
+import { authoritySource, sourceOf } from './authorities.ts'
 import { translateConfigSource } from './config-source.ts'
 import type { EnvoyContext } from './context.ts'
 import { referenceKey } from './references.ts'
@@ -45,7 +46,10 @@ export function translateScope(
     reader.error('route_configuration_name', why)
     return undefined
   }
-  if (table === undefined) return { name, key, routeTable, onDemand }
+  if (table === undefined) {
+    const tableSource = authoritySource(routeTable, context.authorities)
+    return { name, key, routeTable, ...(tableSource && { tableSource }), onDemand }
+  }
   const routes = translateRouteConfiguration(table, context, chain === undefined ? { inline: true } : { chain })
   return { name, key, routes, onDemand: false }
 }
@@ -59,7 +63,7 @@ function translateScopedRds(
   const scoped = reader.message('scoped_rds')
   scoped?.unread('refuse')
   const locator = scoped?.string('srds_resources_locator') ?? ''
-  const source = translateConfigSource(scoped?.message('scoped_rds_config_source'), context)
+  const source = sourceOf(locator, scoped?.message('scoped_rds_config_source'), context)
   if (source === undefined) return undefined
   if (context.references === undefined) reader.error('scoped_rds', 'scopes that are delivered are not available here')
   // Connection managers differ in where the route tables of the scopes come from.
@@ -93,7 +97,7 @@ function translateList(
   return reader.messages('scoped_route_configurations').flatMap((entry): ScopedRoutesConfig['scopes'] => {
     const scope = translateScope(entry, context, chain)
     if (scope === undefined) return []
-    const { name, key, routeTable, routes } = scope
+    const { name, key, routeTable, tableSource, routes } = scope
     if (names.has(name)) entry.error('name', `a second scope "${name}"`)
     names.add(name)
     const text = JSON.stringify(key)
@@ -102,7 +106,7 @@ function translateList(
     keys.set(text, name)
     if (key.length !== size) entry.error('key', `has ${key.length} fragments, the scope_key_builder ${size}`)
     if (routes !== undefined) return [{ name, key, routes }]
-    return [{ name, key, routeTable: tableKey(entry, routeTable ?? '', routesSource, context) }]
+    return [{ name, key, routeTable: tableKey(entry, routeTable ?? '', tableSource ?? routesSource, context) }]
   })
 }
 

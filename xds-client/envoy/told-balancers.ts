@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../lib/core/errors.ts'
 import type { FieldReader } from '../../lib/core/field-reader.ts'
+import { type MetadataPath, parseKeyPath } from '../../lib/match/parse-metadata.ts'
 import type {
   ClientWeightedConfig,
   OutOfBandConfig,
@@ -57,7 +58,11 @@ export function overrideHost(fields: FieldReader): Omit<OverrideHostConfig, 'oth
   const sources = fields.messages('override_host_sources').map(translateSource)
   if (sources.length === 0) fields.error('override_host_sources', 'must not be empty')
   const selected = fields.message('selected_host_key')
-  return { kind: 'override-host', sources, ...(selected && { selected: metadataKey(selected) }) }
+  return {
+    kind: 'override-host',
+    sources,
+    ...(selected && { selected: writtenKey(selected) }),
+  }
 }
 
 function translateSource(reader: FieldReader): OverrideSourceConfig {
@@ -70,12 +75,18 @@ function translateSource(reader: FieldReader): OverrideSourceConfig {
 }
 
 /** `type.metadata.v3.MetadataKey` */
-export function metadataKey(reader: FieldReader): { readonly namespace: string; readonly path: readonly string[] } {
-  const namespace = reader.string('key')
+export function metadataKey(reader: FieldReader): { readonly namespace: string; readonly path: MetadataPath } {
+  const path = parseKeyPath(reader)
+  if (path.length === 0) reader.error('path', 'must not be empty')
+  return { namespace: reader.string('key'), path }
+}
+
+/** A key that is written: into lists nothing is. */
+function writtenKey(reader: FieldReader): NonNullable<OverrideHostConfig['selected']> {
   const path = reader.messages('path').map((segment) => {
-    segment.refuse('index', 'places in lists are not available')
+    segment.refuse('index', 'is not available where it is written')
     return segment.string('key')
   })
   if (path.length === 0) reader.error('path', 'must not be empty')
-  return { namespace, path }
+  return { namespace: reader.string('key'), path }
 }

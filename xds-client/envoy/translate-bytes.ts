@@ -1,6 +1,7 @@
 import { fromBinary, type Message } from '@bufbuild/protobuf'
 import { ConfigError } from '../../lib/core/errors.ts'
 import { ErrorList } from './error-list.ts'
+import { readPlainAssignment } from './plain-assignment.ts'
 import { translateResource } from './resources.ts'
 import { type EnvoyLoadContext, type Source, translateMessage } from './run.ts'
 import type { ResourceConfigs, ResourceType, TranslatedResource } from './translated.ts'
@@ -20,6 +21,10 @@ export function translateBytes<T extends ResourceType>(
 ): TranslatedResource<ResourceConfigs[T]>
 export function translateBytes(typeName: string, bytes: Uint8Array, context: EnvoyLoadContext): TranslatedResource
 export function translateBytes(typeName: string, bytes: Uint8Array, context: EnvoyLoadContext): TranslatedResource {
+  if (typeName === ENDPOINTS) {
+    const config = readPlainAssignment(bytes)
+    if (config !== undefined) return { ...EMPTY, name: config.name, config }
+  }
   const desc = context.registry.message(typeName)
   if (desc === undefined) return refused('', new ConfigError('', `resource type "${typeName}": is not available`))
   let message: Message
@@ -49,15 +54,20 @@ function translateDecoded(typeName: string, source: Source, context: EnvoyLoadCo
 
 const NONE: readonly never[] = Object.freeze([])
 
+const ENDPOINTS = 'envoy.config.endpoint.v3.ClusterLoadAssignment'
+
+/** Nothing was found, and nothing is needed from elsewhere. */
+const EMPTY: TranslatedResource = Object.freeze({
+  name: '',
+  config: undefined,
+  references: NONE,
+  errors: NONE,
+  ignored: NONE,
+  files: NONE,
+  directories: NONE,
+  clusters: NONE,
+})
+
 function refused(name: string, error: ConfigError): TranslatedResource {
-  return {
-    name,
-    config: undefined,
-    references: NONE,
-    errors: [error],
-    ignored: NONE,
-    files: NONE,
-    directories: NONE,
-    clusters: NONE,
-  }
+  return { ...EMPTY, name, errors: [error] }
 }

@@ -3,6 +3,7 @@ import type { ConfigError, Json, JsonObject } from '../../lib/core/errors.ts'
 import type { RouteTableConfig, VirtualHostConfig } from '../../lib/router/config.ts'
 import type { CertificateConfig, CertificateValidationConfig } from '../../lib/tls/config.ts'
 import type { AssignmentConfig, ClusterConfig, EndpointConfig } from '../../lib/upstream/config.ts'
+import type { ConfigSourceConfig } from '../config.ts'
 import type { Reference } from './references.ts'
 
 /** A Secret, translated: its files have been read. */
@@ -32,6 +33,8 @@ export interface ScopeConfig {
   readonly key: readonly string[]
   /** Of a RouteConfiguration, as the source of route tables of the connection manager calls it. */
   readonly routeTable?: string
+  /** Where that comes from by its authority, whatever the connection manager says. */
+  readonly tableSource?: ConfigSourceConfig
   readonly routes?: RouteTableConfig
   /** The route table is asked for when a request comes; where that cannot be done it is asked for at once. */
   readonly onDemand: boolean

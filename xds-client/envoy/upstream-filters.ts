@@ -1,6 +1,9 @@
+import type { Json } from '../../lib/core/errors.ts'
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
-import type { CredentialConfig } from '../../lib/upstream/config.ts'
-import type { EnvoyContext } from './context.ts'
+import type { ClusterConfig, CredentialConfig, UpstreamFilterConfig } from '../../lib/upstream/config.ts'
+import { configSources } from './config-sources.ts'
+import type { EnvoyContext, FilterParser } from './context.ts'
+import { translateDiscovery } from './extension-config.ts'
 import { checkedName } from './header-edits.ts'
 import { consume, refuseExtension } from './refusals.ts'
 import { translateSecretReference } from './tls/secret-reference.ts'
@@ -8,24 +11,33 @@ import { translateSecretReference } from './tls/secret-reference.ts'
 const FILTERS = 'envoy.extensions.filters.http.'
 const UPSTREAM_CODEC = `${FILTERS}upstream_codec.v3.UpstreamCodec`
 const CREDENTIAL_INJECTOR = `${FILTERS}credential_injector.v3.CredentialInjector`
+/** What of a cluster they are. */
+export type UpstreamFilterParts = Pick<ClusterConfig, 'credential' | 'filters'>
+
 const GENERIC = 'envoy.extensions.http.injected_credentials.generic.v3.Generic'
 
 /**
- * `HttpProtocolOptions.http_filters`: what stands between the router and the connection. Of those the codec, which must be
- * the last, and one credential injector have a place here.
+ * `HttpProtocolOptions.http_filters`: what stands between the router and the connection. The codec must be the last; one
+ * credential injector has a place of its own, before all filters; the others are filters that say they can stand there.
  */
-export function translateUpstreamFilters(options: FieldReader, context: EnvoyContext): CredentialConfig | undefined {
+export function translateUpstreamFilters(options: FieldReader, context: EnvoyContext): UpstreamFilterParts {
   let credential: CredentialConfig | undefined
+  const filters: UpstreamFilterConfig[] = []
   const entries = options.messages('http_filters')
   entries.forEach((filter, i) => {
     filter.unread('refuse')
-    filter.string('name')
+    const name = filter.string('name')
     const optional = filter.bool('is_optional')
     const disabled = filter.bool('disabled')
-    filter.refuse('config_discovery', 'upstream filters that are delivered by name are not available')
+    if (filter.has('config_discovery')) {
+      const delivered = translateDelivered(filter, name, context)
+      // Nothing upstream can switch a filter on again.
+      if (delivered !== undefined && !disabled) filters.push(delivered)
+      return
+    }
     const extension = filter.any('typed_config')
     if (extension === undefined) {
-      if (!optional && !disabled && !filter.has('config_discovery')) requireConfig(filter)
+      if (!optional && !disabled) requireConfig(filter)
       return
     }
     const last = i === entries.length - 1
@@ -34,6 +46,8 @@ export function translateUpstreamFilters(options: FieldReader, context: EnvoyCon
     else if (extension.typeUrl === CREDENTIAL_INJECTOR) {
       if (credential !== undefined) filter.error(undefined, 'a second credential injector is not available')
       credential = translateInjector(extension.fields, context)
+    } else if (context.filters.get(extension.typeUrl)?.upstream === true) {
+      filters.push(translateFilter(name, extension, context))
     } else if (optional) disregard(filter, extension)
     else refuseExtension(filter, 'typed_config', extension, `upstream filter "${extension.typeUrl}" is not available`)
   })
@@ -41,7 +55,30 @@ export function translateUpstreamFilters(options: FieldReader, context: EnvoyCon
   if (codec !== undefined && codec !== UPSTREAM_CODEC) {
     options.error('http_filters', 'the last upstream filter must be the codec (envoy.filters.http.upstream_codec)')
   }
-  return credential
+  return { ...(credential && { credential }), ...(filters.length > 0 && { filters }) }
+}
+
+function translateFilter(name: string, extension: ExtensionReader, context: EnvoyContext): UpstreamFilterConfig {
+  const parser = context.filters.get(extension.typeUrl) as FilterParser
+  const config = parser.parse(extension.fields, configSources(context)) as Json
+  return { name, typeUrl: parser.typeUrls[0], config }
+}
+
+/** A filter that is delivered by name (ECDS). */
+function translateDelivered(
+  filter: FieldReader,
+  name: string,
+  context: EnvoyContext,
+): UpstreamFilterConfig | undefined {
+  const types = filter.message('config_discovery')?.strings('type_urls') ?? []
+  types.forEach((type, i) => {
+    const typeUrl = type.slice(type.lastIndexOf('/') + 1)
+    const parser = context.filters.get(typeUrl)
+    if (parser === undefined || parser.upstream === true) return
+    filter.error(`config_discovery.type_urls[${i}]`, `upstream filter "${typeUrl}" is not available`)
+  })
+  const delivered = translateDiscovery(filter, { name, place: 'http', last: false }, context)
+  return delivered && { name, ...delivered }
 }
 
 /** An Any that could not be decoded has been reported already. */

@@ -1,7 +1,8 @@
 import type { ExtensionReader, FieldReader } from '../../lib/core/field-reader.ts'
-import type { ClusterConfig, ClusterHttp1Config, CredentialConfig } from '../../lib/upstream/config.ts'
+import type { ClusterConfig, ClusterHttp1Config } from '../../lib/upstream/config.ts'
 import type { EnvoyContext } from './context.ts'
 import { durationMs } from './durations.ts'
+import { translateHashPolicies } from './hash-policies.ts'
 import { translateHeaderCase } from './header-case.ts'
 import { translateHttp2 } from './http2-options.ts'
 import { consume, refuseTrue, WHY } from './refusals.ts'
@@ -38,6 +39,7 @@ export type UpstreamHttp = Pick<
   | 'http1'
   | 'http2'
   | 'retryPolicy'
+  | 'hashPolicies'
 >
 
 /** How a cluster speaks HTTP, and what that adds to its TLS. */
@@ -45,7 +47,6 @@ export interface UpstreamProtocol {
   readonly http: UpstreamHttp
   readonly serverName: ServerName
   /** Of its upstream filters, the one that has a place here. */
-  readonly credential: CredentialConfig | undefined
 }
 
 /** `UpstreamHttpProtocolOptions`: SNI, and the name that the certificate must have, are those of the request. */
@@ -74,7 +75,7 @@ export function translateUpstreamProtocol(cluster: FieldReader, tls: boolean, co
   const legacyMax = cluster.number('max_requests_per_connection')
   const fields = findOptions(cluster)
   const options = fields === undefined ? legacyOptions(cluster) : typedOptions(fields, tls)
-  const credential = fields && translateUpstreamFilters(fields, context)
+  const filters = fields && translateUpstreamFilters(fields, context)
   if (fields !== undefined) cluster.ignore(...LEGACY)
   const names = options.names
   names?.refuse('override_auto_sni_header', 'SNI from a header of the request is not available')
@@ -85,8 +86,9 @@ export function translateUpstreamProtocol(cluster: FieldReader, tls: boolean, co
     at: names,
   }
   const retryPolicy = fields && translateRetryPolicy(fields)
-  const http = { ...assemble(options, legacyMax), ...(retryPolicy && { retryPolicy }) }
-  return { http, serverName, credential }
+  const hashing = fields && translateHashPolicies(fields)
+  const http = { ...assemble(options, legacyMax), ...(retryPolicy && { retryPolicy }), ...hashing }
+  return { http: { ...http, ...filters }, serverName }
 }
 
 function findOptions(cluster: FieldReader): FieldReader | undefined {
@@ -119,7 +121,7 @@ function legacyOptions(cluster: FieldReader): Options {
 
 function typedOptions(options: FieldReader, tls: boolean): Options {
   options.unread('refuse')
-  options.ignore('outlier_detection', 'hash_policy')
+  options.ignore('outlier_detection')
   options.refuse('header_validation_config', 'header validation extensions are not available')
   options.refuse('request_mirror_policies', 'mirroring per cluster is not available; mirror in routes')
   const common = options.message('common_http_protocol_options')

@@ -9,12 +9,22 @@ export interface HostFigures {
   active: number
 }
 
+/** What is reported of one cluster. */
+export interface TakenFigures {
+  readonly localities: readonly HostFigures[][]
+  readonly dropped: number
+  readonly drops: ReadonlyMap<string, number>
+  readonly elapsedMs: number
+}
+
 /** What one cluster has counted and nobody has reported. */
 export class ClusterFigures {
   readonly name: string
   /** When counting began: after the last report. ms, of the clock of the client. */
   sinceMs: number
   dropped = 0
+  /** Of those, what was dropped on purpose, by category. */
+  #drops = new Map<string, number>()
   readonly #hosts = new Map<string, HostFigures>()
 
   constructor(name: string, sinceMs: number) {
@@ -24,6 +34,9 @@ export class ClusterFigures {
 
   add(load: ClusterLoad): void {
     this.dropped += load.dropped
+    for (const [category, count] of load.drops ?? []) {
+      this.#drops.set(category, (this.#drops.get(category) ?? 0) + count)
+    }
     for (const host of load.hosts) {
       const key = `${host.address} ${localityKey(host)}`
       const known = this.#hosts.get(key)
@@ -45,7 +58,7 @@ export class ClusterFigures {
   }
 
   /** Takes what is there, by locality and priority; `active` begins anew with the next figures. */
-  take(nowMs: number): { readonly localities: HostFigures[][]; readonly dropped: number; readonly elapsedMs: number } {
+  take(nowMs: number): TakenFigures {
     const groups = new Map<string, HostFigures[]>()
     for (const figures of this.#hosts.values()) {
       const key = localityKey(figures.host)
@@ -54,11 +67,13 @@ export class ClusterFigures {
       else group.push(figures)
     }
     const { dropped } = this
+    const drops = this.#drops
+    this.#drops = new Map()
     const elapsedMs = nowMs - this.sinceMs
     this.#hosts.clear()
     this.dropped = 0
     this.sinceMs = nowMs
-    return { localities: [...groups.values()], dropped, elapsedMs }
+    return { localities: [...groups.values()], dropped, drops, elapsedMs }
   }
 }
 

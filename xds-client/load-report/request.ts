@@ -41,12 +41,13 @@ export class ReportWriter {
     figures: ClusterFigures,
     { nowMs, byEndpoint }: { readonly nowMs: number; readonly byEndpoint: boolean },
   ): Message {
-    const { localities, dropped, elapsedMs } = figures.take(nowMs)
+    const { localities, dropped, drops, elapsedMs } = figures.take(nowMs)
     return create(this.#stats, {
       clusterName: name,
       clusterServiceName: serviceName,
       upstreamLocalityStats: localities.filter(isWorthTelling).map((hosts) => this.#localityStats(hosts, byEndpoint)),
       totalDroppedRequests: BigInt(dropped),
+      droppedRequests: [...drops].map(([category, count]) => ({ category, droppedCount: BigInt(count) })),
       loadReportInterval: duration(elapsedMs),
     })
   }

@@ -62,7 +62,8 @@ export function covers(names: { has(name: string): boolean }, name: string, alia
   return glob !== undefined && names.has(glob)
 }
 
-function formatXdstp({ authority, typeName, id, context }: XdstpName): string {
+/** The spelling of a name that has been taken apart. */
+export function formatXdstp({ authority, typeName, id, context }: XdstpName): string {
   const query = context.map(([key, value]) => `${key}=${value}`).join('&')
   return `${SCHEME}${authority}/${typeName}/${id}${query === '' ? '' : `?${query}`}`
 }

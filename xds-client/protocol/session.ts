@@ -1,5 +1,5 @@
 import type { Cancel, Clock } from '../../lib/core/clock.ts'
-import type { Counter, Gauge, Log, Metrics } from '../../lib/core/metrics.ts'
+import type { Counter, Gauge, Log, Metrics, TextCell } from '../../lib/core/metrics.ts'
 import { TokenBucket } from '../../lib/core/token-bucket.ts'
 import type { TurnWork } from '../../lib/core/turn.ts'
 import type { DiscoveryWatcher, SubscribeOptions, Subscription } from '../source.ts'
@@ -41,6 +41,8 @@ interface StreamCells {
   readonly connected: Gauge
   readonly rateLimited: Counter
   readonly pending: Gauge
+  /** What the server calls itself. */
+  readonly identifier: TextCell
 }
 
 /**
@@ -79,6 +81,7 @@ export class DiscoverySession implements TurnWork {
       connected: prefix === undefined ? { v: 0 } : metrics.gauge(`${prefix}connected_state`),
       rateLimited: prefix === undefined ? { v: 0 } : metrics.counter(`${prefix}rate_limit_enforced`),
       pending: prefix === undefined ? { v: 0 } : metrics.gauge(`${prefix}pending_requests`),
+      identifier: (prefix === undefined ? undefined : metrics.text?.(`${prefix}identifier`)) ?? { v: '' },
     }
   }
 
@@ -188,6 +191,7 @@ export class DiscoverySession implements TurnWork {
   received(response: DiscoveryResponse): void {
     this.established()
     this.#answered = this.#everAnswered = true
+    if (response.controlPlane !== '') this.#cells.identifier.v = response.controlPlane
     const { log, name } = this.#options
     // On a stream of one type servers may leave it unsaid.
     const typeName = response.typeName === '' ? (this.#options.typeName ?? '') : response.typeName

@@ -174,7 +174,10 @@ export class TypeSubscription implements Subscription {
     }
     cells.success.v++
     cells.time.v = this.#interest.clock.wall()
-    if (version !== '') cells.version.v = versionNumber(version)
+    if (version !== '') {
+      cells.version.v = versionNumber(version)
+      cells.versionText.v = version
+    }
     cells.duration.record(tookMs)
   }
 }

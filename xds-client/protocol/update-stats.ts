@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Counter, Gauge, Histogram, Metrics } from '../../lib/core/metrics.ts'
+import type { Counter, Gauge, Histogram, Metrics, TextCell } from '../../lib/core/metrics.ts'
 
 /** What Envoy counts of a subscription (`cluster_manager.cds.*`, `sds.<name>.*`, …). */
 export interface UpdateCells {
@@ -13,6 +13,8 @@ export interface UpdateCells {
   readonly time: Gauge
   /** Of the version that was taken last; 0: none. */
   readonly version: Gauge
+  /** The version itself. */
+  readonly versionText: TextCell
   /** ms that taking over took. */
   readonly duration: Histogram
 }
@@ -65,6 +67,7 @@ function cellsOf(metrics: Metrics, prefix: string): UpdateCells {
     initFetchTimeout: metrics.counter(`${prefix}init_fetch_timeout`),
     time: metrics.gauge(`${prefix}update_time`),
     version: metrics.gauge(`${prefix}version`),
+    versionText: metrics.text?.(`${prefix}version_text`) ?? { v: '' },
     duration: metrics.histogram(`${prefix}update_duration`),
   }
 }

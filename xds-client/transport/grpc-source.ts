@@ -25,6 +25,8 @@ export interface GrpcSourceParts extends SourceParts {
   readonly config: ApiSourceConfig
   /** One stream for all types; otherwise one for each. */
   readonly ads: boolean
+  /** Its one stream is that of `control_plane.*`. */
+  readonly counted: boolean
   /** `envoy.config.core.v3.Node`, encoded. */
   readonly node: Uint8Array
   readonly grpcClient: (target: GrpcTargetConfig) => GrpcClient
@@ -52,13 +54,13 @@ export class GrpcSource implements DiscoverySource {
   }
 
   #channel({ typeName, statPrefix }: SubscribeOptions): Channel {
-    const { ads } = this.#parts
+    const { ads, counted } = this.#parts
     const key = ads ? '' : typeName
     let channel = this.#channels.get(key)
     if (channel === undefined) {
       channel = this.#open(
         ads ? undefined : typeName,
-        ads ? '' : typeof statPrefix === 'string' ? statPrefix : undefined,
+        ads ? (counted ? '' : undefined) : typeof statPrefix === 'string' ? statPrefix : undefined,
       )
       this.#channels.set(key, channel)
     }

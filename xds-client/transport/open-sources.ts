@@ -70,7 +70,10 @@ function makeSource({ source }: ConfigSourceConfig, options: SourcesOptions, nod
   if (config === undefined) throw new TypeError('there is no ADS')
   const name = source.kind === 'ads' ? 'ads' : config.targets[0].cluster
   if (config.api === 'rest') return new RestSource({ ...options, config, name })
-  return new GrpcSource({ ...options, config, name, node, ads: source.kind === 'ads' })
+  const ads = source.kind === 'ads' || config.aggregated === true
+  // Envoy's counters of streams have one place for all that are not of a single type: that of ADS.
+  const counted = source.kind === 'ads' || options.ads === undefined
+  return new GrpcSource({ ...options, config, name, node, ads, counted })
 }
 
 /** One user's share: what it subscribed to it closes itself. */

@@ -29,6 +29,8 @@ export interface StreamParts {
 
 /** The same failure again is told at most this often. */
 const WARN_MS = 60_000
+/** Of one turn of the loop, for responses. */
+const TURN_MS = 2
 /** Between looks whether the first target is back; twice as long after each that was in vain, up to the most. */
 const PROBE_MS = 30_000
 const LONGEST_PROBE_MS = 300_000
@@ -54,6 +56,8 @@ export class ReconnectingStream implements GrpcHandlers<DiscoveryResponse>, Outl
   readonly #backoffs: readonly Backoff[]
   #running = false
   #at = 0
+  /** When this turn of the loop took its first response over, monotonic ms; undefined: it has had none. */
+  #beganMs: number | undefined = undefined
   #call: GrpcCall<DiscoveryRequest> | undefined = undefined
   #timer: Cancel | undefined = undefined
   #probe: Probe | undefined = undefined
@@ -126,14 +130,22 @@ export class ReconnectingStream implements GrpcHandlers<DiscoveryResponse>, Outl
     const first = !session.answered
     this.connected = true
     this.lastUpdateMs = clock.wall()
-    this.#call?.pause()
-    turn.defer(this)
+    const beganMs = this.#beganMs ?? this.#beginTurn(turn)
     if (first) this.#answered()
     session.received(response)
+    // What came together goes on together, as far as it is little; large responses have a turn each.
+    if (clock.now() - beganMs >= TURN_MS) this.#call?.pause()
+  }
+
+  #beginTurn(turn: StreamParts['turn']): number {
+    turn.defer(this)
+    this.#beganMs = this.#parts.clock.now()
+    return this.#beganMs
   }
 
   /** @internal */
   turnEnds(): void {
+    this.#beganMs = undefined
     this.#call?.resume()
   }
 

@@ -11,10 +11,28 @@ import type { ResourceChange } from '../../config/change.ts'
 import type { ListenerConfig } from '../../config/listener.ts'
 import { formatAddress } from '../../core/address.ts'
 import type { Cancel, Clock } from '../../core/clock.ts'
+import type { Counter, Gauge, Metrics } from '../../core/metrics.ts'
 import type { Drains } from '../drain.ts'
 import { Handover } from '../handover.ts'
 import { blame } from './refusal.ts'
 import type { Slices } from './slices.ts'
+
+/** Envoy's `listener_manager.*`, as far as one worker counts it. */
+interface ManagerCells {
+  readonly created: Counter
+  readonly failed: Counter
+  readonly draining: Gauge
+  readonly drainingChains: Gauge
+}
+
+function managerCells(metrics: Metrics): ManagerCells {
+  return {
+    created: metrics.counter('listener_manager.listener_create_success'),
+    failed: metrics.counter('listener_manager.listener_create_failure'),
+    draining: metrics.gauge('listener_manager.total_listeners_draining'),
+    drainingChains: metrics.gauge('listener_manager.total_filter_chains_draining'),
+  }
+}
 
 /** What the listeners of an engine share. */
 export interface ListenerTableDeps {
@@ -37,9 +55,11 @@ export class ListenerTable {
   readonly #live = new Map<string, Listener>()
   /** Listeners that drain, each with what cancels the sweep of its idle connections. */
   readonly #retired = new Map<Listener, Cancel>()
+  readonly #cells: ManagerCells
 
   constructor(deps: ListenerTableDeps) {
     this.#deps = deps
+    this.#cells = managerCells(deps.listener.metrics)
   }
 
   find(name: string): Listener | undefined {
@@ -61,7 +81,7 @@ export class ListenerTable {
    */
   async prepare(change: ResourceChange<ListenerConfig>, { deps, afresh }: CompileListeners): Promise<ListenerStep> {
     const step = new ListenerStep(
-      { ...this.#deps, live: this.#live, retire: (one) => this.#retire(one) },
+      { ...this.#deps, live: this.#live, cells: this.#cells, retire: (one) => this.#retire(one) },
       change.remove,
     )
     try {
@@ -83,9 +103,11 @@ export class ListenerTable {
   #retire(listener: Listener): void {
     const sweep = this.#deps.clock.schedule(listener.drainTimeoutMs, () => listener.closeIdle())
     this.#retired.set(listener, sweep)
+    this.#cells.draining.v = this.#retired.size
     void listener.drain().then(() => {
       sweep()
       this.#retired.delete(listener)
+      this.#cells.draining.v = this.#retired.size
       eachLifetime(listener.compiled, release)
     })
   }
@@ -101,6 +123,7 @@ export class ListenerTable {
 
 interface StepDeps extends ListenerTableDeps {
   readonly live: Map<string, Listener>
+  readonly cells: ManagerCells
   retire(listener: Listener): void
 }
 
@@ -141,7 +164,12 @@ export class ListenerStep {
       // It accepts before it is in force.
       compiled.directory.current ??= compiled
       this.#opened.push(created)
-      await blame('listeners', name, () => created.open((address) => this.#handover.claim(created, address)))
+      try {
+        await blame('listeners', name, () => created.open((address) => this.#handover.claim(created, address)))
+      } catch (error) {
+        this.#deps.cells.failed.v++
+        throw error
+      }
     }
   }
 
@@ -162,7 +190,7 @@ export class ListenerStep {
 
   /** In force from now on. */
   commit(): void {
-    const { live, drains, retire } = this.#deps
+    const { live, cells, drains, retire } = this.#deps
     const leaving = this.#leaving()
     this.#handover.perform()
     for (const listener of leaving) {
@@ -173,11 +201,12 @@ export class ListenerStep {
       listener.compiled.directory.current = listener.compiled
       live.set(listener.name, listener)
       drains.opened(listener)
+      cells.created.v++
     }
     const opened = new Set(this.#opened)
     for (const [name, compiled] of this.#compiled) {
       const listener = live.get(name)
-      if (listener !== undefined && !opened.has(listener)) update(listener, compiled)
+      if (listener !== undefined && !opened.has(listener)) update(listener, compiled, cells.drainingChains)
     }
   }
 
@@ -192,13 +221,17 @@ export class ListenerStep {
 }
 
 /** What the version before had, and this one has not, goes when nothing uses it any more. */
-function update(listener: Listener, compiled: CompiledListener): void {
+function update(listener: Listener, compiled: CompiledListener, draining: Gauge): void {
   const before = listener.compiled
   for (const chain of listener.update(compiled)) {
     if (chain.size === 0) continue
     const version = chain.compiled
     eachLifetimeOf(version, hold)
-    void chain.whenGone().then(() => eachLifetimeOf(version, release))
+    draining.v++
+    void chain.whenGone().then(() => {
+      draining.v--
+      eachLifetimeOf(version, release)
+    })
   }
   eachLifetime(before, release)
 }

@@ -20,6 +20,8 @@ export interface EngineOverloadParts {
   readonly wheel: TimerWheel
   readonly machine: Machine
   readonly listeners: () => ListenerTable
+  /** Downstream, of this process. */
+  readonly connections: () => number
   /** Control measures what holds for the whole gateway. */
   readonly remote: boolean
   /** Collects all garbage; undefined: nobody can be asked to. */
@@ -28,6 +30,9 @@ export interface EngineOverloadParts {
 
 /** After which a socket that could not be had is asked for again where nothing is watched any more. */
 const RETRY_MS = 1_000
+
+/** For so long nothing has come from a client that is no longer waited for, while there is still some room. */
+const IDLE_MS = 60_000
 
 const MEMORY: ReadonlySet<MonitorKind> = new Set(['process-memory', 'cgroup-memory'])
 
@@ -60,10 +65,20 @@ export class EngineOverload implements OverloadActor, Disposable {
   #closed = false
 
   constructor(parts: EngineOverloadParts) {
-    const { clock, metrics, log, random, runtime, machine, remote } = parts
+    const { clock, metrics, log, random, runtime, machine, remote, connections } = parts
     this.#parts = parts
     this.levers = new OverloadLevers(random)
-    this.#run = new OverloadRun({ clock, metrics, log, machine, runtime, remote, levers: this.levers, actor: this })
+    this.#run = new OverloadRun({
+      clock,
+      metrics,
+      log,
+      machine,
+      runtime,
+      remote,
+      connections,
+      levers: this.levers,
+      actor: this,
+    })
   }
 
   configure(config: OverloadConfig | undefined): void {
@@ -86,12 +101,14 @@ export class EngineOverload implements OverloadActor, Disposable {
   moved(action: ActionName): void {
     if (action === 'envoy.overload_actions.reduce_timeouts') this.#parts.wheel.reconsider()
     else if (action === 'envoy.overload_actions.stop_accepting_connections') this.#hold()
+    else if (action === 'envoy.overload_actions.close_idle_http_connections') this.#closeIdle()
   }
 
   looked(): void {
     this.#hold()
     const config = this.#config
     if (config === undefined) return
+    if (this.levers.closeIdleConnections.scale > 0) this.#closeIdle()
     if (this.levers.resetStreams.scale > 0) this.#resetHeavy(config.smallestStreamBytes)
     if (this.levers.shrinkHeap.scale === 1 || this.#shortOfMemory(config)) this.#shrink(config)
   }
@@ -99,12 +116,22 @@ export class EngineOverload implements OverloadActor, Disposable {
   /** Saturated or not at all, as in Envoy. Looked at again and again: listeners come and go, and sockets may fail to come back. */
   #hold(): void {
     if (this.#closed) return
-    const wanted = this.levers.stopAcceptingConnections.scale === 1
-    if (wanted) {
-      this.#holding = true
-      this.#stops++
-      for (const listener of this.#parts.listeners().live()) if (listener.shedsLoad) listener.stopAccepting()
-    } else if (this.#holding && !this.#releasing) void this.#release()
+    if (!this.#wanted) {
+      if (this.#holding && !this.#releasing) void this.#release()
+      return
+    }
+    this.#holding = true
+    this.#stops++
+    let bypassing = false
+    for (const listener of this.#parts.listeners().live()) {
+      if (listener.shedsLoad) listener.stopAccepting()
+      else bypassing ||= listener.held
+    }
+    if (bypassing && !this.#releasing) void this.#release()
+  }
+
+  get #wanted(): boolean {
+    return this.levers.stopAcceptingConnections.scale === 1
   }
 
   async #release(): Promise<void> {
@@ -112,6 +139,8 @@ export class EngineOverload implements OverloadActor, Disposable {
     const stops = this.#stops
     let failed = false
     for (const listener of this.#parts.listeners().live()) {
+      // Those that bypass the overload manager, since a moment ago, do not wait for its end.
+      if (this.#wanted && listener.shedsLoad) continue
       try {
         await listener.acceptAgain()
       } catch (error) {
@@ -123,6 +152,7 @@ export class EngineOverload implements OverloadActor, Disposable {
     this.#releasing = false
     // Stopped again meanwhile, and perhaps not wanted so any more.
     if (stops !== this.#stops) this.#hold()
+    else if (this.#wanted) return
     else if (!failed) this.#holding = false
     else if (this.#config === undefined && !this.#closed) {
       this.#cancelRetry = this.#parts.clock.schedule(RETRY_MS, () => this.#hold())
@@ -138,6 +168,14 @@ export class EngineOverload implements OverloadActor, Disposable {
     return actions.some(({ name, triggers }) => {
       return this.levers[ACTIONS[name]].scale > 0 && triggers.some(({ monitor }) => memory.has(monitor))
     })
+  }
+
+  /** As Envoy: those that have been idle for a while, and all of them where it is saturated. */
+  #closeIdle(): void {
+    const { scale } = this.levers.closeIdleConnections
+    if (scale === 0) return
+    const sinceMs = this.#parts.wheel.clock.now() - (scale === 1 ? 0 : IDLE_MS)
+    for (const listener of this.#parts.listeners().all()) listener.shedIdle(sinceMs)
   }
 
   #resetHeavy(smallestBytes: number): void {

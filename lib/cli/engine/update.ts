@@ -4,15 +4,14 @@ import type { ConfigChange, ConfigState, ResourceChange } from '../../config/cha
 import type { Cancel } from '../../core/clock.ts'
 import type { Log } from '../../core/metrics.ts'
 import type { RouteTableConfig } from '../../router/config.ts'
-import type { ClusterStep, ClusterTable } from '../../upstream/cluster-table.ts'
+import type { ClusterStep, ClusterTable, ColdCluster } from '../../upstream/cluster-table.ts'
 import type { AssignmentFeed } from './assignments.ts'
+import type { Leaving } from './held-parts.ts'
 import type { ListenerStep, ListenerTable } from './listener-table.ts'
 import type { LiveRuntime, LiveSecrets } from './live.ts'
 import { blame, refusalOf } from './refusal.ts'
 import type { Slices } from './slices.ts'
-
-/** How long a change waits for its clusters' first membership before it is used without. */
-const WARM_MS = 5_000
+import { type Split, WARM_MS, type WarmingLine } from './warming.ts'
 
 /** What a change works on. */
 export interface Workshop {
@@ -24,6 +23,7 @@ export interface Workshop {
   readonly runtime: LiveRuntime
   readonly secrets: LiveSecrets
   readonly slices: Slices
+  readonly warming: WarmingLine
   readonly log: Log
   schedule(delayMs: number, run: () => void): Cancel
   /** Resolves when the engine closes: nothing is waited for any longer. */
@@ -38,10 +38,10 @@ export interface Workshop {
 /** A change that has been taken in: its endpoints are in force. */
 export interface TakenChange {
   readonly change: ConfigChange
-  /** Names of assignments that go with it. */
-  readonly leaving: readonly string[]
-  /** When it came, in the order of arrival. */
-  readonly at: number
+  /** Assignments that go with it. */
+  readonly leaving: readonly Leaving[]
+  /** `whole`: all of a configuration, which waits until its clusters are warm; `rest`: of a change that has waited. */
+  readonly kind: 'whole' | 'change' | 'rest'
   readonly afresh: boolean
   readonly node: ListenerCompileDeps['node']
 }
@@ -54,10 +54,15 @@ export interface TakenChange {
  * clusters made and warmed ─▶ route tables, listeners compiled ─▶ sockets opened ─▶ swap, in one turn ─▶ what has gone retires
  *          └──────────────────────────┴──────────────────────────────┴─▶ refused: everything stays as it was
  * ```
+ * Clusters of a change that are not warm at once take their places later, and what depends on them with them (`WarmingLine`):
+ * `inForce` is when all of that is. Undefined: it is already.
  *
  * @throws ChangeRefused
  */
-export async function applyChange(taken: TakenChange, shop: Workshop): Promise<void> {
+export async function applyChange(
+  taken: TakenChange,
+  shop: Workshop,
+): Promise<{ readonly inForce: Promise<void> | undefined }> {
   const update = new Update(taken, shop)
   try {
     await update.prepare()
@@ -67,8 +72,9 @@ export async function applyChange(taken: TakenChange, shop: Workshop): Promise<v
     update.abandon()
     throw refusalOf(error)
   }
-  update.commit()
+  const inForce = update.commit()
   await update.settle()
+  return { inForce }
 }
 
 class Update {
@@ -78,19 +84,25 @@ class Update {
   #clusters: ClusterStep | undefined = undefined
   #listeners: ListenerStep | undefined = undefined
   #undoSecrets: (() => void) | undefined = undefined
+  /** Not warm when it was looked. */
+  #cold: ReadonlySet<ColdCluster> = new Set()
+  #now: Split
 
   constructor(taken: TakenChange, shop: Workshop) {
     this.#taken = taken
     this.#shop = shop
+    this.#now = { change: taken.change, leaving: taken.leaving, held: undefined }
   }
 
   async prepare(): Promise<void> {
-    const { change, afresh, node } = this.#taken
+    const { change: whole, afresh, node } = this.#taken
     const { clusters, slices, listeners, compileDeps } = this.#shop
-    if (change.clusters !== undefined) {
-      this.#clusters = await slices.run(clusters.prepare(change.clusters.set, change.clusters.remove))
+    if (whole.clusters !== undefined) {
+      this.#clusters = await slices.run(clusters.prepare(whole.clusters.set, whole.clusters.remove))
       await this.#warm(this.#clusters)
     }
+    if (this.#taken.kind === 'change') await this.#split(whole)
+    const { change } = this.#now
     if (change.routeTables !== undefined) await this.#compileTables(change.routeTables)
     if (change.listeners === undefined) return
     const deps: ListenerCompileDeps = { ...compileDeps, node, findTable: this.#findTable() }
@@ -98,6 +110,21 @@ class Update {
   }
 
   async #warm(step: ClusterStep): Promise<void> {
+    if (step.cold.length === 0) return
+    if (this.#taken.kind === 'whole') await this.#warmAll(step)
+    // What is known in this process takes no longer.
+    else await this.#shop.slices.pause()
+    this.#shop.assertOpen()
+  }
+
+  async #split(change: ConfigChange): Promise<void> {
+    const { warming, slices } = this.#shop
+    const cold = this.#clusters?.cold ?? []
+    this.#cold = new Set(cold)
+    this.#now = await slices.run(warming.split(change, this.#taken.leaving, cold))
+  }
+
+  async #warmAll(step: ClusterStep): Promise<void> {
     let cancel = (): void => {}
     const late = new Promise<void>((resolve) => {
       cancel = this.#shop.schedule(WARM_MS, () => {
@@ -107,7 +134,6 @@ class Update {
     })
     await Promise.race([step.warm(), late, this.#shop.ending])
     cancel()
-    this.#shop.assertOpen()
   }
 
   /** For each connection manager that uses one of them; those that the change brings are compiled with them. */
@@ -126,7 +152,7 @@ class Update {
 
   /** Route tables as they will be. */
   #findTable(): ListenerCompileDeps['findTable'] {
-    const { routeTables } = this.#taken.change
+    const { routeTables } = this.#now.change
     const { state } = this.#shop
     if (routeTables === undefined) return (name) => state.routeTables.get(name)
     const next = new Map<string, RouteTableConfig | undefined>(routeTables.remove.map((name) => [name, undefined]))
@@ -135,7 +161,7 @@ class Update {
   }
 
   async open(): Promise<void> {
-    const { secrets } = this.#taken.change
+    const { secrets } = this.#now.change
     // Listeners that are opened accept at once, a little before the rest is in force: what they need is there.
     if (secrets !== undefined) this.#undoSecrets = this.#shop.secrets.change(secrets)
     if (this.#listeners === undefined) return
@@ -150,21 +176,33 @@ class Update {
     this.#undoSecrets?.()
   }
 
-  /** In one turn of the loop. */
-  commit(): void {
-    const { change, leaving, at } = this.#taken
-    const { state, runtime, assignments } = this.#shop
-    this.#clusters?.commit()
+  /** In one turn of the loop. Answers what resolves when the rest is in force. */
+  commit(): Promise<void> | undefined {
+    const { kind, change: whole } = this.#taken
+    const { change, leaving } = this.#now
+    const { state, runtime, assignments, warming } = this.#shop
+    const gone = new Set(change.clusters?.remove)
+    this.#clusters?.commit(this.#cold, (name) => !gone.has(name))
     if (change.runtime !== undefined) runtime.replace(change.runtime)
     for (const table of this.#tables) table.commit()
     this.#listeners?.commit()
-    for (const name of leaving) assignments.remove(name, at)
+    for (const { name, at } of leaving) assignments.remove(name, at)
     const { assignments: _, ...rest } = change
     state.apply(rest)
     this.#shop.limitConnections(state.base.maxConnections)
+    return kind === 'whole' ? undefined : warming.commit(whole, this.#now, this.#cold)
   }
 
   async settle(): Promise<void> {
     if (this.#clusters !== undefined) await this.#shop.slices.run(this.#clusters.settle())
   }
+}
+
+/** Nothing of it waits for anything. */
+export function onlyEndpoints(change: ConfigChange): boolean {
+  if (change.assignments !== undefined && change.assignments.remove.length > 0) return false
+  for (const part in change) {
+    if (part !== 'assignments' && change[part as keyof ConfigChange] !== undefined) return false
+  }
+  return true
 }

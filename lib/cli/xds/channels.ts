@@ -12,6 +12,7 @@ import { ClusterTable } from '../../upstream/cluster-table.ts'
 import type { ClusterConfig } from '../../upstream/config.ts'
 import { DnsResolvers } from '../../upstream/discovery/dns/resolver.ts'
 import { readFileMetadata } from './file-metadata.ts'
+import { serviceAccountMetadata } from './service-account.ts'
 
 export interface ChannelsOptions {
   readonly clock: Clock
@@ -82,12 +83,14 @@ export class Channels implements Disposable {
   /** @throws TypeError for an authority or metadata that may not be in a header */
   grpcClient(target: GrpcTargetConfig): GrpcClient {
     const { cluster, authority, initialMetadata, timeoutMs, maxReceiveBytes } = target
+    const { clock, log } = this.#options
+    const own = [...readFileMetadata(target, log), ...serviceAccountMetadata(target, clock.wall())]
     return new GrpcClient({
       cluster: () => this.cluster(cluster),
       authority: authority === '' ? cluster : authority,
       wheel: this.wheel,
-      log: this.#options.log,
-      initialMetadata: new Headers([...initialMetadata, ...readFileMetadata(target, this.#options.log)]),
+      log,
+      initialMetadata: new Headers([...initialMetadata, ...own]),
       timeoutMs,
       maxReceiveBytes,
     })

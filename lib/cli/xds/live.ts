@@ -1,6 +1,5 @@
 import { DynamicGateway } from '../../../xds-client/dynamic/gateway.ts'
 import type { LoadedBootstrap } from '../../../xds-client/envoy/load.ts'
-import { LoadReporter } from '../../../xds-client/load-report/reporter.ts'
 import { type OpenSources, openSources } from '../../../xds-client/transport/open-sources.ts'
 import type { LowerFilters } from '../../chain/factories.ts'
 import type { FilterRegistry } from '../../chain/registry.ts'
@@ -11,12 +10,12 @@ import type { Clock } from '../../core/clock.ts'
 import type { ConfigError, JsonObject } from '../../core/errors.ts'
 import type { Log } from '../../core/metrics.ts'
 import type { MetricsSnapshot } from '../../core/status.ts'
-import { decodeJson } from '../../proto/decode-json.ts'
 import type { LoadReader } from '../../runtime/load-ledger.ts'
 import { type RecordedFiles, stampOf } from '../../runtime/recorded-files.ts'
 import { Channels } from './channels.ts'
 import { resourceCheck } from './check.ts'
 import { nodeFor } from './identity.ts'
+import { LoadReports } from './load-reports.ts'
 
 /** A bootstrap as it was read, and the files that it was made of. */
 export interface BootstrapReading {
@@ -44,31 +43,30 @@ export interface XdsLiveOptions {
  * clients, sources, load reports. One for each bootstrap; disposing of it ends all streams.
  */
 export class XdsLive implements LiveConfig {
-  readonly #options: XdsLiveOptions
   readonly #channels: Channels
   readonly #sources: OpenSources
   readonly #gateway: DynamicGateway
-  readonly #node: JsonObject
+  readonly #reports: LoadReports
   #files: RecordedFiles
-  #reporter: LoadReporter | undefined = undefined
-  #reader: LoadReader | undefined = undefined
 
   /** @throws ConfigRefused for a node that cannot be sent */
   constructor(options: XdsLiveOptions) {
     const { reading, registry, filters, clock, random, log, stateDir } = options
     const { loaded, files } = reading
-    this.#options = options
     this.#files = files
     this.#channels = new Channels({ clock, random, log })
-    this.#node = nodeFor(loaded.dynamic?.node ?? {}, registry, filters)
-    const { metrics, wheel } = this.#channels
+    const node = nodeFor(loaded.dynamic?.node ?? {}, registry, filters)
+    const channels = this.#channels
+    const { dynamic, context } = loaded
+    this.#reports = new LoadReports({ dynamic, context, node, channels, loads: options.loads, clock, random, log })
+    const { metrics, wheel } = channels
     const common = { clock, turn: wheel.turn, random, log, metrics }
     try {
       this.#sources = openSources({
         ...common,
         ads: loaded.dynamic?.ads,
         registry: loaded.context.registry,
-        node: this.#node,
+        node,
         grpcClient: (target) => this.#channels.grpcClient(target),
         cluster: (name) => this.#channels.cluster(name),
       })
@@ -112,33 +110,10 @@ export class XdsLive implements LiveConfig {
       publish: (change) => {
         this.#channels.follow(change)
         events.publish(change)
+        if (change.clusters !== undefined) this.#reports.follow(change.clusters)
       },
     })
-    this.#report()
-  }
-
-  #report(): void {
-    const { reading, clock, random, log, loads } = this.#options
-    const { dynamic, context } = reading.loaded
-    if (dynamic?.loadStats === undefined || loads === undefined) return
-    const desc = context.registry.expect('envoy.config.core.v3.Node')
-    const node = decodeJson(context.registry, desc, this.#node, 'node').message
-    if (node === undefined) return
-    const reader = loads()
-    this.#reader = reader
-    this.#reporter = new LoadReporter({
-      client: this.#channels.grpcClient(dynamic.loadStats),
-      registry: context.registry,
-      node,
-      figures: () => reader.take(),
-      clusters: () => this.#channels.published(),
-      clock,
-      random,
-      metrics: this.#channels.metrics,
-      log,
-      backoff: dynamic.loadStats.backoff,
-    })
-    this.#reporter.start()
+    this.#reports.start()
   }
 
   demand(wish: DemandWish, timeoutMs: number): Promise<boolean> {
@@ -166,8 +141,7 @@ export class XdsLive implements LiveConfig {
   }
 
   [Symbol.dispose](): void {
-    this.#reporter?.[Symbol.dispose]()
-    this.#reader?.[Symbol.dispose]()
+    this.#reports[Symbol.dispose]()
     this.#gateway[Symbol.dispose]()
     this.#sources[Symbol.dispose]()
     this.#channels[Symbol.dispose]()

@@ -1,4 +1,5 @@
 import type { ClusterConfig, DnsConfig } from '../../upstream/config.ts'
+import { isHostName } from '../../upstream/discovery/forward-proxy.ts'
 import { checkBalancer } from './balancers.ts'
 import { checkCidr } from './matchers.ts'
 import type { Spot } from './spot.ts'
@@ -11,11 +12,12 @@ const WITHOUT: ReadonlyMap<ClusterConfig['type'], string> = new Map([
   ['original-dst', 'those that connections were meant for'],
   ['aggregate', 'those of its members'],
   ['composite', 'those of its members'],
+  ['srv', 'those of its service'],
 ] as const)
 
 /** What a cluster has beside, or instead of, endpoints. */
 export function checkClusterType(cluster: ClusterConfig, spot: Spot): void {
-  const { type, localities, assignment, members, forwardProxy, originalDst } = cluster
+  const { type, localities, assignment, members, forwardProxy, originalDst, service } = cluster
   const whose = WITHOUT.get(type)
   if (whose !== undefined && localities.length > 0) spot.field('localities', localities).error(`are ${whose}`)
   if (type === 'eds' && !assignment) spot.field('assignment').error('is required by clusters of type eds')
@@ -23,6 +25,9 @@ export function checkClusterType(cluster: ClusterConfig, spot: Spot): void {
     if (members === undefined || members.length === 0) spot.field('members').error(`are required by type ${type}`)
     else checkMembers(cluster.name, members, spot.field('members', members))
   } else if (members !== undefined) spot.field('members', members).error(`do not belong to type ${type}`)
+  if (type === 'srv') {
+    if (!isServiceName(service)) spot.field('service').error(`"${service}" is not the name of SRV records`)
+  } else if (service !== undefined) spot.field('service').error(`does not belong to type ${type}`)
   if (originalDst?.header !== undefined && !HEADER_NAME.test(originalDst.header)) {
     const at = spot.field('originalDst', originalDst).field('header')
     at.error(`"${originalDst.header}" is not the name of a header in lower case`)
@@ -31,6 +36,11 @@ export function checkClusterType(cluster: ClusterConfig, spot: Spot): void {
     const at = spot.field('forwardProxy', forwardProxy).field('subClusters', forwardProxy.subClusters)
     checkBalancer(forwardProxy.subClusters.balancer, at.field('balancer', forwardProxy.subClusters.balancer))
   }
+}
+
+/** RFC 2782; a dot at its end says that it is whole. */
+function isServiceName(name = ''): boolean {
+  return isHostName(name.toLowerCase().replace(/\.$/, ''))
 }
 
 function checkMembers(own: string, members: readonly string[], spot: Spot): void {

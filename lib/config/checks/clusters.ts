@@ -13,7 +13,9 @@ import type {
 } from '../../upstream/config.ts'
 import { checkBalancer } from './balancers.ts'
 import { checkAddressFilter, checkClusterType } from './cluster-types.ts'
+import { checkHashPolicy } from './hash-policy.ts'
 import type { Spot } from './spot.ts'
+import { checkFormatConfig } from './texts.ts'
 import { checkTls } from './tls.ts'
 
 /** `sun_path` of Linux, without the NUL at its end. */
@@ -21,7 +23,7 @@ const MAX_SOCKET_PATH_BYTES = 107
 /** What fits into a header beside addresses of IPv6 and the TLV's own head. */
 const MAX_TLV_BYTES = 0xffff - 36 - 3
 /** Types whose hosts have names. */
-const NAMED: ReadonlySet<ClusterConfig['type']> = new Set(['strict-dns', 'logical-dns', 'dynamic-forward-proxy'])
+const NAMED: ReadonlySet<ClusterConfig['type']> = new Set(['strict-dns', 'logical-dns', 'srv', 'dynamic-forward-proxy'])
 const MAX_WEIGHT_SUM = 0xffff_ffff
 /** RFC 1123 labels, with underscores, which private zones use. */
 const NAME =
@@ -66,6 +68,7 @@ export function checkCluster(cluster: ClusterConfig, spot: Spot): void {
   })
   checkTransports(cluster, spot)
   checkBalancer(cluster.balancer, spot.field('balancer', cluster.balancer))
+  spot.each('hashPolicies', cluster.hashPolicies, checkHashPolicy)
   if (dns === undefined) {
     if (NAMED.has(type)) spot.field('dns').error('is required by clusters whose endpoints have names')
     return
@@ -139,9 +142,10 @@ function checkLayer(layer: TransportLayerConfig, spot: Spot): void {
   const { passTlvs, addedTlvs, version } = layer
   if (typeof passTlvs !== 'string') spot.each('passTlvs', passTlvs, (type, at) => checkTlvType(type, at))
   if (version === 1 && passTlvs !== 'none') spot.field('passTlvs').error('version 1 has no TLVs')
-  spot.each('addedTlvs', addedTlvs, ({ type, value }, at) => {
+  spot.each('addedTlvs', addedTlvs, ({ type, value, format }, at) => {
     if (version === 1) at.error('version 1 has no TLVs')
     checkTlvType(type, at.field('type'))
+    checkFormatConfig(format, at.field('format', format))
     const bytes = Buffer.byteLength(value, 'base64')
     if (bytes > MAX_TLV_BYTES) at.field('value').error(`is ${bytes} bytes long, a header has room for ${MAX_TLV_BYTES}`)
   })

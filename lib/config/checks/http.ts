@@ -5,7 +5,7 @@ import type {
   ScopedRoutesConfig,
 } from '../listener.ts'
 import { checkAccessLog, checkLogFilter } from './logs.ts'
-import { checkCidr, checkStringMatch } from './matchers.ts'
+import { checkCidr, checkMatcherTree, checkStringMatch } from './matchers.ts'
 import { checkRouteTable, checkUpgrades } from './routes.ts'
 import type { Spot } from './spot.ts'
 import { checkEditableName, checkFormatConfig, checkHeaderName, checkHeaderValue } from './texts.ts'
@@ -79,6 +79,11 @@ function checkFilters(filters: readonly HttpFilterConfig[], spot: Spot): Readonl
 }
 
 function checkClient(http: HttpConnectionManagerConfig, spot: Spot): void {
+  const { clientCertificateHeader: told } = http
+  if (told?.byRequest !== undefined) {
+    const at = spot.field('clientCertificateHeader', told).field('byRequest', told.byRequest)
+    checkMatcherTree(told.byRequest, at, () => {})
+  }
   spot.each('internalCidrs', http.internalCidrs, checkCidr)
   spot.each('originalIpDetection', http.originalIpDetection, (detection, at) => {
     if (detection.kind === 'custom-header') {

@@ -3,7 +3,6 @@ import { didYouMean } from '../../proto/suggest.ts'
 import type {
   ClusterChoiceConfig,
   FilterConfigs,
-  HashPolicyConfig,
   MirrorConfig,
   PathMatchConfig,
   PathRewriteConfig,
@@ -12,6 +11,7 @@ import type {
   RouteTableConfig,
   VirtualHostConfig,
 } from '../../router/config.ts'
+import { checkHashPolicy } from './hash-policy.ts'
 import { checkFraction, checkMatcherTree, checkRouteMatch } from './matchers.ts'
 import type { Spot } from './spot.ts'
 import { checkFormatConfig, checkHeaderEdits, checkHeaderName, checkRegexRewrite, checkText } from './texts.ts'
@@ -86,12 +86,6 @@ function checkRoute(route: RouteConfig, spot: Spot, host: Surroundings): void {
       break
     }
   }
-}
-
-function checkHashPolicy(policy: HashPolicyConfig, spot: Spot): void {
-  if (policy.kind !== 'header') return
-  if (!policy.name.startsWith(':')) checkHeaderName(policy.name, spot.field('name'))
-  if (policy.rewrite !== undefined) checkRegexRewrite(policy.rewrite, spot.field('rewrite', policy.rewrite))
 }
 
 function checkForward(

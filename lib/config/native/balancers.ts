@@ -134,8 +134,8 @@ export interface NativeSubset {
   readonly fallbackList?: boolean
   /** Labels beyond a selector's keys do not keep a request from its subsets. Default: false. */
   readonly redundantKeys?: boolean
-  /** Default: `peak-ewma`. */
-  readonly within?: NativeListBalancer['kind'] | NativeListBalancer
+  /** Another of its kind goes by the same labels. Default: `peak-ewma`. */
+  readonly within?: NativeListBalancer['kind'] | NativeListBalancer | NativeSubset
 }
 
 /** Requests name endpoints by their addresses; the first attempt goes to the first, and so on. */

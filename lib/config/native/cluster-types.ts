@@ -21,6 +21,11 @@ export interface NativeForwardProxy {
     | 'any'
     | { readonly deny: readonly NativeCidr[] }
     | { readonly allow: readonly NativeCidr[] }
+  /**
+   * Names that are known outlive the process in this file, and serve until they have been looked up again. `flushMs`: changes
+   * are written so long after the first of them; default 1,000. `maxEntries`: default 1,000. Default: they do not.
+   */
+  readonly store?: { readonly path: string; readonly flushMs?: number; readonly maxEntries?: number }
   /** All addresses of a name are balanced over, by this policy. Default: off, a connection goes to the first that answers. */
   readonly balanceWithin?: NativeBalancer
 }
@@ -30,7 +35,7 @@ export interface NativeOriginalDst {
   /** A field of the request with `ip:port`. Clients must not be able to set it. Default: none is looked at. */
   readonly header?: string
   /** Dynamic metadata of the request, or of its connection. Default: none is looked at. */
-  readonly metadata?: { readonly namespace: string; readonly path: readonly string[] }
+  readonly metadata?: { readonly namespace: string; readonly path: readonly (string | number)[] }
   /** In place of the port that is said. Default: that one. */
   readonly port?: number
   /** Hosts that nobody was sent to for so long are forgotten. Default: 5,000. */

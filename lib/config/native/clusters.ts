@@ -1,4 +1,5 @@
 import type { Address, InternalAddress } from '../../core/address.ts'
+import type { HashPolicyConfig } from '../../core/hash-policy.ts'
 import type {
   AddressOrderConfig,
   AssignmentPolicyConfig,
@@ -85,13 +86,17 @@ export interface NativeDns {
   readonly family?: 'auto' | 'v4-only' | 'v6-only' | 'v4-preferred' | 'all'
   /** Name servers as `host:port`. Default: those of the machine. */
   readonly resolvers?: readonly string[]
+  /** Names are asked for over TCP alone. Default: over UDP, and over TCP where an answer is too long. */
+  readonly tcp?: boolean
+  /** Another name server is asked first each time. Default: always the first. */
+  readonly rotate?: boolean
   /** One lookup takes at most so long. Default: 15,000; of a forward proxy 5,000. */
   readonly queryTimeoutMs?: number
 }
 
 /**
- * A group of endpoints that requests are balanced over. Exactly one of `endpoints`, `localities`, `members`, `forwardProxy`
- * and `originalDst`. Limits count per
+ * A group of endpoints that requests are balanced over. Exactly one of `endpoints`, `localities`, `service`, `members`,
+ * `forwardProxy` and `originalDst`. Limits count per
  * worker; an embedded gateway is one.
  */
 export interface NativeCluster extends NativeTransport {
@@ -107,6 +112,7 @@ export interface NativeCluster extends NativeTransport {
     | 'static'
     | 'strict-dns'
     | 'logical-dns'
+    | 'srv'
     | 'aggregate'
     | 'composite'
     | 'dynamic-forward-proxy'
@@ -114,6 +120,11 @@ export interface NativeCluster extends NativeTransport {
   /** Short for one locality. */
   readonly endpoints?: readonly NativeEndpoint[]
   readonly localities?: readonly NativeLocality[]
+  /**
+   * Endpoints come from the SRV records of a name, such as `_http._tcp.example.com`: hosts, ports, priorities and weights. The
+   * type is `srv`.
+   */
+  readonly service?: string
   /**
    * Other clusters by name, whose endpoints are used. Of type `aggregate`: the first as long as it is healthy, and what it
    * cannot take goes to the next. Of type `composite`: each attempt of a request goes to the next.
@@ -158,6 +169,8 @@ export interface NativeCluster extends NativeTransport {
   readonly thresholds?: { readonly default?: Partial<ThresholdsConfig>; readonly high?: Partial<ThresholdsConfig> }
   /** Goes before what routes say of retries. Default: they say. */
   readonly retryPolicy?: NativeRetry
+  /** What requests are hashed by, before what routes say. Default: they say. */
+  readonly hashPolicies?: readonly HashPolicyConfig[]
   /** Connections per endpoint. Default: no limit. */
   readonly maxConnectionsPerHost?: number
   /** A connection closes after so many requests. Default: no limit. */

@@ -4,6 +4,7 @@ import type { NativeAddress, NativeCluster } from './clusters.ts'
 import type { NativeHboneServer } from './hbone.ts'
 import type { NativeListener } from './listeners.ts'
 import type { NativeOverload } from './overload.ts'
+import type { NativeWatchdogs } from './watchdogs.ts'
 
 /**
  * The configuration of a gateway, as plain data (and filter objects). Everything with a default may be left out; a field
@@ -33,13 +34,15 @@ export interface NativeConfig {
   readonly admin?: { readonly address: NativeAddress }
   readonly listeners: readonly NativeListener[]
   readonly clusters?: readonly NativeCluster[]
-  /** Open connections of all listeners together, per worker; more are reset. Default: no limit. */
+  /** Open connections of all listeners together, in all workers; more are reset. Default: no limit. */
   readonly maxConnections?: number
   /**
    * The overload manager. Default: one that watches the memory of the container and the delay of the event loop
    * (`lib/config/native/resolve/overload.ts`). `false`: none.
    */
   readonly overload?: false | NativeOverload
+  /** When processes that hang are counted, and killed. Default: nothing is counted. */
+  readonly watchdogs?: NativeWatchdogs
   /** HBONE servers. Default: none. */
   readonly hbone?: readonly NativeHboneServer[]
   /** Values by key, for settings that have a `runtimeKey`. */

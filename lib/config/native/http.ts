@@ -1,6 +1,7 @@
 import type { HttpFilter } from '../../chain/filter.ts'
 import type { AnyFilterFactory } from '../../chain/registry.ts'
 import type { JsonObject } from '../../core/errors.ts'
+import type { MatcherTreeConfig } from '../../match/config.ts'
 import type { HeaderValueConfig } from '../../router/config.ts'
 import type { ClientCertificateField, ClientCertificateHeaderConfig } from '../listener.ts'
 import type { NativeHttp2 } from './http2.ts'
@@ -81,6 +82,21 @@ export interface NativeLocalReplyMapper {
   readonly headers?: readonly HeaderValueConfig[]
 }
 
+/** What upstreams are told of the client's certificate, by request. */
+export interface NativeClientCertificateHeader extends NativeClientCertificate {
+  /** Goes before the rest where it finds something in the request. Default: the same for all. */
+  readonly byRequest?: MatcherTreeConfig<NativeClientCertificate>
+}
+
+/** What upstreams are told of the client's certificate. */
+export interface NativeClientCertificate {
+  readonly mode: ClientCertificateHeaderConfig['mode']
+  /** Besides the hash, and the URIs of our own certificate. Default: `subject`, `uri` and `dns`. */
+  readonly fields?: readonly ClientCertificateField[]
+  /** Default: `text`, Envoy's pairs; `json` is an array of objects. */
+  readonly format?: 'text' | 'json'
+}
+
 /**
  * HTTP on a listener: limits, routes, filters. Defaults are safe at the edge of a network. Times in ms, where 0 means
  * none; sizes in bytes.
@@ -143,11 +159,7 @@ export interface NativeHttp {
    * is removed. `sanitize-set` tells of this connection alone, `append-forward` of those before it too; `forward-only`
    * passes on what the client says, if it has a certificate, `always-forward-only` in any case.
    */
-  readonly clientCertificateHeader?: {
-    readonly mode: ClientCertificateHeaderConfig['mode']
-    /** Besides the hash, and the URIs of our own certificate. Default: `subject`, `uri` and `dns`. */
-    readonly fields?: readonly ClientCertificateField[]
-  }
+  readonly clientCertificateHeader?: NativeClientCertificateHeader
   /**
    * Over TLS, requests for a name that another filter chain of the listener would serve, on a connection that was made
    * for this one's. Default: `refuse`, with 421, so that the client makes another connection.

@@ -8,6 +8,8 @@ export type NativeMonitor =
   | { readonly kind: 'cgroup-memory'; readonly limitBytes?: number }
   /** How busy the processors are: all of the machine's, or those that the control group may use. Default: `host`. */
   | { readonly kind: 'cpu'; readonly of?: 'host' | 'container' }
+  /** Downstream connections of all listeners, of `limit`. Default: `maxConnections` of the gateway. */
+  | { readonly kind: 'connections'; readonly limit?: number }
   /** A file that holds a number from 0 to 1. */
   | { readonly kind: 'file'; readonly path: string }
   /** How late the event loop comes to its timers, smoothed over a second; pressure 1 at `limitMs`. Default: 200. */
@@ -39,6 +41,8 @@ export interface NativeOverloadActions {
   readonly reduceTimeouts?: readonly NativeTrigger[]
   /** The streams that hold most memory end, up to 50 at a time. */
   readonly resetStreams?: readonly NativeTrigger[]
+  /** HTTP connections that have been idle for a minute are closed, and all idle ones where it is saturated. */
+  readonly closeIdleConnections?: readonly NativeTrigger[]
 }
 
 /** Places where load is shed. */

@@ -14,6 +14,7 @@ import { readHboneServer } from './resolve/hbone.ts'
 import { readListener } from './resolve/listeners.ts'
 import { readOverload } from './resolve/overload.ts'
 import type { Reading } from './resolve/reading.ts'
+import { readWatchdogs } from './resolve/watchdogs.ts'
 import { checkShape } from './shape.ts'
 
 /** What reading needs to know of the gateway. */
@@ -68,7 +69,7 @@ export function readNativeConfig(config: unknown, options: NativeReadOptions): G
 
 function readConfig(config: NativeConfig, reading: Reading): GatewayConfig {
   const { admin, clusters = [], listeners, maxConnections, runtime = {} } = config
-  const overload = readOverload(config.overload, 'overload', reading)
+  const overload = readOverload(config.overload, 'overload', reading, maxConnections)
   const address = admin && readAddress(admin.address, 'admin.address', reading)
   const tunnels = (config.hbone ?? [])
     .map((server, i) => readHboneServer(server, indexPath('hbone', i), reading))
@@ -88,6 +89,7 @@ function readConfig(config: NativeConfig, reading: Reading): GatewayConfig {
     ],
     ...(maxConnections !== undefined && { maxConnections }),
     ...(overload && { overload }),
+    ...(config.watchdogs && { watchdogs: readWatchdogs(config.watchdogs) }),
     runtime: structuredClone(runtime) as JsonObject,
     ignored: [],
   }

@@ -38,4 +38,6 @@ export interface NativeRetry {
   readonly selectionAttempts?: number
   /** Retries go to other priorities than earlier tries; a number: counted in anew after so many tries. Default: false. */
   readonly otherPriorities?: boolean | number
+  /** Retries go to the other clusters of a weighted choice, each once before any of them again. Default: false. */
+  readonly otherClusters?: boolean
 }

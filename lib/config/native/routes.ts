@@ -12,6 +12,7 @@ import type {
 } from '../../router/config.ts'
 import type { NativeFormat } from './logs.ts'
 import type { NativeFraction, NativeMetadata, NativeRouteMatch } from './matches.ts'
+import type { NativeRateLimit } from './rate-limits.ts'
 import type { NativeRetry } from './retries.ts'
 
 /** Changes to headers: removals first. Values are `%...%` formats, so a literal percent sign is written twice. */
@@ -152,6 +153,8 @@ export interface NativeForward {
   readonly metadataMatch?: JsonObject
   /** What requests stick to an endpoint by, where the cluster's balancer hashes. Default: nothing. */
   readonly hashPolicies?: readonly HashPolicyConfig[]
+  /** What requests are counted by, for filters that limit rates. Default: what the virtual host says. */
+  readonly rateLimits?: readonly NativeRateLimit[]
   /** How much of a request body is kept for mirrors and retries. Default: the listener's `bufferLimitBytes`. */
   readonly bodyBufferLimitBytes?: number
   /** Default: the virtual host's, or else none. */
@@ -176,6 +179,11 @@ export interface NativeFollowRedirects {
   readonly routes?: readonly string[]
   /** No redirect leads from one route to another twice. Default: false. */
   readonly newRoutesOnly?: boolean
+  /**
+   * Only where a filter has left `true` in the filter state under `key`; `ifAbsent` (default: false) holds where it has left
+   * neither `true` nor `false`. Default: whatever filters have left.
+   */
+  readonly filterState?: { readonly key: string; readonly ifAbsent?: boolean }
 }
 
 /** Answers with a redirect. What is not set stays as the client asked. */
@@ -239,6 +247,8 @@ export interface NativeVirtualHost {
   readonly responseHeaders?: NativeHeaderEdits
   readonly filterConfigs?: NativeFilterOverrides
   readonly mirrors?: readonly NativeMirror[]
+  /** What requests are counted by, of routes that do not say. */
+  readonly rateLimits?: readonly NativeRateLimit[]
   /** Of routes that have none of their own. Default: none. */
   readonly retry?: NativeRetry
   /** Of routes that do not say. Default: false. */

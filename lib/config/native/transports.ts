@@ -6,7 +6,10 @@ import type { NativeUpstreamTls } from './tls.ts'
 export interface NativeTlv {
   /** 0 to 255; 224 to 239 are free for applications. */
   readonly type: number
-  readonly value: string | Uint8Array
+  /** Default: none; then `format` is needed. */
+  readonly value?: string | Uint8Array
+  /** Instead: a `%...%` format of the client's connection, such as `%DOWNSTREAM_PEER_URI_SAN%`. */
+  readonly format?: string
 }
 
 /** A PROXY header at the start of every connection, which then carries the requests of one client connection alone. */

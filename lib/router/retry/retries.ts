@@ -1,10 +1,12 @@
 import type { ClusterRetries, UpstreamHost } from '../../core/attempt.ts'
 import { type Failure, flagBit } from '../../core/failure.ts'
 import type { Headers } from '../../core/headers.ts'
+import type { Counter } from '../../core/metrics.ts'
 import { Timed } from '../../core/timer-wheel.ts'
 import type { ForwardingStart } from '../attempt.ts'
 import type { Try } from '../try.ts'
 import { exponentialMs, resetMs } from './back-off.ts'
+import { ClusterTurns } from './cluster-turns.ts'
 import { retriesReset, retriesResponse, retriesTimeout } from './conditions.ts'
 import type { RetryPlan } from './plan.ts'
 import { isAvoided } from './policy.ts'
@@ -21,9 +23,11 @@ import { isAvoided } from './policy.ts'
 export class Retries extends Timed {
   readonly #plan: RetryPlan
   readonly #start: ForwardingStart
-  readonly #cluster: ClusterRetries
   readonly #again: () => void
-  readonly #counters: ClusterRetries['counters']
+  /** Where the try to come goes, if to another cluster; undefined: they stay. */
+  readonly turns: ClusterTurns | undefined
+  /** Of the try to come; undefined: that cluster is not there, and counts nothing. */
+  #cluster: ClusterRetries | undefined
   #left: number
   /** Retries made, or about to be. */
   made = 0
@@ -42,12 +46,12 @@ export class Retries extends Timed {
   spentHosts: readonly UpstreamHost[] | undefined = undefined
 
   /** `again` opens the next try, when the wait for it is over. */
-  constructor(plan: RetryPlan, start: ForwardingStart, cluster: ClusterRetries, again: () => void) {
+  constructor(plan: RetryPlan, start: ForwardingStart, again: () => void) {
     super()
     this.#plan = plan
     this.#start = start
-    this.#cluster = cluster
-    this.#counters = cluster.counters
+    this.turns = ClusterTurns.of(plan.config, start)
+    this.#cluster = start.cluster.retries
     this.#left = plan.retries
     this.#again = again
   }
@@ -86,14 +90,14 @@ export class Retries extends Timed {
   response(by: Try, status: number, headers: Headers, end: boolean): boolean {
     if (this.#over) return false
     if (!retriesResponse(this.#plan, status, headers)) {
-      if (this.made > 0) this.#counters.success.v++
+      if (this.made > 0) count(this.#cluster?.counters.success)
       this.settle(by)
       return false
     }
     this.afterTimeout = false
     if (!this.#replaced(by, headers)) return false
     by.host.rqError++
-    this.#cluster.replaced(status)
+    by.cluster?.retries?.replaced(status)
     if (end) by.drop()
     else by.cancel()
     return true
@@ -139,7 +143,7 @@ export class Retries extends Timed {
   /** The body has outgrown what is kept: what is at work now is all there will be. */
   abandon(): void {
     if (this.#over) return
-    this.#counters.abandoned.v++
+    count(this.#cluster?.counters.abandoned)
     this.#end()
   }
 
@@ -174,17 +178,21 @@ export class Retries extends Timed {
     const { info } = this.#start.exchange
     this.#release()
     if (this.#left === 0) {
-      this.#counters.limitExceeded.v++
+      count(this.#cluster?.counters.limitExceeded)
       info.flags |= flagBit('URX')
       return false
     }
     this.#left--
-    if (!this.#cluster.tryAcquire(this.#start.action.priority)) {
+    if (this.turns !== undefined) this.#cluster = this.turns.turn()
+    const cluster = this.#cluster
+    // There is no such cluster: what becomes of the next try tells so.
+    if (cluster === undefined) return true
+    if (!cluster.tryAcquire(this.#start.action.priority)) {
       info.flags |= flagBit('UO')
       return false
     }
     this.#holding = true
-    this.#counters.retry.v++
+    cluster.counters.retry.v++
     return true
   }
 
@@ -192,8 +200,8 @@ export class Retries extends Timed {
     const { wheel, random } = this.#start.router.scope
     const { backOff, resetBackOff } = this.#plan.config
     const told = headers && resetBackOff && resetMs(resetBackOff, headers, wheel.wall(), random())
-    if (told === undefined) this.#counters.backOffExponential.v++
-    else this.#counters.backOffRateLimited.v++
+    const counters = this.#cluster?.counters
+    count(told === undefined ? counters?.backOffExponential : counters?.backOffRateLimited)
     this.made++
     this.waiting = true
     wheel.arm(this, told ?? exponentialMs(backOff, this.made, random()))
@@ -214,6 +222,10 @@ export class Retries extends Timed {
   #release(): void {
     if (!this.#holding) return
     this.#holding = false
-    this.#cluster.release(this.#start.action.priority)
+    this.#cluster?.release(this.#start.action.priority)
   }
+}
+
+function count(counter: Counter | undefined): void {
+  if (counter !== undefined) counter.v++
 }

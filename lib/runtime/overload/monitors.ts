@@ -14,6 +14,8 @@ export interface MonitorDeps {
   readonly runtime?: Runtime
   /** Bytes that all processes of the gateway hold; throws where that cannot be told. */
   readonly memory: (config: MonitorConfig & { kind: 'process-memory' }) => number
+  /** Downstream, of the whole gateway; throws where that cannot be told. */
+  readonly connections: () => number
 }
 
 /** How often the event loop is asked how late it is. */
@@ -31,6 +33,8 @@ export function createMonitor(config: MonitorConfig, deps: MonitorDeps): Monitor
       return monitorOf(() => groupMemoryPressure(machine, config.limitBytes))
     case 'cpu':
       return config.of === 'host' ? hostCpu(machine) : containerCpu(machine, clock)
+    case 'connections':
+      return monitorOf(() => deps.connections() / config.limit)
     case 'file':
       return monitorOf(async () => pressureIn(await machine.textLater(config.path)))
     case 'loop-delay':

@@ -34,6 +34,8 @@ export interface OverloadRunOptions {
   readonly runtime: Runtime
   readonly levers: OverloadLevers
   readonly actor: OverloadActor
+  /** Downstream, of this process. */
+  readonly connections: () => number
   /** Control measures what holds for the whole gateway and tells `pressures`; false: this is the only process. */
   readonly remote: boolean
 }
@@ -118,7 +120,7 @@ export class OverloadRun implements Disposable {
 
   #measure(monitors: OverloadConfig['monitors']): MonitorSet {
     const { metrics, log, machine, clock, runtime } = this.#options
-    const deps = { machine, clock, runtime, memory: this.#memory }
+    const deps = { machine, clock, runtime, memory: this.#memory, connections: this.#connections }
     return new MonitorSet(monitors, {
       make: (config) => createMonitor(config, deps),
       metrics,
@@ -137,6 +139,12 @@ export class OverloadRun implements Disposable {
     const rss = machine.rss()
     const known = remote ? this.#pressuresThen.get(config.name) : undefined
     return known === undefined ? rss : Math.max(rss, known * memoryLimit(config, runtime) + rss - this.#rssThen)
+  }
+
+  readonly #connections = (): number => {
+    const { connections, remote } = this.#options
+    if (remote) throw new Error('nobody tells how many the other workers have')
+    return connections()
   }
 
   #pressuresThen: ReadonlyMap<string, number> = new Map()

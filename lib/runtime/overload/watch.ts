@@ -17,6 +17,8 @@ export interface OverloadWatchOptions {
   readonly runtime: Runtime
   /** Of all processes of the gateway. */
   readonly pids: () => Iterable<number>
+  /** Downstream, of all workers. */
+  readonly connections: () => number
   /** To every worker; each interval, though nothing has changed: silence means that nobody measures. */
   readonly tell: (pressures: Pressures) => void
 }
@@ -42,8 +44,8 @@ export class OverloadWatch implements Disposable {
     this.#config = config
     const monitors = config?.monitors.filter(({ kind }) => !WORKER_MONITORS.has(kind)) ?? []
     if (config === undefined || monitors.length === 0) return
-    const { log, machine, clock, runtime, pids } = this.#options
-    const deps = { machine, clock, runtime, memory: () => memoryOf(machine, pids()) }
+    const { log, machine, clock, runtime, pids, connections } = this.#options
+    const deps = { machine, clock, runtime, memory: () => memoryOf(machine, pids()), connections }
     this.#set = new MonitorSet(monitors, {
       make: (monitor) => createMonitor(monitor, deps),
       metrics: this.#metrics,

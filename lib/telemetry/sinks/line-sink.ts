@@ -9,8 +9,11 @@ export type FlushPolicy = 'turn' | 'timer'
 const BATCH_CHARS = 64 * 1024
 /** Lines beyond this wait in vain: the disk or the pipe has stalled. */
 const LIMIT_CHARS = 1024 * 1024
-/** What a process that is killed has written to its files is whole but for so long. */
-const FLUSH_INTERVAL_MS = 200
+/**
+ * What a process that is killed has written to its files is whole but for the last 200 ms: half of that is left to a busy
+ * machine, for the timer and the write itself.
+ */
+const FLUSH_INTERVAL_MS = 100
 /** A full pipe is tried again after this. */
 const RETRY_MS = 5
 /** Complaints about one sink are logged at most this often. */
@@ -63,7 +66,7 @@ interface Batch {
  * Writes lines to a descriptor in batches, one write at a time, without ever making a caller wait.
  *
  * ```
- *  write() ─▶ pending (≤ 1 MiB, else dropped) ── 64 KiB, end of turn, or 200 ms ──▶ batch ─▶ fs.write ─▶ next batch
+ *  write() ─▶ pending (≤ 1 MiB, else dropped) ── 64 KiB, end of turn, or 100 ms ──▶ batch ─▶ fs.write ─▶ next batch
  *                                                                                      ▲        │ EAGAIN: again after 5 ms
  *                                                                                      └────────┘ other errors: batch dropped
  * ```
@@ -73,6 +76,8 @@ export class LineSink {
   #fd: number
   #pending = ''
   #pendingLines = 0
+  /** When the first of them came; for files that the timer flushes. */
+  #pendingSinceMs = 0
   #batch: Batch | undefined
   #cancelTimer: Cancel | undefined
   #cancelRetry: Cancel | undefined
@@ -99,6 +104,7 @@ export class LineSink {
       this.#options.stats.dropped.v++
       return
     }
+    if (this.#pendingLines === 0 && this.#options.policy === 'timer') this.#pendingSinceMs = this.#options.clock.now()
     this.#pending += line
     this.#pendingLines++
     this.#options.stats.buffered.v += line.length
@@ -158,7 +164,9 @@ export class LineSink {
       return
     }
     if (this.#cancelTimer !== undefined || this.#batch !== undefined) return
-    this.#cancelTimer = this.#options.clock.schedule(FLUSH_INTERVAL_MS, () => {
+    // Lines that came while a batch was being written have waited for some of the time already.
+    const waitedMs = this.#options.clock.now() - this.#pendingSinceMs
+    this.#cancelTimer = this.#options.clock.schedule(Math.max(0, FLUSH_INTERVAL_MS - waitedMs), () => {
       this.#cancelTimer = undefined
       this.#options.stats.byTimer.v++
       this.#flush()

@@ -13,6 +13,11 @@ export interface AccessLogSinksOptions {
   readonly clock?: Clock
   /** How long `close` waits for a disk or pipe that does not take its lines; default 5 s. */
   readonly closeDeadlineMs?: number
+  /**
+   * A file that cannot be opened is told in the log, and what is written to it is lost until log files are opened anew.
+   * Default: `open` throws.
+   */
+  readonly goOnWithout?: boolean
 }
 
 /** One user's hold on a sink. */
@@ -41,7 +46,7 @@ const OPEN_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT |
 
 /**
  * The sinks of one gateway. Access logs that name the same file share one descriptor and one buffer, across configuration
- * updates too. Files are flushed every 200 ms or 64 KiB, standard output and error at the end of each turn.
+ * updates too. Files are flushed every 100 ms or 64 KiB, standard output and error at the end of each turn.
  */
 export class AccessLogSinks {
   readonly #entries = new Map<string, Entry>()
@@ -51,6 +56,7 @@ export class AccessLogSinks {
   readonly #stats: SinkStats
   readonly #reopenFailed: Counter
   readonly #closeDeadlineMs: number
+  readonly #goOnWithout: boolean
 
   constructor(options: AccessLogSinksOptions) {
     this.#log = options.log
@@ -58,12 +64,13 @@ export class AccessLogSinks {
     this.#stats = sinkStats(options.metrics)
     this.#reopenFailed = options.metrics.counter('filesystem.reopen_failed')
     this.#closeDeadlineMs = options.closeDeadlineMs ?? 5_000
+    this.#goOnWithout = options.goOnWithout === true
   }
 
   /**
    * The sink of a configuration, opened where it is not open yet. `/dev/stdout` and `/dev/stderr` are the process's own.
    *
-   * @throws the system's error where a file cannot be opened.
+   * @throws the system's error where a file cannot be opened, unless it is gone on without.
    */
   open(config: SinkConfig): SinkLease {
     const entry = this.#entry(config)
@@ -104,7 +111,7 @@ export class AccessLogSinks {
     const standard = path === '/dev/stdout' ? 1 : path === '/dev/stderr' ? 2 : undefined
     let entry = this.#entries.get(path)
     if (entry !== undefined) return entry
-    const descriptor = standard === undefined ? openFile(path) : openStandard(standard)
+    const descriptor = standard === undefined ? this.#openFile(path) : openStandard(standard)
     entry = {
       sink: new LineSink(this.#sinkOptions(path, standard !== undefined, descriptor)),
       path: standard === undefined ? path : undefined,
@@ -112,6 +119,19 @@ export class AccessLogSinks {
     }
     this.#entries.set(path, entry)
     return entry
+  }
+
+  #openFile(path: string): Descriptor {
+    try {
+      return openFile(path)
+    } catch (error) {
+      if (!this.#goOnWithout) throw error
+      this.#reopenFailed.v++
+      this.#log.error(`cannot open the log ${path}; it is tried again when log files are reopened`, {
+        error: String(error),
+      })
+      return openFile('/dev/null')
+    }
   }
 
   #sinkOptions(name: string, standard: boolean, { fd, ownsFd, isPipe }: Descriptor): LineSinkOptions {

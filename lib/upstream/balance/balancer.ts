@@ -1,7 +1,7 @@
 import type { PickContext, UpstreamHost } from '../../core/attempt.ts'
 import { hashModulo } from '../../core/hash64.ts'
 import type { Counter } from '../../core/metrics.ts'
-import type { BalancerConfig, SubsetConfig } from '../config.ts'
+import type { BalancerConfig, ClientWeightedConfig, SubsetConfig } from '../config.ts'
 import type { Host } from '../host.ts'
 import { choicesWithout, type HostView } from '../host-view.ts'
 import type { HostChoice } from '../priority-load.ts'
@@ -59,10 +59,17 @@ export function createBalancer(config: BalancerConfig, hosts: HostView, options:
 /** What hosts report is known once for all subsets that they are in. */
 function subsets(config: SubsetConfig, hosts: HostView, options: BalancerOptions): Balancer {
   const { within } = config
-  const loads = within.kind === 'client-weighted' ? new HostLoads(within, options) : undefined
+  const reported = options.loads === undefined ? reportedIn(within) : undefined
+  const loads = reported && new HostLoads(reported, options)
   const shared = loads === undefined ? options : { ...options, loads }
   const make = (view: HostView): Balancer => createBalancer(within, view, shared)
   return new SubsetBalancer(config, hosts, { options, loads, make })
+}
+
+/** The policy that weights of hosts are for, behind any number of subsets. */
+function reportedIn(within: SubsetConfig['within']): ClientWeightedConfig | undefined {
+  if (within.kind === 'subset') return reportedIn(within.within)
+  return within.kind === 'client-weighted' ? within : undefined
 }
 
 /** Chooses the level (and healthy or degraded) by its share, then a host by the cluster's policy: Envoy's order. */
@@ -163,7 +170,8 @@ export class HostBalancer implements Balancer {
 
   /** Of a balancer that hashes the hash decides, so that a request stays where it is while loads do. */
   #choose(lanes: readonly Lane[], context: PickContext): Lane {
-    const draw = this.#policy.hashes ? hashModulo(hashFor(context, this.#random), 100) : this.#random() * 100
+    const { hashes, hashPolicies } = this.#policy
+    const draw = hashes ? hashModulo(hashFor(context, this.#random, hashPolicies), 100) : this.#random() * 100
     for (const lane of lanes) if (draw < lane.upTo) return lane
     return lanes[lanes.length - 1]
   }

@@ -1,4 +1,6 @@
 import type { JsonObject } from '../../core/errors.ts'
+import type { HashPolicyConfig } from '../../core/hash-policy.ts'
+import type { MetadataPath } from '../../match/value.ts'
 
 /** New hosts get a growing part of their weight (Envoy's `SlowStartConfig`). */
 export interface SlowStartConfig {
@@ -68,6 +70,8 @@ interface ByHash {
   readonly byHostname: boolean
   /** Percent of its share of the active requests that a host may have, at least 100; undefined: no bound. */
   readonly balanceFactor?: number
+  /** What requests are hashed by, before what their cluster or route says. */
+  readonly hashPolicies?: readonly HashPolicyConfig[]
   readonly localities?: LocalityWeightedConfig
 }
 
@@ -159,13 +163,14 @@ export interface SubsetConfig {
   readonly fallbackList?: true
   /** Labels beyond a selector's keys do not keep a request from its subsets. */
   readonly redundantKeys?: true
-  readonly within: ListBalancerConfig
+  /** Another of its kind has the same labels to go by. */
+  readonly within: ListBalancerConfig | SubsetConfig
 }
 
 /** A header, or a string in dynamic metadata (a path of keys within a namespace), that lists addresses. */
 export type OverrideSourceConfig =
   | { readonly header: string }
-  | { readonly namespace: string; readonly path: readonly string[] }
+  | { readonly namespace: string; readonly path: MetadataPath }
 
 /** Requests say themselves where they go: the first attempt to the first address, and so on; then another policy chooses. */
 export interface OverrideHostConfig {

@@ -1,4 +1,5 @@
 import type { PickContext } from '../../core/attempt.ts'
+import type { HashPolicyConfig } from '../../core/hash-policy.ts'
 import type { Hash64 } from '../../core/hash64.ts'
 import type { Host } from '../host.ts'
 import { BoundedLoad, type BoundedLoadOptions } from './bounded-load.ts'
@@ -9,6 +10,8 @@ import type { HostPicker } from './picker.ts'
 export interface HashPickerOptions {
   readonly build: (of: HostShares) => Generator<undefined, HashTable>
   readonly bound: BoundedLoadOptions | undefined
+  /** As in `PickContext.hash`. */
+  readonly own: readonly HashPolicyConfig[] | undefined
   /** In [0, 1). */
   readonly random: () => number
   /** Runs the next slice of work, not at once. */
@@ -86,7 +89,7 @@ export class HashPicker implements HostPicker {
     if (this.#built === undefined && this.#work !== undefined) this.#finish(this.#work)
     const built = this.#built
     if (built === undefined) return undefined
-    const hash = hashFor(context, this.#options.random)
+    const hash = hashFor(context, this.#options.random, this.#options.own)
     const host = choose(built, hash, attempt)
     if (this.#allowed === undefined || this.#allowed.has(host)) return host
     return this.#another(hash, attempt)
@@ -114,6 +117,10 @@ function choose({ of, table, bound }: Built, hash: Hash64, attempt: number): Hos
 }
 
 /** What the request hashes to; a random one where it has nothing to be hashed by (as Envoy). */
-export function hashFor(context: PickContext, random: () => number): Hash64 {
-  return context.hash?.() ?? { high: Math.floor(random() * 2 ** 32), low: Math.floor(random() * 2 ** 32) }
+export function hashFor(
+  context: PickContext,
+  random: () => number,
+  own: readonly HashPolicyConfig[] | undefined,
+): Hash64 {
+  return context.hash?.(own) ?? { high: Math.floor(random() * 2 ** 32), low: Math.floor(random() * 2 ** 32) }
 }

@@ -16,12 +16,14 @@ export function hashPolicy(config: RingHashConfig | MaglevConfig, options: Balan
   const pickers: HashPickerOptions = {
     build: config.kind === 'maglev' ? (of) => buildMaglev(of, config) : (of) => buildRing(of, config),
     bound: factor === undefined ? undefined : { factor, active: options.active ?? IDLE },
+    own: config.hashPolicies,
     random: options.random,
     later: options.later ?? ((run) => void setImmediate(run)),
     built: tableStats(config.kind, options.stats),
   }
   return {
     hashes: true,
+    hashPolicies: config.hashPolicies,
     failsOnPanic: false,
     // Weights of localities may change where hosts do not.
     keeps: !byLocality,

@@ -33,13 +33,13 @@ export class HostLoad implements HostMonitor {
     if (report !== undefined && report !== 'malformed') this.reported(report)
   }
 
-  /** False: no weight follows from it. */
-  reported(report: LoadReport): boolean {
+  /** False: no weight follows from it. `forMs`: somebody else has had reports for that long. */
+  reported(report: LoadReport | number, forMs = 0): boolean {
     const { metrics, config, now } = this.#table
-    const weight = weightOf(report, metrics, config.errorPenalty)
+    const weight = typeof report === 'number' ? report : weightOf(report, metrics, config.errorPenalty)
     if (weight === 0) return false
     const nowMs = now()
-    if (this.#reported === 0) this.#sinceMs = nowMs
+    if (this.#reported === 0) this.#sinceMs = nowMs - forMs
     this.#reported = weight
     this.#reportedAtMs = nowMs
     return true
@@ -90,7 +90,9 @@ export class HostLoads implements Disposable {
     this.#dueMs = Number.NEGATIVE_INFINITY
     const { outOfBand } = this.config
     if (outOfBand !== undefined && !this.#retired) {
-      load.stopFollowing = this.#options.reports?.follow(host, outOfBand, (report) => load.reported(report))
+      load.stopFollowing = this.#options.reports?.follow(host, outOfBand, (report, forMs) =>
+        load.reported(report, forMs),
+      )
     }
     return load
   }

@@ -1,11 +1,11 @@
 import type { PickContext } from '../../core/attempt.ts'
 import type { Json } from '../../core/errors.ts'
+import { valueAt } from '../../match/value.ts'
 import type { OverrideHostConfig, OverrideSourceConfig } from '../config.ts'
 import type { Host } from '../host.ts'
 import type { HostView } from '../host-view.ts'
 import { AddressIndex } from './address-index.ts'
 import type { Balancer } from './balancer.ts'
-import { isObject } from './subset-labels.ts'
 
 /** Addresses that one request may name: what is beyond is not looked at. */
 const MAX_ADDRESSES = 64
@@ -85,8 +85,7 @@ export class OverrideHostBalancer implements Balancer {
 
 function listIn(source: OverrideSourceConfig, context: PickContext): string | undefined {
   if ('header' in source) return context.header?.(source.header)
-  let value: Json | undefined = context.metadata?.get(source.namespace)
-  for (const key of source.path) value = isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined
+  const value = valueAt(context.metadata?.get(source.namespace), source.path)
   return typeof value === 'string' ? value : undefined
 }
 

@@ -1,3 +1,4 @@
+import type { HashPolicyConfig } from '../../core/hash-policy.ts'
 import type { Counter, Metrics, Runtime } from '../../core/metrics.ts'
 import { noRuntime } from '../../core/metrics.ts'
 import type { ListBalancerConfig, LocalityConfig, OutOfBandConfig } from '../config.ts'
@@ -42,16 +43,24 @@ export interface BalancerOptions {
   readonly reports?: ReportSource
 }
 
+/**
+ * Takes a load report, or the weight that somebody else has made of one, and for how long there have been reports by then.
+ * False: it is no use.
+ */
+export type OnLoad = (load: LoadReport | number, forMs?: number) => boolean
+
 /** Opens streams of load reports, one for a host. */
 export interface ReportSource {
-  /** Reports from `host` go to `onReport`, which answers false to what is no use, until the returned function is called. */
-  follow(host: Host, config: OutOfBandConfig, onReport: (report: LoadReport) => boolean): () => void
+  /** What `host` reports goes to `onLoad` until the returned function is called. */
+  follow(host: Host, config: OutOfBandConfig, onLoad: OnLoad): () => void
 }
 
 /** How hosts are chosen within one list of a level. */
 export interface Policy extends Disposable {
   /** The hash of a request decides also between levels. */
   readonly hashes: boolean
+  /** By which; undefined: the cluster or the route says. */
+  readonly hashPolicies?: readonly HashPolicyConfig[] | undefined
   /** A list that is used in disregard of health is not used at all. */
   readonly failsOnPanic: boolean
   /** False: pickers depend on more than their list, and are made anew with each change. */

@@ -1,4 +1,4 @@
-import type { PickContext, UpstreamHost } from '../../core/attempt.ts'
+import type { PickContext, UpstreamHost, Waiter } from '../../core/attempt.ts'
 import type { Failure } from '../../core/failure.ts'
 import type { UpstreamCluster } from '../cluster.ts'
 import type { ClusterConfig } from '../config.ts'
@@ -9,7 +9,7 @@ import type { ClusterConfig } from '../config.ts'
  */
 export interface Chooser {
   /** As `Cluster.prepare`; undefined: there is never anything to wait for. */
-  prepare?(context: PickContext): Failure | undefined | Promise<Failure | undefined>
+  prepare?(context: PickContext, waiter?: Waiter): Failure | undefined | Promise<Failure | undefined>
   pick(context: PickContext): UpstreamHost | Failure
   /** Resolves, never rejects, when what can be made ahead of requests is there; undefined: nothing can. */
   start?(): Promise<void>
@@ -21,6 +21,8 @@ export interface Chooser {
 export interface OtherClusters {
   /** Whose host it is, which a `pick` has answered a moment ago; undefined: it has gone with its cluster. */
   ownerOf(host: UpstreamHost): UpstreamCluster | undefined
+  /** Some of them have hosts that requests name. */
+  readonly forwards?: boolean
   health(): { healthy: number; degraded: number; total: number }
   /** Those that live and end with the cluster itself. */
   readonly owned: readonly UpstreamCluster[]

@@ -1,4 +1,4 @@
-import type { PickContext, UpstreamHost } from '../../core/attempt.ts'
+import type { PickContext, UpstreamHost, Waiter } from '../../core/attempt.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
 import type { Counter } from '../../core/metrics.ts'
 import type { Chooser } from './chooser.ts'
@@ -17,8 +17,8 @@ export class Composite implements Chooser {
     this.#none = none
   }
 
-  prepare(context: PickContext): Failure | undefined | Promise<Failure | undefined> {
-    return this.others.prepare(context)
+  prepare(context: PickContext, waiter?: Waiter): Failure | undefined | Promise<Failure | undefined> {
+    return this.others.prepare(context, waiter)
   }
 
   pick(context: PickContext): UpstreamHost | Failure {

@@ -29,6 +29,18 @@ export interface ChooserParts {
   readonly none: () => Counter
 }
 
+/** Whether `createChooser` makes one. */
+export function choosesItself({ type }: ClusterConfig): boolean {
+  return CHOOSING.includes(type)
+}
+
+const CHOOSING: readonly ClusterConfig['type'][] = Object.freeze([
+  'aggregate',
+  'composite',
+  'original-dst',
+  'dynamic-forward-proxy',
+])
+
 /** What finds the hosts of requests where no balancer does; undefined: the balancer does. */
 export function createChooser(config: ClusterConfig, parts: ChooserParts): Chooser | undefined {
   const { hosts, discovery, none, clock, makeCluster, metrics, random } = parts

@@ -1,4 +1,4 @@
-import type { PickContext, UpstreamHost } from '../../core/attempt.ts'
+import type { PickContext, UpstreamHost, Waiter } from '../../core/attempt.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
 import type { UpstreamCluster } from '../cluster.ts'
 import type { OtherClusters } from './chooser.ts'
@@ -6,6 +6,19 @@ import type { OtherClusters } from './chooser.ts'
 export type FindCluster = (name: string) => UpstreamCluster | undefined
 
 const NONE: readonly UpstreamCluster[] = Object.freeze([])
+
+/** Undefined as soon as one is, and all before it have failed; else why the first has. */
+async function firstFound(
+  asked: readonly (Failure | undefined | Promise<Failure | undefined>)[],
+): Promise<Failure | undefined> {
+  let why: Failure | undefined
+  for (const one of asked) {
+    const failure = await one
+    if (failure === undefined) return undefined
+    why ??= failure
+  }
+  return why
+}
 
 /**
  * The clusters that another one is made of, by name, as they are now: they come and go, and are not its own. Aggregates
@@ -84,19 +97,31 @@ export class Members implements OtherClusters {
     return host
   }
 
-  /** Readies all members that find hosts on demand; a failure where none of them is ready. */
-  prepare(context: PickContext): Failure | undefined | Promise<Failure | undefined> {
+  get forwards(): boolean {
+    if (this.#asking) return false
+    this.#asking = true
+    try {
+      return this.flat.some(({ forwards }) => forwards)
+    } finally {
+      this.#asking = false
+    }
+  }
+
+  /**
+   * Has all members that find hosts on demand look for them at once. Waits for the first in their order that has one, since
+   * that is where the next attempt goes; a failure where none has.
+   */
+  prepare(context: PickContext, waiter?: Waiter): Failure | undefined | Promise<Failure | undefined> {
     if (this.#asking) return FAILURES.noHealthyHost
     this.#asking = true
     let asked: (Failure | undefined | Promise<Failure | undefined>)[]
     try {
-      asked = this.flat.map((cluster) => cluster.prepare(context))
+      asked = this.flat.map((cluster) => cluster.prepare(context, waiter))
     } finally {
       this.#asking = false
     }
     if (asked.length === 0) return FAILURES.noHealthyHost
-    if (asked.includes(undefined)) return undefined
-    return Promise.all(asked).then((all) => (all.includes(undefined) ? undefined : all[0]))
+    return asked[0] === undefined ? undefined : firstFound(asked)
   }
 
   ownerOf(host: UpstreamHost): UpstreamCluster | undefined {

@@ -1,4 +1,4 @@
-import type { PickContext, UpstreamHost } from '../../core/attempt.ts'
+import type { PickContext, UpstreamHost, Waiter } from '../../core/attempt.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
 import type { Counter } from '../../core/metrics.ts'
 import type { Discovery } from '../discovery/discovery.ts'
@@ -25,11 +25,11 @@ export class NamedHosts implements Chooser {
     this.#parts = parts
   }
 
-  prepare(context: PickContext): Failure | undefined | Promise<Failure | undefined> {
+  prepare(context: PickContext, waiter?: Waiter): Failure | undefined | Promise<Failure | undefined> {
     const { wanted, discovery } = this.#parts
     const target = wanted(context)
     if (target === undefined) return FAILURES.noHealthyHost
-    const found = discovery.demand?.(target.name, target.port)
+    const found = discovery.demand?.(target.name, target.port, waiter)
     if (typeof found === 'string' || found === undefined) return undefined
     return found instanceof Promise ? found.then((key) => (typeof key === 'string' ? undefined : key)) : found
   }
@@ -37,7 +37,7 @@ export class NamedHosts implements Chooser {
   pick(context: PickContext): UpstreamHost | Failure {
     const { wanted, discovery, hosts, none } = this.#parts
     const target = wanted(context)
-    const key = target === undefined ? undefined : discovery.demand?.(target.name, target.port)
+    const key = target === undefined ? undefined : discovery.demand?.(target.name, target.port, 'nobody')
     if (typeof key === 'object' && 'code' in key) return key
     const host = typeof key === 'string' ? hosts.find(`${key}@0`) : undefined
     if (host !== undefined) return host

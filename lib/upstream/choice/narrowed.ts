@@ -1,7 +1,9 @@
 import type { PickContext, PickMetadata, UpstreamHost, WantedHosts } from '../../core/attempt.ts'
 import type { ConnectionInfo } from '../../core/connection.ts'
 import type { JsonObject } from '../../core/errors.ts'
+import type { HashPolicyConfig } from '../../core/hash-policy.ts'
 import type { Hash64 } from '../../core/hash64.ts'
+import type { Protocol } from '../../core/head.ts'
 
 /** A choice of host with the priorities that it may not come from: what an aggregate asks of a member. */
 export class Narrowed implements PickContext, Record<keyof PickContext, unknown> {
@@ -25,6 +27,10 @@ export class Narrowed implements PickContext, Record<keyof PickContext, unknown>
 
   get authority(): string | undefined {
     return this.#context.authority
+  }
+
+  get protocol(): Protocol | undefined {
+    return this.#context.protocol
   }
 
   get filterState(): PickContext['filterState'] {
@@ -55,8 +61,8 @@ export class Narrowed implements PickContext, Record<keyof PickContext, unknown>
     return this.#context.selectionAttempts ?? 0
   }
 
-  hash(): Hash64 | undefined {
-    return this.#context.hash?.()
+  hash(own?: readonly HashPolicyConfig[]): Hash64 | undefined {
+    return this.#context.hash?.(own)
   }
 
   header(name: string): string | undefined {

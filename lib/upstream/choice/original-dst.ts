@@ -1,7 +1,7 @@
 import { canonicalIp, isIp } from '../../core/address.ts'
 import type { PickContext } from '../../core/attempt.ts'
-import type { Json } from '../../core/errors.ts'
 import type { Counter } from '../../core/metrics.ts'
+import { type MetadataPath, valueAt } from '../../match/value.ts'
 import type { OriginalDstConfig } from '../discovery/config.ts'
 import { parseAuthority, type WantedHost } from '../discovery/wanted-host.ts'
 import type { Wanted } from './named.ts'
@@ -49,17 +49,6 @@ function restored({ downstream }: PickContext): WantedHost | undefined {
   return isIp(localAddress) ? { name: canonicalIp(localAddress), port: localPort } : undefined
 }
 
-function metadataAt({ metadata, downstream }: PickContext, namespace: string, path: readonly string[]): unknown {
-  const own = at(metadata?.get(namespace), path)
-  return own ?? at(downstream?.state.metadata(namespace), path)
-}
-
-function at(value: Json | undefined, path: readonly string[]): Json | undefined {
-  let found = value
-  for (const key of path) {
-    if (typeof found !== 'object' || found === null || Array.isArray(found) || !Object.hasOwn(found, key))
-      return undefined
-    found = (found as { readonly [key: string]: Json })[key]
-  }
-  return found
+function metadataAt({ metadata, downstream }: PickContext, namespace: string, path: MetadataPath): unknown {
+  return valueAt(metadata?.get(namespace), path) ?? valueAt(downstream?.state.metadata(namespace), path)
 }

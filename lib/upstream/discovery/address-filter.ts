@@ -1,6 +1,6 @@
 import { compileCidrs } from '../../match/cidr.ts'
-import type { AddressFilterConfig } from './config.ts'
-import type { DnsResult } from './dns/resolver.ts'
+import type { AddressFilterConfig, DnsConfig } from './config.ts'
+import type { DnsResolver, DnsResult } from './dns/resolver.ts'
 
 /** Whether an IP address may be connected to, in any of its spellings. */
 export type AddressFilter = (ip: string) => boolean
@@ -12,6 +12,17 @@ export const DENIED = 'EDENIED'
 export function compileAddressFilter(config: AddressFilterConfig): AddressFilter {
   const among = compileCidrs(config.ranges)
   return config.kind === 'allow' ? among : (ip) => !among(ip)
+}
+
+/** Asks for a name as configured, and again whenever it is called. */
+export function lookupOf(
+  name: string,
+  { resolver, dns, admits }: { resolver: DnsResolver; dns: DnsConfig; admits: AddressFilter | undefined },
+): () => Promise<DnsResult> {
+  return async () => {
+    const answer = await resolver.resolve(name, dns.family, dns.queryTimeoutMs)
+    return admits === undefined ? answer : admitted(answer, admits)
+  }
 }
 
 /** The answer without what may not be connected to; nothing left is a failure. */

@@ -1,4 +1,5 @@
 import type { CidrConfig } from '../../match/config.ts'
+import type { MetadataPath } from '../../match/value.ts'
 import type { BalancerConfig } from '../balance/config.ts'
 
 /** How names are resolved. */
@@ -28,6 +29,12 @@ export interface DnsAskingConfig {
   readonly tries?: number
   /** Names are asked for as they are, without search domains. */
   readonly whole?: true
+  /** Over TCP alone. */
+  readonly tcp?: true
+  /** Another name server is asked first each time. */
+  readonly rotate?: true
+  /** How long a datagram name servers may answer with, 512 to 4,096. */
+  readonly ednsBytes?: number
   /** `resolvers` are asked only where the machine has none of its own. */
   readonly fallback?: true
 }
@@ -50,10 +57,20 @@ export interface ForwardProxyConfig {
   readonly preresolve: readonly { readonly host: string; readonly port: number }[]
   /** A name that could not be looked up is forgotten, and looked up again when it is asked for; its host goes. */
   readonly dropFailed?: true
+  /** Undefined: names do not outlive the process. */
+  readonly store?: NameStoreConfig
   /** Name of its cache in statistics (`dns_cache.<name>.`); undefined: it has none. */
   readonly cache?: string
   /** A cluster of its own for each name, with all of its addresses: `maxHosts` and `hostTtlMs` are those of clusters. */
   readonly subClusters?: { readonly balancer: BalancerConfig }
+}
+
+/** Where a forward proxy keeps the names that it knows. */
+export interface NameStoreConfig {
+  readonly path: string
+  /** Changes are written so long after the first of them. */
+  readonly flushMs: number
+  readonly maxEntries: number
 }
 
 /** Where the address comes from that a connection was meant for; the first that says something counts. */
@@ -61,7 +78,7 @@ export interface OriginalDstConfig {
   /** Lower case; undefined: no field of requests is looked at. */
   readonly header?: string
   /** Dynamic metadata of the request, or of its connection. */
-  readonly metadata?: { readonly namespace: string; readonly path: readonly string[] }
+  readonly metadata?: { readonly namespace: string; readonly path: MetadataPath }
   /** In place of the port of that address. */
   readonly port?: number
   /** Hosts that nobody was sent to for so long are forgotten. */

@@ -6,6 +6,7 @@ import { DnsDiscovery } from './dns-discovery.ts'
 import { EdsDiscovery } from './eds.ts'
 import { ForwardProxyDiscovery } from './forward-proxy.ts'
 import { OriginalDstDiscovery } from './original-dst.ts'
+import { SrvDiscovery } from './srv-discovery.ts'
 import { StaticDiscovery } from './static.ts'
 
 /** The discovery of a cluster by its `type`. Throws on a name server that is no IP address; nothing runs before `start`. */
@@ -19,6 +20,8 @@ export function createDiscovery(config: ClusterConfig, options: DiscoveryOptions
       return new DnsDiscovery(config, options, strictEndpoints)
     case 'logical-dns':
       return new DnsDiscovery(config, options, logicalEndpoints)
+    case 'srv':
+      return new SrvDiscovery(config, options)
     case 'dynamic-forward-proxy':
       if (config.forwardProxy?.subClusters !== undefined) return new StaticDiscovery([])
       return new ForwardProxyDiscovery(config, options)

@@ -1,3 +1,4 @@
+import type { Waiter } from '../../core/attempt.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Failure } from '../../core/failure.ts'
 import type { Log, Metrics } from '../../core/metrics.ts'
@@ -27,9 +28,10 @@ export interface Discovery extends Disposable {
   start(onUpdate: OnMembership, onEndpoint: OnEndpoint): Promise<void>
   /**
    * On-demand discovery (dynamic forward proxy, original destination) alone: makes the host of that name known, and answers
-   * the key it goes by, or why there is none; a promise where it has to ask for it first.
+   * the key it goes by, or why there is none; a promise where it has to ask for it first. Whoever waits for that counts
+   * until it is there, or `waiter` has gone; `nobody`: nobody waits.
    */
-  demand?(name: string, port: number): Demand | Promise<Demand>
+  demand?(name: string, port: number, waiter?: Waiter | 'nobody'): Demand | Promise<Demand>
   /** No update comes after it. Idempotent; the same as disposing. */
   close(): void
 }

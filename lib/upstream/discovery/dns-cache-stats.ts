@@ -11,6 +11,8 @@ export interface DnsCacheStats {
   readonly hostRemoved: Counter
   readonly hostOverflow: Counter
   readonly pendingOverflow: Counter
+  /** Names that were known from before. */
+  readonly cacheLoad: Counter
   /** Moved by differences. */
   readonly hosts: Gauge
   readonly pendingOpen: Gauge
@@ -27,6 +29,7 @@ export function dnsCacheStats(metrics: Metrics, name: string): DnsCacheStats {
     hostAdded: metrics.counter(`${prefix}host_added`),
     hostRemoved: metrics.counter(`${prefix}host_removed`),
     hostOverflow: metrics.counter(`${prefix}host_overflow`),
+    cacheLoad: metrics.counter(`${prefix}cache_load`),
     pendingOverflow: metrics.counter(`${prefix}dns_rq_pending_overflow`),
     hosts: metrics.gauge(`${prefix}num_hosts`),
     pendingOpen: metrics.gauge(`${prefix}circuit_breakers.rq_pending_open`),

@@ -1,7 +1,7 @@
 import { formatAddress, isIp } from '../../core/address.ts'
 import type { ClusterConfig, EndpointConfig } from '../config.ts'
 import type { ResolvedEndpoint, ResolvedLocality } from '../host.ts'
-import { type AddressFilter, compileAddressFilter } from './address-filter.ts'
+import { type AddressFilter, compileAddressFilter, lookupOf } from './address-filter.ts'
 import type { Discovery, DiscoveryOptions, OnMembership } from './discovery.ts'
 import { DEFAULT_DNS } from './discovery.ts'
 import type { DnsResult } from './dns/resolver.ts'
@@ -20,7 +20,7 @@ interface Target {
   endpoints: readonly ResolvedEndpoint[]
   failing: boolean
   /** Undefined where the address is an IP address or a pipe. */
-  refresh: NameRefresh | undefined
+  refresh: NameRefresh<DnsResult> | undefined
 }
 
 /** The part that STRICT_DNS and LOGICAL_DNS share: a name per endpoint, refreshed on its own, published together. */
@@ -67,7 +67,7 @@ export class DnsDiscovery implements Discovery {
     const { clock, random, stats, dns: resolvers } = this.#options
     const dns = this.#config.dns ?? DEFAULT_DNS
     const resolver = resolvers.for(dns.resolvers, dns.asking)
-    const options = { name, dns, resolver, admits: this.#admits, clock, random }
+    const options = { ask: lookupOf(name, { resolver, dns, admits: this.#admits }), dns, clock, random }
     const onAttempt = (): void => {
       stats.updateAttempt.v++
     }

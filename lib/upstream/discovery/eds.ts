@@ -7,17 +7,19 @@ import type { Discovery, DiscoveryOptions, OnMembership } from './discovery.ts'
  */
 export class EdsDiscovery implements Discovery {
   readonly #name: string
-  readonly #options: DiscoveryOptions
+  readonly #assignments: DiscoveryOptions['assignments']
+  readonly #stats: DiscoveryOptions['stats']
   #unfollow: (() => void) | undefined = undefined
 
-  constructor(config: ClusterConfig, options: DiscoveryOptions) {
+  constructor(config: ClusterConfig, { assignments, stats }: DiscoveryOptions) {
     this.#name = config.assignment ?? config.name
-    this.#options = options
+    this.#assignments = assignments
+    this.#stats = stats
   }
 
   start(onUpdate: OnMembership): Promise<void> {
-    const { assignments, stats } = this.#options
-    this.#unfollow = assignments?.follow(this.#name, (assignment) => {
+    const stats = this.#stats
+    this.#unfollow = this.#assignments?.follow(this.#name, (assignment) => {
       if (assignment !== undefined) {
         stats.updateSuccess.v++
         if (assignment.localities.length === 0) stats.updateEmpty.v++

@@ -1,15 +1,17 @@
 import { type Address, formatHostPort, isIp } from '../../core/address.ts'
+import type { Waiter } from '../../core/attempt.ts'
 import type { Cancel } from '../../core/clock.ts'
 import { FAILURES, type Failure } from '../../core/failure.ts'
 import type { ClusterConfig } from '../config.ts'
 import type { ResolvedEndpoint } from '../host.ts'
-import { type AddressFilter, compileAddressFilter, DENIED } from './address-filter.ts'
+import { type AddressFilter, compileAddressFilter, DENIED, lookupOf } from './address-filter.ts'
 import type { DnsConfig, ForwardProxyConfig } from './config.ts'
 import type { Demand, Discovery, DiscoveryOptions, OnEndpoint, OnMembership } from './discovery.ts'
 import { DEFAULT_DNS } from './discovery.ts'
 import type { DnsResult } from './dns/resolver.ts'
 import { type DnsCacheStats, dnsCacheStats, unnamedCacheStats } from './dns-cache-stats.ts'
 import { NameRefresh } from './name-refresh.ts'
+import { NameStore, type StoredName } from './name-store.ts'
 
 /** One name and port that somebody has asked for. */
 interface Entry {
@@ -19,7 +21,7 @@ interface Entry {
   /** Undefined until the first good answer; the last good one stays through failures. */
   endpoint: ResolvedEndpoint | undefined
   /** Undefined for IP addresses. */
-  refresh: NameRefresh | undefined
+  refresh: NameRefresh<DnsResult> | undefined
   /** The first answer, good or bad, while it is awaited. */
   first: Promise<Demand> | undefined
   /** Who awaits it. */
@@ -47,6 +49,8 @@ export class ForwardProxyDiscovery implements Discovery {
   readonly #dns: DnsConfig
   readonly #admits: AddressFilter | undefined
   readonly #cache: DnsCacheStats
+  /** Undefined: nothing is kept. */
+  readonly #store: NameStore | undefined
   readonly #entries = new Map<string, Entry>()
   #pending = 0
   #onUpdate: OnMembership | undefined = undefined
@@ -59,19 +63,23 @@ export class ForwardProxyDiscovery implements Discovery {
     this.#limits = config.forwardProxy ?? DEFAULT_FORWARD_PROXY
     this.#dns = config.dns ?? DEFAULT_DNS
     this.#admits = this.#dns.addresses && compileAddressFilter(this.#dns.addresses)
-    const { cache } = this.#limits
+    const { cache, store } = this.#limits
     const { metrics } = options
     this.#cache = cache === undefined || metrics === undefined ? unnamedCacheStats() : dnsCacheStats(metrics, cache)
+    this.#store = store && new NameStore(store, options.clock, options.log)
   }
 
   async start(onUpdate: OnMembership, onEndpoint: OnEndpoint): Promise<void> {
     this.#onUpdate = onUpdate
     this.#onEndpoint = onEndpoint
+    if (this.#store !== undefined) {
+      for (const [key, name] of await this.#store.load()) this.#restore(key, name)
+    }
     this.#publish()
     await Promise.all(this.#limits.preresolve.map(({ host, port }) => this.demand(host, port)))
   }
 
-  demand(given: string, port: number): Demand | Promise<Demand> {
+  demand(given: string, port: number, waiter?: Waiter | 'nobody'): Demand | Promise<Demand> {
     const name = given.toLowerCase().replace(/\.$/, '')
     const key = formatHostPort(name, port)
     const known = this.#entries.get(key)
@@ -79,7 +87,7 @@ export class ForwardProxyDiscovery implements Discovery {
     if (known !== undefined) {
       known.usedMs = now
       if (known.endpoint !== undefined) return key
-      return known.first === undefined ? FAILURES.dnsFailed : this.#join(known, known.first)
+      return known.first === undefined ? FAILURES.dnsFailed : this.#join(known, known.first, waiter)
     }
     const refused = this.#refusal(name)
     if (refused !== undefined) return refused
@@ -93,16 +101,44 @@ export class ForwardProxyDiscovery implements Discovery {
       waiting: 0,
       usedMs: now,
     }
-    this.#entries.set(key, entry)
-    this.#cache.hostAdded.v++
-    this.#cache.hosts.v++
-    this.#sweepLater()
+    this.#add(entry)
     if (isIp(name)) {
       entry.endpoint = endpointOf(entry, [name])
       this.#onEndpoint?.(entry.endpoint)
       return key
     }
-    return this.#lookUp(entry)
+    return this.#counted(entry, this.#lookUp(entry), waiter)
+  }
+
+  #add(entry: Entry): void {
+    this.#entries.set(entry.key, entry)
+    this.#cache.hostAdded.v++
+    this.#cache.hosts.v++
+    this.#sweepLater()
+  }
+
+  /** A name from before: it serves at once, and is looked up again at once. */
+  #restore(key: string, { addresses }: StoredName): void {
+    const at = key.lastIndexOf(':')
+    const [name, port] = [key.slice(0, at), Number(key.slice(at + 1))]
+    const usable = this.#admits === undefined ? addresses : addresses.filter(this.#admits)
+    if (this.#closed || this.#entries.has(key) || this.#entries.size >= this.#limits.maxHosts) return
+    if (!isHostName(name) || !(port > 0 && port < 65_536) || usable.length === 0) return
+    const usedMs = this.#options.clock.now()
+    const entry: Entry = {
+      key,
+      name,
+      port,
+      endpoint: undefined,
+      refresh: undefined,
+      first: undefined,
+      waiting: 0,
+      usedMs,
+    }
+    entry.endpoint = endpointOf(entry, usable)
+    this.#add(entry)
+    this.#cache.cacheLoad.v++
+    void this.#lookUp(entry)
   }
 
   /** Why nothing is done about a name that is not known. */
@@ -123,10 +159,21 @@ export class ForwardProxyDiscovery implements Discovery {
   }
 
   /** One more who waits for the answer; each counts (as Envoy's pending requests). */
-  #join(entry: Entry, first: Promise<Demand>): Demand | Promise<Demand> {
-    const crowded = this.#crowded()
-    if (crowded !== undefined) return crowded
+  #join(entry: Entry, first: Promise<Demand>, waiter: Waiter | 'nobody' | undefined): Demand | Promise<Demand> {
+    return (waiter === 'nobody' ? undefined : this.#crowded()) ?? this.#counted(entry, first, waiter)
+  }
+
+  /** Counts until the answer is there, or until whoever waits has gone. */
+  #counted(entry: Entry, first: Promise<Demand>, waiter: Waiter | 'nobody' | undefined): Promise<Demand> {
+    if (waiter === 'nobody') return first
     this.#wait(entry, 1)
+    if (waiter === undefined) return first
+    const { signal } = waiter
+    const leave = (): void => {
+      if (entry.first === first) this.#wait(entry, -1)
+    }
+    signal.addEventListener('abort', leave, { once: true })
+    void first.then(() => signal.removeEventListener('abort', leave))
     return first
   }
 
@@ -134,14 +181,13 @@ export class ForwardProxyDiscovery implements Discovery {
     const { clock, random, stats, dns: resolvers } = this.#options
     const dns = this.#dns
     const resolver = resolvers.for(dns.resolvers, dns.asking)
-    const options = { name: entry.name, dns, resolver, admits: this.#admits, clock, random }
+    const options = { ask: lookupOf(entry.name, { resolver, dns, admits: this.#admits }), dns, clock, random }
     const onAttempt = (): void => {
       stats.updateAttempt.v++
       this.#cache.queryAttempt.v++
     }
     const refresh = new NameRefresh(options, onAttempt, (result) => this.#take(entry, result))
     entry.refresh = refresh
-    this.#wait(entry, 1)
     entry.first = refresh.start().then(() => {
       this.#wait(entry, -entry.waiting)
       entry.first = undefined
@@ -172,6 +218,7 @@ export class ForwardProxyDiscovery implements Discovery {
     }
     stats.updateSuccess.v++
     cache.querySuccess.v++
+    this.#store?.set(entry.key, result.addresses)
     const next = endpointOf(entry, result.addresses)
     if (entry.endpoint !== undefined && sameHosts(entry.endpoint, next)) {
       stats.updateNoRebuild.v++
@@ -218,6 +265,7 @@ export class ForwardProxyDiscovery implements Discovery {
 
   #remove(entry: Entry): void {
     this.#end(entry)
+    this.#store?.remove(entry.key)
     this.#entries.delete(entry.key)
   }
 
@@ -235,6 +283,7 @@ export class ForwardProxyDiscovery implements Discovery {
     this.#onEndpoint = undefined
     this.#sweep?.()
     this.#sweep = undefined
+    this.#store?.close()
     for (const entry of this.#entries.values()) this.#end(entry)
   }
 

@@ -1,17 +1,17 @@
 import type { Cancel, Clock } from '../../core/clock.ts'
-import { type AddressFilter, admitted } from './address-filter.ts'
 import type { DnsConfig } from './config.ts'
-import type { DnsResolver, DnsResult } from './dns/resolver.ts'
+import type { DnsMissed } from './dns/resolver.ts'
 
 /** However long a TTL is, a name is looked at once a day: timers wait 2^31 - 1 ms at most, and TTLs may be typos. */
 const LONGEST_DELAY_MS = 24 * 60 * 60 * 1000
 
-export interface NameRefreshOptions {
-  readonly name: string
+/** What becomes known of a name. `ttlMs` undefined: DNS was not asked. */
+export type Outcome = { readonly ok: true; readonly ttlMs: number | undefined } | DnsMissed
+
+export interface NameRefreshOptions<R extends Outcome> {
+  /** Never rejects. */
+  readonly ask: () => Promise<R>
   readonly dns: DnsConfig
-  readonly resolver: DnsResolver
-  /** Addresses that are taken for answers; undefined: all. */
-  readonly admits?: AddressFilter | undefined
   readonly clock: Clock
   /** In [0, 1). */
   readonly random: () => number
@@ -25,16 +25,16 @@ export interface NameRefreshOptions {
  * start ─▶ asking ─▶ result ─▶ waiting ─▶ asking ...      close: no further result
  * ```
  */
-export class NameRefresh {
-  readonly #options: NameRefreshOptions
+export class NameRefresh<R extends Outcome> {
+  readonly #options: NameRefreshOptions<R>
   readonly #onAttempt: () => void
-  readonly #onResult: (result: DnsResult) => void
+  readonly #onResult: (result: R) => void
   #failures = 0
   #cancel: Cancel | undefined = undefined
   #closed = false
   #closeFirst: (() => void) | undefined = undefined
 
-  constructor(options: NameRefreshOptions, onAttempt: () => void, onResult: (result: DnsResult) => void) {
+  constructor(options: NameRefreshOptions<R>, onAttempt: () => void, onResult: (result: R) => void) {
     this.#options = options
     this.#onAttempt = onAttempt
     this.#onResult = onResult
@@ -55,11 +55,10 @@ export class NameRefresh {
   }
 
   async #resolve(): Promise<void> {
-    const { name, dns, resolver, clock, admits } = this.#options
+    const { ask, clock } = this.#options
     if (this.#closed) return
     this.#onAttempt()
-    const answer = await resolver.resolve(name, dns.family, dns.queryTimeoutMs)
-    const result = admits === undefined ? answer : admitted(answer, admits)
+    const result = await ask()
     // A result that comes after `close` belongs to nobody.
     if (this.#closed) return
     this.#failures = result.ok ? 0 : this.#failures + 1
@@ -67,7 +66,7 @@ export class NameRefresh {
     this.#onResult(result)
   }
 
-  #delayMs(result: DnsResult): number {
+  #delayMs(result: Outcome): number {
     const { dns, random } = this.#options
     if (!result.ok) return failureDelayMs(dns, this.#failures, random())
     const timed = dns.respectTtl && result.ttlMs !== undefined && result.ttlMs > 0

@@ -4,16 +4,18 @@ import type { TimerWheel } from '../../core/timer-wheel.ts'
 import { HEALTH, OF_CHECKS } from '../health-flags.ts'
 import type { Host } from '../host.ts'
 import type { FlaggedHosts } from '../host-view.ts'
+import { ByteProbe } from './byte-probe.ts'
 import type { HealthCheckConfig } from './config.ts'
 import type { HealthEventLog } from './event-log.ts'
 import { GrpcProbe } from './grpc-probe.ts'
 import { HttpCheck, HttpProbe } from './http-probe.ts'
 import type { Probe } from './probe.ts'
+import { RedisQuestion } from './redis-probe.ts'
 import { CheckSession } from './session.ts'
 import type { HealthListener, HealthSource } from './source.ts'
 import { HealthCheckStats } from './stats.ts'
 import { type CheckConnections, CheckTarget } from './target.ts'
-import { TcpProbe } from './tcp-probe.ts'
+import { TcpQuestion } from './tcp-probe.ts'
 
 /** What a checker works with. */
 export interface CheckerParts {
@@ -146,7 +148,8 @@ export class HealthChecker implements HealthSource {
     const { connections, wheel, applicationLog } = this.#parts
     const target = new CheckTarget(host, connections)
     if (this.#http !== undefined) return new HttpProbe(this.#http, host, target)
-    if (probe.kind === 'tcp') return new TcpProbe(probe, target, reuseConnection)
+    if (probe.kind === 'tcp') return new ByteProbe(new TcpQuestion(probe), target, reuseConnection)
+    if (probe.kind === 'redis') return new ByteProbe(new RedisQuestion(probe), target, reuseConnection)
     if (probe.kind === 'grpc') return new GrpcProbe(probe, host, { target, wheel, log: applicationLog })
     throw new TypeError(`no probe of kind ${probe.kind}`)
   }

@@ -36,7 +36,7 @@ export interface HealthCheckConfig {
   readonly probe: ProbeConfig
 }
 
-export type ProbeConfig = HttpProbeConfig | GrpcProbeConfig | TcpProbeConfig
+export type ProbeConfig = HttpProbeConfig | GrpcProbeConfig | TcpProbeConfig | RedisProbeConfig
 
 export interface HttpProbeConfig {
   readonly kind: 'http'
@@ -86,4 +86,12 @@ export interface TcpProbeConfig {
   readonly send?: string
   /** Base64; all of them in what comes back, in this order. Empty: a connection is enough. */
   readonly receive: readonly string[]
+  /** A connection begins with a PROXY header of this version; undefined: with none besides those of the transport. */
+  readonly proxyProtocol?: 1 | 2
+}
+
+export interface RedisProbeConfig {
+  readonly kind: 'redis'
+  /** EXISTS of this key must answer 0; '': PING. */
+  readonly key: string
 }

@@ -1,18 +1,20 @@
-import type { HealthReport, HostVerdict, ReportedHost } from '../../core/host-health.ts'
+import type { HealthReport, HostVerdict, HostWeight, ReportedHost } from '../../core/host-health.ts'
 import type { Metrics, MetricsGroup } from '../../core/metrics.ts'
 import { sameJson } from '../../core/same-json.ts'
 import type { ClusterStatus, HostRates } from '../../core/status.ts'
 import type { TurnWork } from '../../core/turn.ts'
 import { type ClusterDeps, UpstreamCluster } from '../cluster.ts'
 import type { ClusterConfig, LocalityConfig } from '../config.ts'
-import { HEALTH, OF_CHECKS } from '../health-flags.ts'
+import { HEALTH, OF_CHECKS, OF_OUTLIERS } from '../health-flags.ts'
 import { Host, type ResolvedEndpoint } from '../host.ts'
 import { differs } from '../host-set.ts'
 import type { FlaggedHosts } from '../host-view.ts'
-import { OUTLIER_KINDS, type OutlierKind } from '../outlier/config.ts'
+import { askingIn, SharedReports } from '../orca/shared-reports.ts'
+import { Reporting } from '../orca/source.ts'
 import type { OutlierDetector } from '../outlier/detector.ts'
 import { Transports } from '../transports.ts'
 import type { HealthChecker } from './checker.ts'
+import { Confirmations } from './confirmations.ts'
 import { makeChecker, makeDetector } from './make.ts'
 import type { Member } from './member.ts'
 import type { HealthListener } from './source.ts'
@@ -42,10 +44,16 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
   readonly #hosts = new Map<string, Host>()
   readonly #checked = new Set<Host>()
   readonly #members = new Set<Member>()
+  readonly #confirmations: Confirmations
+  readonly #reporting: Reporting | undefined
+  /** Undefined: nobody is asked for its load. */
+  readonly #reports: SharedReports | undefined
+  /** Whose report is being taken in. */
+  #teller: Member | undefined = undefined
   #traffic = false
   #size = 0
   #deferred = false
-  /** Keys. */
+  /** Keys of hosts that are ejected or degraded. */
   readonly #ejected = new Set<string>()
   readonly #announce: (hosts: readonly string[]) => void
   #announced = true
@@ -59,9 +67,27 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
     this.#deps = deps
     this.#cells = deps.metrics.group?.(`cluster.${config.statName}`)
     const metrics = this.#cells ?? deps.metrics
-    this.#transports = config.healthCheck && this.#makeTransports(config)
+    const judged = config.healthCheck !== undefined || config.outlier !== undefined
+    // Who has hosts asked for their load tells of those by themselves.
+    const asking = judged ? undefined : askingIn(config.balancer)
+    const connects = config.healthCheck !== undefined || asking !== undefined
+    this.#transports = connects ? this.#makeTransports(config) : undefined
+    this.#reporting = asking && this.#makeReporting(config, metrics)
+    this.#reports =
+      this.#reporting &&
+      asking &&
+      new SharedReports(asking, {
+        source: this.#reporting,
+        clock: deps.wheel.clock,
+        weighed: (host) => this.#noteWeight(host),
+      })
     const size = (): number => this.#size
-    this.#outlier = makeDetector(config, deps, { hosts: this, metrics, size, ejected: () => {} })
+    const confirm = (host: Host, row: number): boolean => this.#confirm(host, row)
+    this.#outlier = makeDetector(config, deps, { hosts: this, metrics, size, ejected: () => {}, confirm })
+    const confirmed = (host: Host, rows: Iterable<number>): void => {
+      for (const row of rows) this.#outlier?.confirmed(host, row)
+    }
+    this.#confirmations = new Confirmations({ wheel: deps.wheel, confirmed })
     try {
       this.#checker = this.#makeChecker(metrics)
     } catch (error) {
@@ -69,6 +95,13 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
       this.#cells?.release()
       throw error
     }
+  }
+
+  #makeReporting(config: ClusterConfig, metrics: Metrics): Reporting {
+    const transports = this.#transports as Transports
+    const ownTransports = (own: ClusterConfig): Transports => this.#makeTransports(own)
+    const deps = { ...this.#deps, health: undefined }
+    return new Reporting(config, { deps, metrics, connections: () => ({ transports, ownTransports }) })
   }
 
   #makeChecker(metrics: Metrics): HealthChecker | undefined {
@@ -109,6 +142,7 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
   /** What it alone told of goes. */
   leave(member: Member): void {
     if (!this.#members.delete(member)) return
+    this.#confirmations.left(member)
     this.#forget([...member.keys])
   }
 
@@ -116,10 +150,12 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
     this.#config = config
     this.#transports?.renew(config)
     this.#checker?.renew(config)
+    this.#reporting?.renew(config)
   }
 
   /** What a member tells, but for its coming and going. */
   told(member: Member, report: HealthReport): void {
+    this.#teller = member
     switch (report.kind) {
       case 'hosts':
         this.#size = report.size
@@ -141,19 +177,32 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
           if (host !== undefined) this.#outlier?.add(host, counts)
         }
         break
+      case 'answered': {
+        const host = this.#hosts.get(report.host)
+        if (host !== undefined) this.#confirmations.answered(host, member)
+        break
+      }
       case 'detected':
+      case 'degraded':
       case 'evicted':
         this.#detected(report)
         break
     }
   }
 
-  #detected(report: HealthReport & { kind: 'detected' | 'evicted' }): void {
+  /** Whoever has just told has told everything. */
+  #confirm(host: Host, row: number): boolean {
+    const others: Member[] = []
+    for (const member of this.#members) if (member !== this.#teller && !member.gone) others.push(member)
+    return this.#confirmations.ask(host, row, others)
+  }
+
+  #detected(report: HealthReport & { kind: 'detected' | 'degraded' | 'evicted' }): void {
     const host = this.#hosts.get(report.host)
     if (host === undefined) return
-    const kind = report.kind === 'detected' ? OUTLIER_KINDS.find((known) => known === report.what) : undefined
-    if (report.kind === 'evicted') this.#outlier?.reportedEviction(host, report.forMs)
-    else this.#outlier?.reported(host, kind as OutlierKind, report.enforced)
+    if (report.kind === 'degraded') this.#outlier?.reportedDegraded(host)
+    else if (report.kind === 'evicted') this.#outlier?.reportedEviction(host, report.forMs)
+    else this.#outlier?.reported(host, report.row, report.failures, report.enforced)
     // Also where there was no room here: the worker takes its ejection back.
     this.#note(host)
   }
@@ -174,14 +223,20 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
       if (!sameJson(host.localityMetadata, localityMetadata)) host.localityMetadata = localityMetadata
       if (verdict !== undefined) known.set(host, verdict)
       member.keys.add(key)
-      if (this.#checked.has(host) || this.#outlier?.state(host) !== undefined) this.#note(host)
+      if (this.#reports?.weight(host) !== undefined) {
+        member.noteWeight(key)
+        this.#later()
+      }
+      if (this.#checked.has(host) || host.has(OF_OUTLIERS) || this.#outlier?.state(host) !== undefined) this.#note(host)
     }
+    this.#reports?.update(added, [])
     this.#outlier?.update(added, [])
     const fresh = new Set(added)
-    for (const [host, { flags, checked, ejection }] of known) {
+    for (const [host, { flags, checked, ejection, degradation }] of known) {
       if (checked && fresh.has(host)) this.#checked.add(host)
       // Each worker may have ejected others while nobody told them of each other's.
       if (ejection !== undefined) this.#outlier?.resume(host, ejection, (flags & HEALTH.failedOutlierCheck) !== 0)
+      if (degradation !== undefined) this.#outlier?.resumeDegraded(host, degradation)
     }
     this.#checker?.update(added, [], (host) => {
       const verdict = known.get(host)
@@ -201,6 +256,7 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
       gone.push(host)
     }
     if (gone.length === 0) return
+    this.#reports?.update([], gone)
     this.#outlier?.update([], gone)
     this.#checker?.update([], gone)
   }
@@ -217,9 +273,9 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
   }
 
   flag(host: Host, mask: number, on: boolean): boolean {
-    const was = host.has(HEALTH.failedOutlierCheck)
+    const was = host.has(OF_OUTLIERS)
     if (!host.setFlags(mask, on)) return false
-    if (host.has(HEALTH.failedOutlierCheck) !== was) {
+    if (host.has(OF_OUTLIERS) !== was) {
       if (was) this.#ejected.delete(host.key)
       else this.#ejected.add(host.key)
       this.#announceLater()
@@ -239,6 +295,17 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
   #note(host: Host): void {
     for (const member of this.#members) member.note(host.key)
     this.#later()
+  }
+
+  #noteWeight(host: Host): void {
+    for (const member of this.#members) member.noteWeight(host.key)
+    this.#later()
+  }
+
+  /** Undefined: its load is not known. */
+  weight(key: string): HostWeight | undefined {
+    const host = this.#hosts.get(key)
+    return host && this.#reports?.weight(host)
   }
 
   /** Also to workers that have not told of the host: they may be about to use it. */
@@ -271,11 +338,17 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
     if (host === undefined) return undefined
     const checked = this.#checked.has(host)
     const ejection = this.#outlier?.state(host)
-    const flags = host.flags & (OF_CHECKS | HEALTH.failedOutlierCheck)
-    return { host: key, flags, checked, ...(ejection && { ejection }) }
+    const degradation = this.#outlier?.degradation(host)
+    const flags = host.flags & (OF_CHECKS | OF_OUTLIERS)
+    return { host: key, flags, checked, ...(ejection && { ejection }), ...(degradation && { degradation }) }
   }
 
   // --- for `/clusters` ------------------------------------------------------------------------------------------------
+
+  /** It has something to add to what workers say. */
+  get rates(): boolean {
+    return this.#outlier !== undefined
+  }
 
   /** What workers say of it, with the rates that are known here alone. */
   complete(status: ClusterStatus): ClusterStatus {
@@ -299,6 +372,8 @@ export class JudgedCluster implements HealthListener, FlaggedHosts, TurnWork, Di
   /** Nothing is checked any more. */
   [Symbol.dispose](): void {
     this.#checker?.close()
+    this.#confirmations[Symbol.dispose]()
+    this.#reports?.[Symbol.dispose]()
     this.#outlier?.[Symbol.dispose]()
     for (const tunnels of this.#transports?.tunnels ?? []) tunnels.destroy()
     this.#hosts.clear()

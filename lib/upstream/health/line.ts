@@ -9,9 +9,10 @@ import type {
   ReportedHost,
 } from '../../core/host-health.ts'
 import type { ClusterConfig } from '../config.ts'
-import { HEALTH, OF_CHECKS } from '../health-flags.ts'
+import { HEALTH, OF_CHECKS, OF_OUTLIERS } from '../health-flags.ts'
 import type { Host } from '../host.ts'
 import type { HostSet } from '../host-set.ts'
+import { addressOf, endpointOf, identity } from './reported-host.ts'
 
 /** So many hosts are told of at once: no message may take either side long. */
 const HOSTS_AT_ONCE = 256
@@ -28,7 +29,10 @@ export interface ToldOfChecks {
 /** The part of a cluster that learns of ejections. */
 export interface ToldOfEjections {
   state(host: Host): EjectionState | undefined
-  told(host: Host, ejection: EjectionState | undefined, was: boolean): void
+  degradation(host: Host): HostVerdict['degradation']
+  told(host: Host, verdict: HostVerdict, was: boolean): void
+  /** What was counted of the host and not told is told now. */
+  tellNow(host: Host): void
 }
 
 export interface LineParts {
@@ -101,18 +105,27 @@ export class HealthLine implements HealthFollower, Disposable {
     yield* this.#reports(cluster, [...this.#known.keys()], [], true)
   }
 
-  heard({ host: key, flags, checked, ejection }: HostVerdict): void {
+  heard(verdict: HostVerdict): void {
+    const { host: key, flags, checked } = verdict
     const host = this.#hosts.find(key)
     if (host === undefined || !this.#known.has(host)) return
     const { checks, outlier } = this
     const was = host.has(HEALTH.failedOutlierCheck)
     const before = host.flags
     const elsewhere = checks?.elsewhere(host) === true
-    const mask = (elsewhere ? OF_CHECKS : 0) | (outlier === undefined ? 0 : HEALTH.failedOutlierCheck)
+    const mask = (elsewhere ? OF_CHECKS : 0) | (outlier === undefined ? 0 : OF_OUTLIERS)
     this.#hosts.flag(host, mask & ~flags, false)
     this.#hosts.flag(host, mask & flags, true)
-    outlier?.told(host, ejection, was)
+    outlier?.told(host, verdict, was)
     if (elsewhere) checks?.told(host, checked, host.flags !== before)
+  }
+
+  weighed(): void {}
+
+  asked(key: string): void {
+    const host = this.#hosts.find(key)
+    if (host !== undefined) this.outlier?.tellNow(host)
+    this.tell({ kind: 'answered', cluster: this.cluster, host: key })
   }
 
   // --------------------------------------------------------------------------------------------------------------------
@@ -150,9 +163,10 @@ export class HealthLine implements HealthFollower, Disposable {
 
   #verdict(host: Host): HostVerdict {
     const ejection = this.outlier?.state(host)
-    const flags = host.flags & (OF_CHECKS | HEALTH.failedOutlierCheck)
+    const degradation = this.outlier?.degradation(host)
+    const flags = host.flags & (OF_CHECKS | OF_OUTLIERS)
     const checked = this.checks?.checked(host) === true
-    return { host: host.key, flags, checked, ...(ejection && { ejection }) }
+    return { host: host.key, flags, checked, ...(ejection && { ejection }), ...(degradation && { degradation }) }
   }
 
   [Symbol.dispose](): void {
@@ -167,32 +181,4 @@ function told(config: ClusterConfig): JsonObject {
   const { name, statName, outlier, healthCheck } = config
   const part = healthCheck === undefined ? { name, statName, outlier } : { ...config, localities: [] }
   return part as unknown as JsonObject
-}
-
-/** Values that are replaced when an update changes them. */
-function identity(host: Host): readonly unknown[] {
-  const { address, check, metadata, localityMetadata, hostname, proxyAddress, additionalAddresses } = host
-  return [address, check, metadata, localityMetadata, hostname, proxyAddress, additionalAddresses]
-}
-
-function addressOf({ key, address }: Host): JsonObject {
-  return {
-    key: key.slice(0, key.lastIndexOf('@')),
-    address: { ...address },
-    weight: 1,
-    health: 'healthy',
-  } as JsonObject
-}
-
-function endpointOf(host: Host): JsonObject {
-  const { hostname, metadata, check, additionalAddresses, proxyAddress, addedTlvs } = host
-  return {
-    ...addressOf(host),
-    ...(hostname !== '' && { hostname }),
-    ...(metadata && { metadata }),
-    ...(check && { check }),
-    ...(additionalAddresses.length > 0 && { additionalAddresses }),
-    ...(proxyAddress && { proxyAddress }),
-    ...(addedTlvs && { addedTlvs }),
-  } as unknown as JsonObject
 }

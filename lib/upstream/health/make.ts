@@ -30,6 +30,7 @@ export interface RatedHosts {
   readonly metrics: Metrics
   readonly size?: () => number
   readonly ejected: (host: Host) => void
+  readonly confirm?: (host: Host, row: number) => boolean
 }
 
 /**

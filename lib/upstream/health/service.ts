@@ -128,7 +128,7 @@ export class HostHealthService implements Disposable {
   /** What workers say of their clusters, with what is known here alone. */
   complete(clusters: readonly ClusterStatus[]): ClusterStatus[] {
     const judged = new Map<string, JudgedCluster>()
-    for (const cluster of this.#clusters.values()) judged.set(cluster.name, cluster)
+    for (const cluster of this.#clusters.values()) if (cluster.rates) judged.set(cluster.name, cluster)
     return clusters.map((status) => judged.get(status.name)?.complete(status) ?? status)
   }
 

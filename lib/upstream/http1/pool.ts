@@ -86,6 +86,7 @@ export class Http1Pool implements HostPool {
   #connectAhead(ratio: number, more: number): boolean {
     const busy = this.#all.size - this.#idle.length - this.#connecting
     if (this.#closing || (this.#line.length + busy + more) * ratio <= this.#all.size) return false
+    if (this.#parts.shedConnect?.sheds() === true) return false
     const room = this.#accounts.admitAhead('default')
     if (room !== undefined) this.#connect(room)
     return room !== undefined
@@ -159,8 +160,7 @@ export class Http1Pool implements HostPool {
     connection.idleSinceMs = this.wheel.nowMs
     this.#idle.push(connection)
     // Armed once and looked at again when it fires: reuse costs no timer work.
-    if (connection.after === undefined && this.config.idleTimeoutMs > 0)
-      this.wheel.arm(connection, this.config.idleTimeoutMs)
+    if (!connection.armed && this.config.idleTimeoutMs > 0) this.wheel.arm(connection, this.config.idleTimeoutMs)
   }
 
   #tooOld(connection: Http1ClientConnection): boolean {

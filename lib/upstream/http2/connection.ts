@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { UpstreamInfo } from '../../core/attempt.ts'
+import { writeDirectly } from '../../core/socket-writes.ts'
 import { systemDrained } from '../../core/system-drained.ts'
 import {
   Http2Code,
@@ -43,6 +44,8 @@ export class Http2ClientConnection extends ClientConnection implements SessionHa
   // From `established` on; nothing that needs them happens before.
   #transport!: Transport
   #socket!: Socket
+  /** May be written to past its stream. */
+  #direct = false
   readonly #pool: Http2Pool
   readonly #deadlines: ConnectionDeadlines
   #session: SessionFace | undefined = undefined
@@ -70,6 +73,7 @@ export class Http2ClientConnection extends ClientConnection implements SessionHa
     const { socket } = transport
     this.#transport = transport
     this.#socket = socket
+    this.#direct = pool.wheel.turn.writes.suits(socket)
     socket.on('data', (chunk: Buffer) => {
       this.#deadlines.receivedMs = pool.wheel.nowMs
       this.#session?.receive(chunk)
@@ -228,7 +232,8 @@ export class Http2ClientConnection extends ClientConnection implements SessionHa
   // --- the session's transport ------------------------------------------------------------------------------------
 
   write(bytes: Buffer): boolean {
-    return this.#socket.destroyed || this.#socket.write(bytes)
+    if (this.#socket.destroyed) return true
+    return this.#direct ? writeDirectly(this.#socket, bytes) : this.#socket.write(bytes)
   }
 
   cork(): void {

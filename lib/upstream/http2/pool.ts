@@ -168,13 +168,14 @@ export class Http2Pool implements HostPool {
     const { capacity, openStreams } = connection
     const nearlyFull = openStreams >= capacity * NEARLY_FULL && openStreams < capacity
     if (!nearlyFull && !this.#preconnects()) return
+    if (this.#parts.shedConnect?.sheds() === true) return
     const limit = this.#accounts.admitAhead(priority)
     if (limit !== undefined) this.#connect(limit)
   }
 
   /** A connection takes many requests: the first is what there is to open ahead. */
   preconnect(_ratio: number): boolean {
-    if (this.#all.size > 0 || this.#closing) return false
+    if (this.#all.size > 0 || this.#closing || this.#parts.shedConnect?.sheds() === true) return false
     const room = this.#accounts.admitAhead('default')
     if (room !== undefined) this.#connect(room)
     return room !== undefined

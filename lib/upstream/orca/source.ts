@@ -1,36 +1,28 @@
+import type { HealthLink } from '../../core/host-health.ts'
 import type { Log, Metrics } from '../../core/metrics.ts'
 import { GrpcClient } from '../../grpc/client.ts'
-import type { ReportSource } from '../balance/policy.ts'
-import type { BalancerConfig, ClusterConfig, OutOfBandConfig } from '../config.ts'
+import type { OnLoad, ReportSource } from '../balance/policy.ts'
+import type { ClusterConfig, OutOfBandConfig } from '../config.ts'
 import { CheckConnections, CheckTarget } from '../health/target.ts'
 import { Host } from '../host.ts'
 import type { PoolParts } from '../pool.ts'
 import type { Transports } from '../transports.ts'
-import type { LoadReport } from './report.ts'
+import { RemoteReports } from './remote-reports.ts'
+import { askingIn } from './shared-reports.ts'
 import { ReportStream } from './stream.ts'
 
 /** Of one message (Envoy's limit). */
 const MAX_BYTES = 64 * 1024
 
 export interface ReportingParts {
-  readonly deps: Pick<PoolParts, 'wheel' | 'random' | 'nextConnectionId'> & { readonly log: Log }
+  readonly deps: Pick<PoolParts, 'wheel' | 'random' | 'nextConnectionId'> & {
+    readonly log: Log
+    /** Whoever asks for the whole gateway. */
+    readonly health?: HealthLink | undefined
+  }
   /** Of the cluster. */
   readonly metrics: Metrics
   connections(): { readonly transports: Transports; ownTransports(config: ClusterConfig): Transports }
-}
-
-/** Whether a policy wants its hosts asked. */
-function asksForReports(config: BalancerConfig): boolean {
-  switch (config.kind) {
-    case 'client-weighted':
-      return config.outOfBand !== undefined
-    case 'subset':
-      return asksForReports(config.within)
-    case 'override-host':
-      return asksForReports(config.otherwise)
-    default:
-      return false
-  }
 }
 
 /** Streams of load reports from the hosts of one cluster, over connections of their own. */
@@ -45,11 +37,14 @@ export class Reporting implements ReportSource {
   }
 
   /** Undefined where nobody wants them. */
-  static of(config: ClusterConfig, parts: ReportingParts): Reporting | undefined {
-    return asksForReports(config.balancer) ? new Reporting(config, parts) : undefined
+  static of(config: ClusterConfig, parts: ReportingParts): Reporting | RemoteReports | undefined {
+    if (askingIn(config.balancer) === undefined) return undefined
+    const { health: link, wheel } = parts.deps
+    if (link === undefined) return new Reporting(config, parts)
+    return new RemoteReports(config, { link, wheel, local: () => new Reporting(config, parts) })
   }
 
-  follow(host: Host, config: OutOfBandConfig, onReport: (report: LoadReport) => boolean): () => void {
+  follow(host: Host, config: OutOfBandConfig, onReport: OnLoad): () => void {
     const { metrics, deps } = this.#parts
     const { wheel, random, log } = deps
     const prefix = `cluster.${this.#config.statName}.lb_orca_oob.`

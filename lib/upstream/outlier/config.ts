@@ -26,10 +26,14 @@ export interface OutlierConfig {
   readonly failurePercentageRequestVolume: number
   /** By what was detected: the percentage of detections that eject. */
   readonly enforcing: Readonly<Record<OutlierKind, number>>
+  /** Hosts whose answers have `x-envoy-degraded` count as degraded for as long as they would be ejected. */
+  readonly detectDegradedHosts?: boolean
   /** A host that passes an active check is not ejected any longer. */
   readonly uneject: boolean
   /** A line of JSON for each ejection and its end; undefined: none. */
   readonly eventLogPath?: string
+  /** Rows of failures besides; undefined: none. */
+  readonly monitors?: readonly OutlierMonitorConfig[]
   /** Hosts that ask to be left alone for a while are; undefined: nobody looks for it (Envoy). */
   readonly retryAfter?: RetryAfterConfig
 }
@@ -40,6 +44,19 @@ export interface RetryAfterConfig {
   readonly statuses: readonly number[]
   /** A longer time counts as this. */
   readonly maxMs: number
+}
+
+/** A row of failures of one's own choice (Envoy's `ConsecutiveErrors`). What it is not about leaves it as it is. */
+export interface OutlierMonitorConfig {
+  readonly name: string
+  /** So many in a row. */
+  readonly threshold: number
+  /** In percent. */
+  readonly enforcing: number
+  /** From the first up to the last of these statuses is a failure, any other ends the row; empty: not about responses. */
+  readonly statuses: readonly (readonly [first: number, last: number])[]
+  /** What keeps a response from coming is a failure, and any response ends the row. */
+  readonly localOrigin: boolean
 }
 
 /** What ejects a host. */

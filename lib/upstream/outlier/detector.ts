@@ -1,33 +1,18 @@
 import type { EjectionState, HostCounts } from '../../core/host-health.ts'
-import type { Metrics, Runtime } from '../../core/metrics.ts'
-import { Timed, type TimerWheel } from '../../core/timer-wheel.ts'
-import { HEALTH } from '../health-flags.ts'
+import { Timed } from '../../core/timer-wheel.ts'
+import { HEALTH, OF_OUTLIERS } from '../health-flags.ts'
 import type { Host } from '../host.ts'
-import type { FlaggedHosts } from '../host-view.ts'
 import type { OutlierConfig, OutlierKind } from './config.ts'
+import { type DegradationState, Degradations } from './degradations.ts'
+import type { OutlierParts } from './detector-parts.ts'
 import { ejectionMs, longestMs } from './ejection-time.ts'
-import type { OutlierEventLog } from './event-log.ts'
+import { JoinedRuns } from './joined-runs.ts'
 import { type OutlierJudge, OutlierMonitor, RateWindow } from './monitor.ts'
 import { judgeRates, NO_FIGURES, type Origin, type RateFigures, type RateVerdict } from './rates.ts'
+import { kindOfRow } from './rows.ts'
 import { OutlierSettings } from './settings.ts'
 import { OUTLIER_CELLS, OutlierStats } from './stats.ts'
 import type { OutlierWatch } from './watch.ts'
-
-/** What a detector works with. */
-export interface OutlierParts {
-  readonly statName: string
-  readonly hosts: FlaggedHosts
-  /** Hosts of the cluster; default: those that the detector was told of. */
-  readonly size?: () => number
-  readonly wheel: TimerWheel
-  readonly metrics: Metrics
-  readonly runtime: Runtime
-  /** In [0, 1). */
-  readonly random: () => number
-  readonly log: OutlierEventLog | undefined
-  /** A host has just been ejected. */
-  readonly ejected: (host: Host) => void
-}
 
 /**
  * Keeps traffic off hosts that answer badly (Envoy's outlier detection): failures in a row eject at once, rates are judged
@@ -48,6 +33,10 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
   #cells: OutlierStats | undefined = undefined
   readonly #figures = { external: NO_FIGURES, local: NO_FIGURES }
   readonly #monitors = new Map<Host, OutlierMonitor>()
+  /** Of several workers; undefined: none has told of failures. */
+  #joined: JoinedRuns | undefined = undefined
+  /** Undefined: no host has ever called itself degraded. */
+  #degradations: Degradations | undefined = undefined
   #active = 0
   #closed = false
 
@@ -76,6 +65,8 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
       const monitor = this.#monitors.get(host)
       if (monitor === undefined) continue
       this.#monitors.delete(host)
+      this.#joined?.forget(monitor)
+      this.#degradations?.forget(monitor)
       host.unwatch(monitor)
       if (host.has(HEALTH.failedOutlierCheck)) this.#count(-1)
     }
@@ -99,28 +90,93 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
   // --- from workers ---------------------------------------------------------------------------------------------------
 
   /** What a worker has counted of a host. */
-  add(host: Host, [, total, success, localTotal, localSuccess]: HostCounts): void {
+  add(host: Host, counts: HostCounts): void {
     const monitor = this.#monitors.get(host)
     if (monitor === undefined) return
+    const [, total, success, localTotal, localSuccess, , runs] = counts
     monitor.external.total += total
     monitor.external.success += success
     monitor.local.total += localTotal
     monitor.local.success += localSuccess
     this.wake()
+    if (runs !== undefined) this.#joined ??= new JoinedRuns()
+    // What was under way when it was ejected says nothing of what it is when it comes back.
+    if (host.has(HEALTH.failedOutlierCheck)) return
+    this.#joined?.take(monitor, counts, this.#parts.wheel.clock.now(), (row, length) =>
+      this.#grown(monitor, row, length),
+    )
   }
 
-  /** A worker has seen so many failures in a row, and has ejected the host if `enforced`, where it saw room. */
-  reported(host: Host, kind: OutlierKind, enforced: boolean): void {
+  /** A row of failures that several workers have seen is that long. */
+  #grown(monitor: OutlierMonitor, row: number, length: number): void {
+    if (!this.#isTooLong(monitor, row, length)) return
+    // Nobody is asked for what only counts.
+    const matters = this.settings.enforcingRow(row) > 0 && this.#hasRoom()
+    if (!matters || this.#parts.confirm?.(monitor.host, row) !== true) this.#judgeRow(monitor, row)
+  }
+
+  #isTooLong({ host }: OutlierMonitor, row: number, length: number): boolean {
+    const longest = this.settings.longest(row)
+    return longest > 0 && length >= longest && !host.has(HEALTH.failedOutlierCheck)
+  }
+
+  /** All that workers had to say of the host has come. */
+  confirmed(host: Host, row: number): void {
+    const monitor = this.#monitors.get(host)
+    if (monitor === undefined || !this.#isTooLong(monitor, row, this.#joined?.length(monitor, row) ?? 0)) return
+    this.#judgeRow(monitor, row)
+  }
+
+  #judgeRow(monitor: OutlierMonitor, row: number): void {
+    this.#joined?.clear(monitor, row)
+    this.#detected(monitor, kindOfRow(row), undefined, this.#roll(this.settings.enforcingRow(row)))
+  }
+
+  /**
+   * A worker has seen too many failures in a row by itself, and has ejected the host if `enforced`, where it saw room.
+   * `failures`: how many of them it has not told of.
+   */
+  reported(host: Host, row: number, failures: number, enforced: boolean): void {
     const monitor = this.#monitors.get(host)
     if (monitor === undefined || host.has(HEALTH.failedOutlierCheck)) return
     this.wake()
-    this.#detected(monitor, kind, undefined, enforced)
+    this.#joined ??= new JoinedRuns()
+    const length = this.#joined.failed(monitor, row, failures, this.#parts.wheel.clock.now())
+    // Otherwise they have been counted already, and chance has left the host where it was.
+    if (!enforced) {
+      this.#grown(monitor, row, length)
+      return
+    }
+    this.#joined.clear(monitor, row)
+    this.#detected(monitor, kindOfRow(row), undefined, true)
   }
 
   /** A host asked one of the workers to be left alone. */
   reportedEviction(host: Host, forMs: number): void {
     const monitor = this.#monitors.get(host)
     if (monitor !== undefined) this.evict(monitor, forMs)
+  }
+
+  /** A host has told one of the workers that it is degraded. */
+  reportedDegraded(host: Host): void {
+    const monitor = this.#monitors.get(host)
+    if (monitor !== undefined) this.degraded(monitor)
+  }
+
+  /** A process before this one has found a host degraded. */
+  resumeDegraded(host: Host, state: DegradationState): void {
+    const monitor = this.#monitors.get(host)
+    if (monitor === undefined || host.has(HEALTH.degradedOutlierDetection)) return
+    this.#degradations ??= new Degradations(this.settings)
+    this.#degradations.resume(monitor, state, this.#parts.wheel.clock.now())
+    this.wake()
+    this.#parts.hosts.flag(host, HEALTH.degradedOutlierDetection, true)
+  }
+
+  /** Undefined: it is not degraded. */
+  degradation(host: Host): DegradationState | undefined {
+    const monitor = this.#monitors.get(host)
+    return monitor && this.#degradations?.state(monitor, this.#parts.wheel.clock.now())
   }
 
   /** What a process before this one knew of a host that is new here. */
@@ -151,13 +207,30 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
   // --- from monitors --------------------------------------------------------------------------------------------------
 
   wake(): void {
-    if (this.#closed || this.after !== undefined) return
+    if (this.#closed || this.armed) return
     this.settings.refresh()
     this.#parts.wheel.arm(this, this.settings.of('intervalMs'))
   }
 
   wallMs(): number {
     return this.#parts.wheel.wall()
+  }
+
+  degraded(monitor: OutlierMonitor): void {
+    const { host } = monitor
+    // Whoever is out is not looked at otherwise.
+    if (this.#closed || host.has(OF_OUTLIERS)) return
+    this.wake()
+    const { wheel, hosts, log } = this.#parts
+    this.#degradations ??= new Degradations(this.settings)
+    this.#degradations.begin(monitor, wheel.clock.now(), this.#jitterMs())
+    this.#stats.degradation.v++
+    hosts.flag(host, HEALTH.degradedOutlierDetection, true)
+    log?.degraded(monitor)
+  }
+
+  #jitterMs(): number {
+    return Math.floor(this.#parts.random() * (this.settings.of('maxEjectionTimeJitterMs') + 1))
   }
 
   evict(monitor: OutlierMonitor, forMs: number): void {
@@ -172,10 +245,18 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
     this.#parts.ejected(monitor.host)
   }
 
-  tooMany(monitor: OutlierMonitor, kind: OutlierKind): void {
+  tooMany(monitor: OutlierMonitor, row: number): void {
     if (this.#closed || monitor.host.has(HEALTH.failedOutlierCheck)) return
-    this.#detected(monitor, kind, undefined, this.#roll(kind))
-    monitor.resetRow(kind)
+    this.#detected(monitor, kindOfRow(row), undefined, this.#roll(this.settings.enforcingRow(row)))
+    monitor.resetRow(row)
+  }
+
+  failed(): void {}
+
+  broken(): void {}
+
+  nowMs(): number {
+    return 0
   }
 
   // --- the end of an interval -----------------------------------------------------------------------------------------
@@ -191,7 +272,8 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
     this.#judge(monitors, 'external')
     if (this.settings.config.splitExternalLocalOriginErrors) this.#judge(monitors, 'local')
     // A cluster without traffic costs nothing.
-    if (monitors.some(({ busy }) => busy)) this.#parts.wheel.arm(this, this.settings.of('intervalMs'))
+    if (monitors.some((monitor) => monitor.busy || this.#degradations?.has(monitor) === true))
+      this.#parts.wheel.arm(this, this.settings.of('intervalMs'))
   }
 
   #judge(monitors: readonly OutlierMonitor[], origin: Origin): void {
@@ -200,12 +282,16 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
     for (const verdict of verdicts) {
       // The first verdict of this sweep may have ejected it.
       if (verdict.monitor.host.has(HEALTH.failedOutlierCheck)) continue
-      this.#detected(verdict.monitor, verdict.kind, verdict, this.#roll(verdict.kind))
+      this.#detected(verdict.monitor, verdict.kind, verdict, this.#roll(this.settings.enforcing(verdict.kind)))
     }
   }
 
   /** Its time may be over; one that has been in use since the last sweep is trusted a little more. */
   #review(monitor: OutlierMonitor, nowMs: number): void {
+    if (this.#degradations?.review(monitor, nowMs) === true) {
+      this.#parts.hosts.flag(monitor.host, HEALTH.degradedOutlierDetection, false)
+      this.#parts.log?.unejected(monitor, undefined)
+    }
     if (!monitor.host.has(HEALTH.failedOutlierCheck)) {
       if (monitor.backoff > 0) monitor.backoff--
       return
@@ -218,15 +304,21 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
   }
 
   /** Chance decides whether what is detected ejects. */
-  #roll(kind: OutlierKind): boolean {
-    return this.#parts.random() * 100 < this.settings.enforcing(kind)
+  #roll(percent: number): boolean {
+    return this.#parts.random() * 100 < percent
   }
 
   // --- ejections ------------------------------------------------------------------------------------------------------
 
-  #detected(monitor: OutlierMonitor, kind: OutlierKind, verdict: RateVerdict | undefined, enforced: boolean): void {
+  #detected(
+    monitor: OutlierMonitor,
+    kind: OutlierKind | 'monitor',
+    verdict: RateVerdict | undefined,
+    enforced: boolean,
+  ): void {
     const stats = this.#stats
-    stats.detected[kind].v++
+    // As in Envoy, nobody counts those of monitors apart.
+    if (kind !== 'monitor') stats.detected[kind].v++
     if (kind === 'consecutive5xx') stats.consecutive5xx.v++
     if (kind === 'successRate') stats.successRate.v++
     if (!this.#hasRoom()) {
@@ -235,7 +327,7 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
     }
     if (kind === 'consecutive5xx' || kind === 'successRate') stats.total.v++
     if (enforced) {
-      stats.enforced[kind].v++
+      if (kind !== 'monitor') stats.enforced[kind].v++
       this.#eject(monitor)
     }
     this.#parts.log?.ejected({ monitor, kind, verdict, enforced })
@@ -250,16 +342,17 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
   }
 
   #eject(monitor: OutlierMonitor, fixedMs = -1): void {
-    const { hosts, wheel, random } = this.#parts
+    const { hosts, wheel } = this.#parts
     this.#stats.enforcedTotal.v++
     this.#count(1)
     monitor.ejections++
     monitor.ejectedAtMs = wheel.clock.now()
     monitor.fixedMs = fixedMs
-    monitor.jitterMs = Math.floor(random() * (this.settings.of('maxEjectionTimeJitterMs') + 1))
+    monitor.jitterMs = this.#jitterMs()
     const base = this.settings.of('baseEjectionTimeMs')
     // A time that the host has named itself says nothing against it.
     if (fixedMs < 0 && monitor.backoff * base < longestMs(this.settings) + base) monitor.backoff++
+    this.#joined?.forget(monitor)
     hosts.flag(monitor.host, HEALTH.failedOutlierCheck, true)
   }
 
@@ -268,7 +361,7 @@ export class OutlierDetector extends Timed implements OutlierJudge, OutlierWatch
     monitor.resetRows()
     monitor.unejectedAtMs = this.#parts.wheel.clock.now()
     this.#parts.hosts.flag(monitor.host, HEALTH.failedOutlierCheck, false)
-    this.#parts.log?.unejected(monitor)
+    this.#parts.log?.unejected(monitor, monitor.ejectedAtMs)
   }
 
   /** The gauge is shared with a successor: it moves by differences. */

@@ -19,7 +19,7 @@ const TYPES: Readonly<Record<OutlierKind, string>> = Object.freeze({
 /** An ejection as it is logged. */
 export interface EjectionEvent {
   readonly monitor: OutlierMonitor
-  readonly kind: OutlierKind
+  readonly kind: OutlierKind | 'monitor'
   /** Undefined for failures in a row. */
   readonly verdict: RateVerdict | undefined
   readonly enforced: boolean
@@ -39,7 +39,8 @@ export class OutlierEventLog implements Disposable {
 
   ejected({ monitor, kind, verdict, enforced }: EjectionEvent): void {
     this.#write({
-      type: TYPES[kind],
+      // Envoy's list has no name for it.
+      type: kind === 'monitor' ? 'EXTENSION' : TYPES[kind],
       ...this.#about(monitor, monitor.unejectedAtMs),
       action: 'EJECT',
       num_ejections: monitor.ejections,
@@ -60,10 +61,22 @@ export class OutlierEventLog implements Disposable {
     })
   }
 
-  unejected(monitor: OutlierMonitor): void {
+  degraded(monitor: OutlierMonitor): void {
+    this.#write({
+      type: 'DEGRADED',
+      ...this.#about(monitor, undefined),
+      action: 'EJECT',
+      num_ejections: monitor.ejections,
+      enforced: true,
+      eject_consecutive_event: {},
+    })
+  }
+
+  /** Of an ejection, or of a time as degraded: Envoy's events are the same. */
+  unejected(monitor: OutlierMonitor, sinceMs: number | undefined): void {
     this.#write({
       type: 'CONSECUTIVE_5XX',
-      ...this.#about(monitor, monitor.ejectedAtMs),
+      ...this.#about(monitor, sinceMs),
       action: 'UNEJECT',
       num_ejections: monitor.ejections,
       enforced: false,
@@ -88,7 +101,7 @@ export class OutlierEventLog implements Disposable {
   }
 }
 
-function details(kind: OutlierKind, verdict: RateVerdict | undefined): JsonObject {
+function details(kind: OutlierKind | 'monitor', verdict: RateVerdict | undefined): JsonObject {
   if (verdict === undefined) return { eject_consecutive_event: {} }
   const host_success_rate = Math.trunc(verdict.rate)
   if (kind === 'failurePercentage' || kind === 'failurePercentageLocalOrigin') {

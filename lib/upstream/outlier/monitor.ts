@@ -4,8 +4,9 @@ import { httpStatusOf } from '../../core/grpc.ts'
 import type { Headers } from '../../core/headers.ts'
 import { HEALTH } from '../health-flags.ts'
 import type { Host } from '../host.ts'
-import type { OutlierKind } from './config.ts'
+import type { OutlierMonitorConfig } from './config.ts'
 import { retryAfterMs } from './retry-after.ts'
+import { ROW } from './rows.ts'
 import type { OutlierSettings } from './settings.ts'
 
 /** Requests of one origin within one interval, and what came of the one before. */
@@ -40,8 +41,16 @@ export interface OutlierJudge {
   readonly uncounted: RateWindow
   /** Something is counted again: intervals are to end. */
   wake(monitor: OutlierMonitor): void
-  /** So many in a row. */
-  tooMany(monitor: OutlierMonitor, kind: OutlierKind): void
+  /** A row (`ROW`) is as long as it may be. */
+  tooMany(monitor: OutlierMonitor, row: number): void
+  /** A row has become that long, which is not too much yet. */
+  failed(monitor: OutlierMonitor, row: number, length: number): void
+  /** A row has ended without anything good. */
+  broken(monitor: OutlierMonitor, row: number): void
+  /** When the response that is being told of came, monotonic; 0 where nobody wants to know. */
+  nowMs(): number
+  /** The host calls itself degraded. */
+  degraded(monitor: OutlierMonitor): void
   /** The host asked for that time without requests. */
   evict(monitor: OutlierMonitor, forMs: number): void
   /** Since the epoch: Retry-After may be a date. */
@@ -59,6 +68,10 @@ export class OutlierMonitor implements HostMonitor {
   row5xx = 0
   rowGateway = 0
   rowLocal = 0
+  /** Those of the configured monitors; undefined: there are none. */
+  readonly #more: number[] | undefined
+  /** The last good response, monotonic. */
+  goodMs = 0
   /** How often it was ejected, long since less often. */
   ejections = 0
   /** What its ejection time is multiplied by. */
@@ -72,13 +85,16 @@ export class OutlierMonitor implements HostMonitor {
   fixedMs = -1
   /** Undefined where nobody wants to know: then nobody looks for the headers. */
   readonly onUnavailable: ((status: number, headers: Headers) => void) | undefined
+  readonly onDegraded: (() => void) | undefined
 
   constructor(host: Host, judge: OutlierJudge) {
     this.host = host
     this.#judge = judge
-    const { splitExternalLocalOriginErrors, retryAfter } = judge.settings.config
+    const { splitExternalLocalOriginErrors, retryAfter, detectDegradedHosts, monitors } = judge.settings.config
+    this.#more = monitors?.map(() => 0)
     this.#split = splitExternalLocalOriginErrors
     this.local = splitExternalLocalOriginErrors ? new RateWindow() : judge.uncounted
+    this.onDegraded = detectDegradedHosts === true ? () => judge.degraded(this) : undefined
     this.onUnavailable = retryAfter && ((status, headers) => this.#unavailable(status, headers))
   }
 
@@ -96,7 +112,10 @@ export class OutlierMonitor implements HostMonitor {
       this.local.success++
       this.rowLocal = 0
     }
-    this.#external(grpcStatus === undefined ? status : httpStatusOf(grpcStatus))
+    const meant = grpcStatus === undefined ? status : httpStatusOf(grpcStatus)
+    if (this.#split && meant >= 500) this.#judge.broken(this, ROW.local)
+    this.#external(meant)
+    if (this.#more !== undefined) this.#tellMonitors(-1, false)
   }
 
   onFailure(why: Failure, _elapsedMs: number): void {
@@ -119,35 +138,56 @@ export class OutlierMonitor implements HostMonitor {
   }
 
   #local(status: number): void {
+    if (this.#more !== undefined) this.#tellMonitors(-1, true)
     if (!this.#split) {
       this.#external(status)
       return
     }
     this.#count(this.local)
-    const { settings } = this.#judge
-    if (++this.rowLocal === settings.of('consecutiveLocalOriginFailure')) {
-      this.#judge.tooMany(this, 'consecutiveLocalOriginFailure')
-    }
+    this.#failed(ROW.local, ++this.rowLocal)
+  }
+
+  #failed(row: number, length: number): void {
+    if (length === this.#judge.settings.longest(row)) this.#judge.tooMany(this, row)
+    else this.#judge.failed(this, row, length)
   }
 
   #count(window: RateWindow): void {
     if (window.total++ === 0) this.#judge.wake(this)
   }
 
+  /** A status, or (-1) whether a response could be had at all. */
+  #tellMonitors(status: number, failed: boolean): void {
+    const rows = this.#more as number[]
+    const monitors = this.#judge.settings.config.monitors as readonly OutlierMonitorConfig[]
+    for (let i = 0; i < rows.length; i++) {
+      const { statuses, localOrigin } = monitors[i]
+      const local = status < 0
+      if (local ? !localOrigin : statuses.length === 0) continue
+      if (local ? failed : isWithin(statuses, status)) this.#failed(ROW.monitors + i, ++rows[i])
+      else {
+        rows[i] = 0
+        this.#judge.broken(this, ROW.monitors + i)
+      }
+    }
+  }
+
   #external(status: number): void {
     this.#count(this.external)
+    if (this.#more !== undefined) this.#tellMonitors(status, false)
     if (status < 500) {
       this.external.success++
+      this.goodMs = this.#judge.nowMs()
       this.row5xx = 0
       this.rowGateway = 0
       return
     }
-    const { settings } = this.#judge
-    if (status !== 502 && status !== 503 && status !== 504) this.rowGateway = 0
-    else if (++this.rowGateway === settings.of('consecutiveGatewayFailure')) {
-      this.#judge.tooMany(this, 'consecutiveGatewayFailure')
+    if (status === 502 || status === 503 || status === 504) this.#failed(ROW.gateway, ++this.rowGateway)
+    else {
+      this.rowGateway = 0
+      this.#judge.broken(this, ROW.gateway)
     }
-    if (++this.row5xx === settings.of('consecutive5xx')) this.#judge.tooMany(this, 'consecutive5xx')
+    this.#failed(ROW.all5xx, ++this.row5xx)
   }
 
   /** There is something to be seen when the next interval ends. */
@@ -162,11 +202,25 @@ export class OutlierMonitor implements HostMonitor {
     this.row5xx = 0
     this.rowGateway = 0
     this.rowLocal = 0
+    this.#more?.fill(0)
   }
 
-  resetRow(kind: OutlierKind): void {
-    if (kind === 'consecutive5xx') this.row5xx = 0
-    else if (kind === 'consecutiveGatewayFailure') this.rowGateway = 0
-    else this.rowLocal = 0
+  resetRow(row: number): void {
+    if (row === ROW.all5xx) this.row5xx = 0
+    else if (row === ROW.gateway) this.rowGateway = 0
+    else if (row === ROW.local) this.rowLocal = 0
+    else if (this.#more !== undefined) this.#more[row - ROW.monitors] = 0
   }
+
+  /** How long a row is. */
+  length(row: number): number {
+    if (row === ROW.all5xx) return this.row5xx
+    if (row === ROW.gateway) return this.rowGateway
+    return row === ROW.local ? this.rowLocal : (this.#more?.[row - ROW.monitors] ?? 0)
+  }
+}
+
+function isWithin(statuses: OutlierMonitorConfig['statuses'], status: number): boolean {
+  for (const [first, last] of statuses) if (status >= first && status <= last) return true
+  return false
 }

@@ -1,6 +1,7 @@
 import type { Runtime } from '../../core/metrics.ts'
 import { runtimeInteger } from '../../core/runtime-value.ts'
 import { OUTLIER_KINDS, type OutlierConfig, type OutlierKind } from './config.ts'
+import { kindOfRow, ROW } from './rows.ts'
 
 /** The numbers of a configuration that runtime values may stand in for, and under which key (after `outlier_detection.`). */
 const KEYS = Object.freeze({
@@ -76,6 +77,21 @@ export class OutlierSettings {
 
   of(key: Key): number {
     return this.#numbers[key]
+  }
+
+  /** How long a row (`ROW`) may get; 0: as long as it likes. */
+  longest(row: number): number {
+    if (row === ROW.all5xx) return this.#numbers.consecutive5xx
+    if (row === ROW.gateway) return this.#numbers.consecutiveGatewayFailure
+    if (row === ROW.local) return this.#numbers.consecutiveLocalOriginFailure
+    return this.config.monitors?.[row - ROW.monitors]?.threshold ?? 0
+  }
+
+  /** How likely a row that is so long ejects, in percent. */
+  enforcingRow(row: number): number {
+    const kind = kindOfRow(row)
+    if (kind !== 'monitor') return this.enforcing(kind)
+    return this.config.monitors?.[row - ROW.monitors]?.enforcing ?? 0
   }
 
   /** In percent. */

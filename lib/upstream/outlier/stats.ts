@@ -22,6 +22,8 @@ export class OutlierStats {
   readonly total: Counter
   readonly consecutive5xx: Counter
   readonly successRate: Counter
+  /** Hosts that have called themselves degraded. */
+  readonly degradation: Counter
   readonly detected: Readonly<Record<OutlierKind, Counter>>
   readonly enforced: Readonly<Record<OutlierKind, Counter>>
 
@@ -33,6 +35,7 @@ export class OutlierStats {
     this.total = metrics.counter(`${prefix}total`)
     this.consecutive5xx = metrics.counter(`${prefix}consecutive_5xx`)
     this.successRate = metrics.counter(`${prefix}success_rate`)
+    this.degradation = metrics.counter(`${prefix}detected_degradation`)
     const each = (word: string): Record<OutlierKind, Counter> => {
       const entries = OUTLIER_KINDS.map((kind) => [kind, metrics.counter(`${prefix}${word}_${NAMES[kind]}`)] as const)
       return Object.fromEntries(entries) as Record<OutlierKind, Counter>

@@ -1,5 +1,6 @@
 import type { ByteAttempt, ByteEvents, ByteStream } from '../../core/attempt.ts'
 import { FAILURES } from '../../core/failure.ts'
+import { type Askable, RoomWait } from '../../core/lease.ts'
 import { HostAccounts } from '../accounts.ts'
 import type { Host } from '../host.ts'
 import type { PoolParts } from '../pool.ts'
@@ -36,7 +37,7 @@ export class ByteConnections {
     if (max === undefined && asked === undefined) return this.#open(host, attempt, events)
     // Held until it is open: what comes here for it would go back otherwise.
     const own = max === undefined ? undefined : limit.ofHost(host.key, max)
-    const all = both(asked, own?.ask())
+    const all = both(asked, own?.ask(), own === undefined ? [limit] : [limit, own])
     if (all === undefined) {
       const stream = this.#open(host, attempt, events)
       own?.[Symbol.dispose]()
@@ -49,14 +50,15 @@ export class ByteConnections {
       return undefined
     })
     // Behind it.
-    void all.then(() => own?.[Symbol.dispose]())
+    all.follow(() => own?.[Symbol.dispose]())
     return stream
   }
 
   #open(host: Host, attempt: ByteAttempt, events: ByteEvents): ByteStream | undefined {
     const { nextConnectionId, wheel, config, stats } = this.#parts
     const accounts = new HostAccounts(host, this.#parts)
-    const limit = accounts.admit(attempt.priority, false)
+    const sheds = this.#parts.shedConnect?.sheds() === true
+    const limit = sheds ? undefined : accounts.admit(attempt.priority, false)
     if (limit === undefined) {
       events.onClosed(FAILURES.overflow)
       return undefined
@@ -105,7 +107,10 @@ export class ByteConnections {
   }
 }
 
-function both(one: Promise<void> | undefined, other: Promise<void> | undefined): Promise<unknown> | undefined {
-  if (one === undefined || other === undefined) return one ?? other
-  return Promise.all([one, other])
+function both(
+  one: Promise<void> | undefined,
+  other: Promise<void> | undefined,
+  limits: readonly Askable[],
+): RoomWait | undefined {
+  return one === undefined && other === undefined ? undefined : new RoomWait(Promise.all([one, other]), limits)
 }

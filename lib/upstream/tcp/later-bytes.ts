@@ -1,4 +1,5 @@
 import type { ByteEvents, ByteStream } from '../../core/attempt.ts'
+import type { RoomWait } from '../../core/lease.ts'
 
 /** A raw connection that is opened when the gateway has been asked for room; what is written meanwhile is kept. */
 export class LaterBytes implements ByteStream {
@@ -10,9 +11,9 @@ export class LaterBytes implements ByteStream {
   #paused = false
 
   /** `open`: where it answers undefined, `onClosed` has told why. */
-  constructor(asked: Promise<unknown>, events: ByteEvents, open: () => ByteStream | undefined) {
+  constructor(asked: RoomWait, events: ByteEvents, open: () => ByteStream | undefined) {
     this.#events = events
-    void asked.then(() => this.#begin(open))
+    asked.follow(() => this.#begin(open))
   }
 
   #begin(open: () => ByteStream | undefined): void {

@@ -41,6 +41,8 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
     E.filters.http.stateful_session.v3.StatefulSessionPerRoute udpa.type.v1.TypedStruct`),
   'upstream HTTP filters': types(`
     E.filters.http.upstream_codec.v3.UpstreamCodec E.filters.http.credential_injector.v3.CredentialInjector
+    E.filters.http.admission_control.v3.AdmissionControl E.filters.http.buffer.v3.Buffer E.filters.http.cors.v3.Cors
+    E.filters.http.header_mutation.v3.HeaderMutation
     E.filters.http.aws_lambda.v3.Config E.filters.http.aws_request_signing.v3.AwsRequestSigning`),
   'injected credentials': types(
     'E.http.injected_credentials.generic.v3.Generic E.http.injected_credentials.oauth2.v3.OAuth2',
@@ -115,6 +117,7 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
     E.matching.input_matchers.metadata.v3.Metadata`),
   'matcher actions': types(`
     google.protobuf.StringValue envoy.config.route.v3.Route envoy.config.rbac.v3.Action
+    E.filters.network.http_connection_manager.v3.HttpConnectionManager.ForwardClientCertConfig
     E.filters.http.composite.v3.ExecuteFilterAction E.filters.udp.udp_proxy.v3.Route`),
   'RBAC principals': types('E.rbac.principals.mtls_authenticated.v3.Config'),
   'RBAC audit loggers': types('E.rbac.audit_loggers.stream.v3.StdoutAuditLog'),
@@ -130,12 +133,17 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
   'stateful sessions': types(`
     E.http.stateful_session.cookie.v3.CookieBasedSessionState E.http.stateful_session.header.v3.HeaderBasedSessionState
     E.http.stateful_session.envelope.v3.EnvelopeSessionState`),
-  'retry host predicates': types('E.retry.host.previous_hosts.v3.PreviousHostsPredicate'),
+  'retry host predicates': types(`
+    E.retry.host.previous_hosts.v3.PreviousHostsPredicate E.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate
+    E.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig`),
   'retry priorities': types('E.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig'),
   'internal redirect predicates': types(`
     E.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig
+    E.internal_redirect.filter_state.v3.FilterStateConfig
     E.internal_redirect.previous_routes.v3.PreviousRoutesConfig E.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig`),
   'health check event sinks': types('E.health_check.event_sinks.file.v3.HealthCheckEventFileSink'),
+  'health checkers': types('E.health_checkers.redis.v3.Redis E.health_checkers.thrift.v3.Thrift'),
+  'outlier detection monitors': types('E.outlier_detection_monitors.consecutive_errors.v3.ConsecutiveErrors'),
   'bootstrap extensions': types('E.bootstrap.internal_listener.v3.InternalListener E.wasm.v3.WasmService'),
   'regex engines': types('E.regex_engines.v3.GoogleRE2'),
   'listener managers': types('envoy.config.listener.v3.ListenerManager'),
@@ -147,7 +155,9 @@ export const POINTS: Readonly<Record<string, readonly string[]>> = {
   'settings of overload actions': types(
     'envoy.config.overload.v3.ScaleTimersOverloadActionConfig envoy.config.overload.v3.ShrinkHeapConfig',
   ),
+  'key value stores': types('E.key_value.file_based.v3.FileBasedKeyValueStoreConfig'),
   'gRPC credentials': types('envoy.config.grpc_credential.v3.FileBasedMetadataConfig'),
+  'validators of updates': types('E.config.validators.minimum_clusters.v3.MinimumClustersValidator'),
   others: types('envoy.config.core.v3.Node'),
   'metadata of endpoints': types('envoy.config.core.v3.Address envoy.config.core.v3.PerHostConfig'),
 }
@@ -226,6 +236,7 @@ export const EDGES: Readonly<Record<string, string>> = {
   [`${BOOTSTRAP}.listener_manager`]: 'listener managers',
   ['envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig.typed_dns_resolver_config']: 'DNS resolvers',
   ['envoy.extensions.clusters.dns.v3.DnsCluster.typed_dns_resolver_config']: 'DNS resolvers',
+  ['envoy.config.common.key_value.v3.KeyValueStoreConfig.config']: 'key value stores',
   ['envoy.config.rbac.v3.Permission.matcher']: NONE,
   ['envoy.config.rbac.v3.Permission.uri_template']: 'path matches',
   ['envoy.config.rbac.v3.Principal.custom']: 'RBAC principals',
@@ -239,9 +250,10 @@ export const EDGES: Readonly<Record<string, string>> = {
   [`envoy.extensions.filters.http.stateful_session.v3.StatefulSession.session_state>${CORE}.TypedExtensionConfig.typed_config`]:
     'stateful sessions',
   ['envoy.config.rbac.v3.RBAC.AuditLoggingOptions.AuditLoggerConfig.audit_logger']: 'RBAC audit loggers',
-  ['envoy.config.cluster.v3.OutlierDetection.monitors']: NONE,
+  ['envoy.config.cluster.v3.OutlierDetection.monitors']: 'outlier detection monitors',
+  [`${CORE}.HealthCheck.CustomHealthCheck.typed_config`]: 'health checkers',
   [`${CORE}.HealthCheck.event_logger`]: 'health check event sinks',
-  [`${CORE}.ApiConfigSource.config_validators`]: NONE,
+  [`${CORE}.ApiConfigSource.config_validators`]: 'validators of updates',
   [`${CORE}.GrpcService.GoogleGrpc.channel_credentials_plugin`]: NONE,
   [`${CORE}.GrpcService.GoogleGrpc.call_credentials_plugin`]: NONE,
   [`${ROUTE}.RateLimit.Action.extension`]: 'matcher inputs',

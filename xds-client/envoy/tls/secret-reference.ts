@@ -1,5 +1,5 @@
 import type { FieldReader } from '../../../lib/core/field-reader.ts'
-import { translateConfigSource } from '../config-source.ts'
+import { sourceOf } from '../authorities.ts'
 import type { EnvoyContext } from '../context.ts'
 import { referenceKey } from '../references.ts'
 import type { SecretValue } from '../translated.ts'
@@ -30,9 +30,8 @@ export function translateSecretReference<K extends SecretValue['kind']>(
   reader.unread('refuse')
   const name = reader.string('name')
   const at = reader.message('sds_config')
-  if (at === undefined) return findStatic(reader, name, context, kind)
-  const source = translateConfigSource(at, context)
-  if (source === undefined) return undefined
+  const source = sourceOf(name, at, context)
+  if (source === undefined) return at === undefined ? findStatic(reader, name, context, kind) : undefined
   if (context.references === undefined) {
     reader.error('sds_config', 'secrets that are delivered are not available here')
     return undefined

@@ -38,8 +38,7 @@ export function readBalancer(value: NativeBalancer): BalancerConfig {
       'header' in source ? { header: source.header.toLowerCase() } : structuredClone(source),
     ),
     ...(selected && { selected: structuredClone(selected) }),
-    otherwise:
-      typeof otherwise === 'object' && otherwise.kind === 'subset' ? readSubset(otherwise) : readWithin(otherwise),
+    otherwise: readWithin(otherwise),
   }
 }
 
@@ -60,8 +59,9 @@ function readSubset(value: NativeSubset): SubsetConfig {
   }
 }
 
-function readWithin(value: NativeListBalancer['kind'] | NativeListBalancer): ListBalancerConfig {
-  return readList(typeof value === 'string' ? { kind: value } : value)
+function readWithin(value: NonNullable<NativeSubset['within']>): SubsetConfig['within'] {
+  if (typeof value === 'string') return readList({ kind: value })
+  return value.kind === 'subset' ? readSubset(value) : readList(value)
 }
 
 function readClientWeighted(value: NativeClientWeighted): ClientWeightedConfig {

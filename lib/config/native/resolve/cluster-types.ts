@@ -14,12 +14,15 @@ export const FORWARD_QUERY_MS = 5_000
 /** Answers are not asked for again sooner than this, whatever their TTL. */
 export const FORWARD_MIN_REFRESH_MS = 5_000
 const CLEANUP_MS = 5_000
+const STORE_FLUSH_MS = 1_000
+const STORED_NAMES = 1_000
 
-type TypeParts = Pick<ClusterConfig, 'type' | 'members' | 'forwardProxy' | 'originalDst'>
+type TypeParts = Pick<ClusterConfig, 'type' | 'service' | 'members' | 'forwardProxy' | 'originalDst'>
 
 /** What stands in place of endpoints; undefined: they are listed. */
 export function readClusterType(cluster: NativeCluster, path: string, reading: Reading): TypeParts | undefined {
-  const { members, forwardProxy, originalDst } = cluster
+  const { members, forwardProxy, originalDst, service } = cluster
+  if (service !== undefined) return { type: 'srv', service }
   if (members !== undefined) {
     return { type: cluster.type === 'composite' ? 'composite' : 'aggregate', members: [...members] }
   }
@@ -46,7 +49,10 @@ export function typeMistake({ type }: NativeCluster, parts: TypeParts | undefine
 const LISTED: ReadonlySet<string> = new Set(['static', 'strict-dns', 'logical-dns'])
 
 function readForwardProxy(given: NativeForwardProxy, path: string, reading: Reading): ForwardProxyConfig {
-  const { hostTtlMs, maxHosts, maxPending, preresolve = [], balanceWithin } = given
+  const { hostTtlMs, maxHosts, maxPending, preresolve = [], balanceWithin, store } = given
+  if (store !== undefined && balanceWithin !== undefined) {
+    reading.findings.error(`${path}.store`, 'does not go with balanceWithin')
+  }
   return {
     ...DEFAULT_FORWARD_PROXY,
     ...defined({ hostTtlMs, maxHosts, maxPending }),
@@ -56,6 +62,7 @@ function readForwardProxy(given: NativeForwardProxy, path: string, reading: Read
       if (address?.kind === 'pipe') reading.findings.error(at, `"${text}" is not host:port`)
       return address?.kind === 'ip' ? [{ host: address.host, port: address.port }] : []
     }),
+    ...(store && { store: { flushMs: STORE_FLUSH_MS, maxEntries: STORED_NAMES, ...defined(store) } }),
     ...(balanceWithin && { subClusters: { balancer: readBalancer(balanceWithin) } }),
   }
 }

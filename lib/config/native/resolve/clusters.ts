@@ -28,6 +28,7 @@ import {
   readClusterType,
   typeMistake,
 } from './cluster-types.ts'
+import { readHashPolicy } from './hash-policy.ts'
 import { readHealthCheck, readOutlier } from './health.ts'
 import { readHttp2 } from './http2.ts'
 import { defined, type Reading } from './reading.ts'
@@ -35,7 +36,7 @@ import { readRetry } from './retries.ts'
 import { checkTransportNames, labelled, readTransport, readTransports } from './transports.ts'
 
 /** Types whose hosts have names. */
-const NAMED: ReadonlySet<string> = new Set(['strict-dns', 'logical-dns', 'dynamic-forward-proxy'])
+const NAMED: ReadonlySet<string> = new Set(['strict-dns', 'logical-dns', 'srv', 'dynamic-forward-proxy'])
 const CONNECT_MS = 5_000
 const IDLE_MS = 3_600_000
 const BUFFER_BYTES = 32 * 1024
@@ -104,6 +105,7 @@ export function readCluster(cluster: NativeCluster, path: string, reading: Readi
       maxConnectionDurationMs: cluster.maxConnectionDurationMs,
       maxStreamDurationMs: cluster.maxStreamDurationMs,
     }),
+    ...(cluster.hashPolicies && { hashPolicies: cluster.hashPolicies.map(readHashPolicy) }),
     ...(cluster.retryPolicy && { retryPolicy: readRetry(cluster.retryPolicy, `${path}.retryPolicy`, reading) }),
     ...(keepalive && { keepalive: defined(keepalive) }),
     ...(bindAddress !== undefined && { bindAddress }),
@@ -197,6 +199,7 @@ function readDns(cluster: NativeCluster, path: string, reading: Reading): DnsCon
     ...(forwardProxy && { minRefreshMs: FORWARD_MIN_REFRESH_MS }),
     family: dns.family ?? 'auto',
     resolvers: dns.resolvers ?? [],
+    ...((dns.tcp || dns.rotate) && { asking: { ...(dns.tcp && { tcp: true }), ...(dns.rotate && { rotate: true }) } }),
     ...(queryTimeoutMs !== undefined && { queryTimeoutMs }),
     ...(addresses && { addresses }),
   }

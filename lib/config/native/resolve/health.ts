@@ -39,7 +39,7 @@ export function readOutlier(value: NativeOutlier | false, path: string, reading:
 }
 
 export function readHealthCheck(check: NativeHealthCheck, path: string, reading: Reading): HealthCheckConfig {
-  const { http, grpc, tcp, eventLogPath, transport, ...rest } = check
+  const { http, grpc, tcp, redis, eventLogPath, transport, ...rest } = check
   const intervalMs = check.intervalMs ?? INTERVAL_MS
   const noTrafficIntervalMs = check.noTrafficIntervalMs ?? intervalMs
   const unhealthyIntervalMs = check.unhealthyIntervalMs ?? intervalMs
@@ -64,20 +64,21 @@ export function readHealthCheck(check: NativeHealthCheck, path: string, reading:
     eventLogPaths: eventLogPath === undefined ? [] : [eventLogPath],
     ...(alpn && { alpn: [...alpn] }),
     ...(transport !== undefined && { transportLabels: { transport } }),
-    probe: readProbe({ http, grpc, tcp }, path, reading),
+    probe: readProbe({ http, grpc, tcp, redis }, path, reading),
   })
 }
 
 function readProbe(
-  { http, grpc, tcp }: Pick<NativeHealthCheck, 'http' | 'grpc' | 'tcp'>,
+  { http, grpc, tcp, redis }: Pick<NativeHealthCheck, 'http' | 'grpc' | 'tcp' | 'redis'>,
   path: string,
   reading: Reading,
 ): ProbeConfig {
   if (http !== undefined) return readHttp(http, `${path}.http`, reading)
   if (grpc !== undefined)
     return { kind: 'grpc', service: grpc.service ?? '', authority: grpc.authority ?? '', metadata: [] }
-  const { send, receive = [] } = tcp ?? {}
-  const probe: TcpProbeConfig = { kind: 'tcp', receive: receive.map(base64) }
+  if (redis !== undefined) return { kind: 'redis', key: redis.key ?? '' }
+  const { send, receive = [], proxyProtocol } = tcp ?? {}
+  const probe: TcpProbeConfig = { kind: 'tcp', receive: receive.map(base64), ...(proxyProtocol && { proxyProtocol }) }
   return send === undefined ? probe : { ...probe, send: base64(send) }
 }
 

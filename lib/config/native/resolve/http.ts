@@ -1,11 +1,21 @@
 import { indexPath } from '../../../proto/path.ts'
-import type { HttpConnectionManagerConfig, OriginalIpDetectionConfig } from '../../listener.ts'
-import type { NativeHeaderMutation, NativeHttp, NativeLocalReplyMapper, NativeOriginalIpDetection } from '../http.ts'
+import type {
+  ClientCertificateActionConfig,
+  HttpConnectionManagerConfig,
+  OriginalIpDetectionConfig,
+} from '../../listener.ts'
+import type {
+  NativeClientCertificate,
+  NativeHeaderMutation,
+  NativeHttp,
+  NativeLocalReplyMapper,
+  NativeOriginalIpDetection,
+} from '../http.ts'
 import { readCidr } from './addresses.ts'
 import { readFilters } from './filters.ts'
 import { readHttp2 } from './http2.ts'
 import { readAccessLog, readFormat, readLogFilter } from './logs.ts'
-import { readStringMatch } from './matches.ts'
+import { mapTree, readStringMatch } from './matches.ts'
 import type { Reading } from './reading.ts'
 import { readRouteTable, readUpgrades } from './routes.ts'
 
@@ -125,7 +135,10 @@ function readClient(
     ),
     internalUnixSockets: http.internalUnixSockets ?? false,
     ...(certificate && {
-      clientCertificateHeader: { mode: certificate.mode, fields: certificate.fields ?? ['subject', 'uri', 'dns'] },
+      clientCertificateHeader: {
+        ...readClientCertificate(certificate),
+        ...(certificate.byRequest && { byRequest: mapTree(certificate.byRequest, path, readClientCertificate) }),
+      },
     }),
     ...(misdirected === 'refuse' && { misdirected }),
   }
@@ -208,4 +221,9 @@ function readMapper(
     ...(bodyFormat !== undefined && { bodyFormat: readFormat(bodyFormat, `${path}.bodyFormat`, reading) }),
     headers: headers.map((header) => ({ ...header, name: header.name.toLowerCase() })),
   })
+}
+
+function readClientCertificate(value: NativeClientCertificate): ClientCertificateActionConfig {
+  const { mode, fields = ['subject', 'uri', 'dns'], format } = value
+  return { mode, fields, ...(format === 'json' && { format }) }
 }

@@ -45,6 +45,7 @@ export function readOverload(
   overload: false | NativeOverload | undefined,
   path: string,
   reading: Reading,
+  maxConnections: number | undefined,
 ): OverloadConfig | undefined {
   if (overload === false) return undefined
   const native = overload ?? STANDARD_OVERLOAD
@@ -52,7 +53,16 @@ export function readOverload(
   const part = { path, reading, monitors: native.monitors }
   return {
     refreshIntervalMs,
-    monitors: Object.entries(native.monitors).map(([name, monitor]) => readMonitor(name, monitor)),
+    monitors: Object.entries(native.monitors).flatMap(([name, monitor]) => {
+      if (monitor.kind !== 'connections') return [readMonitor(name, monitor)]
+      const limit = monitor.limit ?? maxConnections
+      if (limit !== undefined) return [{ name, kind: monitor.kind, limit }]
+      reading.findings.error(
+        namePath(namePath(path, 'monitors'), name),
+        'needs a `limit`, or `maxConnections` of the gateway',
+      )
+      return []
+    }),
     actions: readAll(ACTIONS, native.actions ?? {}, { ...part, path: `${path}.actions` }),
     shedPoints: readAll(SHED_POINTS, native.shed ?? {}, { ...part, path: `${path}.shed` }),
     timeouts: (Object.keys(TIMEOUTS) as TimeoutName[]).flatMap((timeout) => {
@@ -67,7 +77,7 @@ export function readOverload(
   }
 }
 
-function readMonitor(name: string, monitor: NativeMonitor): MonitorConfig {
+function readMonitor(name: string, monitor: Exclude<NativeMonitor, { kind: 'connections' }>): MonitorConfig {
   if (monitor.kind === 'cpu') return { name, kind: 'cpu', of: monitor.of ?? 'host' }
   if (monitor.kind === 'loop-delay') return { name, kind: 'loop-delay', limitMs: monitor.limitMs ?? LOOP_DELAY_MS }
   return { name, ...monitor }

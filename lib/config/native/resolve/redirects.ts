@@ -17,6 +17,7 @@ export function readFollowRedirects(
   if (given.newRoutesOnly === true) predicates.push({ kind: 'previous-routes' })
   if (given.crossScheme === 'safe') predicates.push({ kind: 'safe-cross-scheme' })
   if (given.routes !== undefined) predicates.push({ kind: 'allow-listed-routes', routes: [...given.routes] })
+  if (given.filterState !== undefined) predicates.push({ kind: 'filter-state', ifAbsent: false, ...given.filterState })
   const internalRedirect: InternalRedirectConfig = {
     max: given.max ?? 1,
     statuses: [...(given.statuses ?? [302 as const])],

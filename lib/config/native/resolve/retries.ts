@@ -32,6 +32,7 @@ export function readRetry(retry: NativeRetry, path: string, reading: Reading): R
     ...(avoid && { avoid: structuredClone(defined(avoid)) }),
     selectionAttempts: retry.selectionAttempts ?? 1,
     ...(other !== false && { otherPriorities: { updateFrequency: other === true ? 1 : other } }),
+    ...(retry.otherClusters === true && { otherClusters: true }),
   })
 }
 

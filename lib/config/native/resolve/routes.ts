@@ -4,7 +4,6 @@ import type {
   AppendAction,
   ClusterChoiceConfig,
   ConnectConfig,
-  HashPolicyConfig,
   HeaderEditsConfig,
   HeaderValueConfig,
   HostRewriteConfig,
@@ -33,8 +32,10 @@ import type {
   NativeWeightedCluster,
 } from '../routes.ts'
 import { type ChainFilter, readOverrides } from './filters.ts'
+import { readHashPolicy } from './hash-policy.ts'
 import { readFormat } from './logs.ts'
 import { mapTree, readFraction, readRouteMatch } from './matches.ts'
+import { readRateLimits } from './rate-limits.ts'
 import { defined, type Reading } from './reading.ts'
 import { readFollowRedirects } from './redirects.ts'
 import { readRetry } from './retries.ts'
@@ -78,6 +79,7 @@ function readVirtualHost(host: NativeVirtualHost, path: string, reading: RouteRe
     requireTls: host.requireTls ?? 'none',
     ...readLevel(host, path, reading),
     ...readRetries(host, path, reading),
+    ...(host.rateLimits && { rateLimits: readRateLimits(host.rateLimits) }),
     ...(host.includeTimeoutRetry === true && { includeTimeoutRetry: true }),
     ...(host.includeAttemptCount === true && { includeAttemptCount: true }),
     ...(host.includeAttemptCountInResponse === true && { includeAttemptCountInResponse: true }),
@@ -216,16 +218,11 @@ function readForward(action: NativeForward, path: string, reading: RouteReading)
     priority: action.priority ?? 'default',
     ...(upgrades && { upgrades: readUpgrades(upgrades, `${path}.upgrades`, reading) }),
     ...(metadataMatch && { metadataMatch: structuredClone(metadataMatch) }),
+    ...(action.rateLimits && { rateLimits: readRateLimits(action.rateLimits) }),
     ...(hashPolicies && { hashPolicies: hashPolicies.map(readHashPolicy) }),
     ...readRetries(action, path, reading),
     ...readFollowRedirects(action.followRedirects, `${path}.followRedirects`, reading),
   })
-}
-
-/** Names of headers are compared in lower case. */
-function readHashPolicy(policy: HashPolicyConfig): HashPolicyConfig {
-  const own = structuredClone(policy)
-  return own.kind === 'header' ? { ...own, name: own.name.toLowerCase() } : own
 }
 
 function readRetries(

@@ -95,9 +95,11 @@ function readProxyHeader(value: 1 | 2 | NativeProxyHeader, path: string, reading
     kind: 'proxy-protocol',
     version,
     passTlvs: typeof passTlvs === 'string' ? passTlvs : [...passTlvs],
-    addedTlvs: addedTlvs.map(({ type, value: content }, i) => {
+    addedTlvs: addedTlvs.map(({ type, value: content = '', format: text }, i) => {
       const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : Buffer.from(content)
-      return reading.origins.at(indexPath(`${path}.addedTlvs`, i), { type, value: bytes.toString('base64') })
+      const format = text === undefined ? undefined : { kind: 'text' as const, text }
+      const tlv = { type, value: bytes.toString('base64'), ...(format && { format }) }
+      return reading.origins.at(indexPath(`${path}.addedTlvs`, i), tlv)
     }),
   })
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { MetadataPath } from '../../../match/value.ts'
 import { isObject } from '../../../proto/describe.ts'
 import type {
   OutOfBandConfig,
@@ -21,7 +22,7 @@ import type {
   NativeSlowStart,
   NativeSubset,
 } from '../balancers.ts'
-import { byKind, choose, count, jsonObject, ms, name, object } from './pieces.ts'
+import { byKind, choose, count, jsonObject, metadataPath, ms, name, object } from './pieces.ts'
 
 const KINDS = ['round-robin', 'random', 'least-request', 'peak-ewma', 'client-weighted', 'ring-hash', 'maglev'] as const
 const LARGEST_TABLE = 5_000_011
@@ -43,7 +44,7 @@ function subset(): z.ZodType<NativeSubset> {
     listAsAny: z.boolean().optional(),
     fallbackList: z.boolean().optional(),
     redundantKeys: z.boolean().optional(),
-    within: wordOr<NonNullable<NativeSubset['within']>>(lists()).optional(),
+    within: z.lazy(() => wordOr<NonNullable<NativeSubset['within']>>({ ...lists(), subset })).optional(),
   })
 }
 
@@ -59,7 +60,7 @@ function selector(): z.ZodType<SubsetSelectorConfig> {
 function overrideHost(): z.ZodType<NativeOverrideHost> {
   const place = { namespace: name(), path: z.array(name()).min(1) }
   const header = object<{ header: string }>({ header: name() })
-  const metadata = object<{ namespace: string; path: readonly string[] }>(place)
+  const metadata = object<{ namespace: string; path: MetadataPath }>({ namespace: name(), path: metadataPath() })
   return object<NativeOverrideHost>({
     kind: z.literal('override-host'),
     sources: z

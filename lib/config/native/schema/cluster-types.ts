@@ -4,7 +4,7 @@ import type { NativeForwardProxy, NativeOriginalDst } from '../cluster-types.ts'
 import type { NativeCidr } from '../matches.ts'
 import { balancer } from './balancers.ts'
 import { cidr } from './matches.ts'
-import { choose, count, ms, name, object } from './pieces.ts'
+import { choose, count, metadataPath, ms, name, object } from './pieces.ts'
 
 function addresses(): z.ZodType<NonNullable<NativeForwardProxy['addresses']>> {
   const word = z.enum(['public', 'any'])
@@ -24,6 +24,11 @@ export function forwardProxy(): z.ZodType<NativeForwardProxy> {
     maxPending: count(1).optional(),
     preresolve: z.array(name()).optional(),
     addresses: addresses().optional(),
+    store: object<NonNullable<NativeForwardProxy['store']>>({
+      path: name(),
+      flushMs: ms().optional(),
+      maxEntries: count(1).optional(),
+    }).optional(),
     balanceWithin: balancer().optional(),
   })
 }
@@ -33,7 +38,7 @@ export function originalDst(): z.ZodType<NativeOriginalDst> {
     header: name().optional(),
     metadata: object<NonNullable<NativeOriginalDst['metadata']>>({
       namespace: name(),
-      path: z.array(name()).min(1),
+      path: metadataPath(),
     }).optional(),
     port: z.number().int().min(1).max(65_535).optional(),
     cleanupMs: ms().min(1).optional(),

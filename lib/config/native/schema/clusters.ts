@@ -18,6 +18,7 @@ import type {
 import type { NativeTransport } from '../transports.ts'
 import { balancer } from './balancers.ts'
 import { forwardProxy, originalDst } from './cluster-types.ts'
+import { hashPolicy } from './hash-policy.ts'
 import { healthCheck, outlier } from './health.ts'
 import { http2 } from './http2.ts'
 import { metadata } from './matches.ts'
@@ -95,6 +96,8 @@ function dns(): z.ZodType<NativeDns> {
     respectTtl: z.boolean().optional(),
     family: z.enum(['auto', 'v4-only', 'v6-only', 'v4-preferred', 'all']).optional(),
     resolvers: z.array(name()).optional(),
+    tcp: z.boolean().optional(),
+    rotate: z.boolean().optional(),
     queryTimeoutMs: ms().min(1).optional(),
   })
 }
@@ -126,10 +129,20 @@ export function cluster(): z.ZodType<NativeCluster> {
     name: name(),
     statName: name().optional(),
     type: z
-      .enum(['static', 'strict-dns', 'logical-dns', 'aggregate', 'composite', 'dynamic-forward-proxy', 'original-dst'])
+      .enum([
+        'static',
+        'strict-dns',
+        'logical-dns',
+        'srv',
+        'aggregate',
+        'composite',
+        'dynamic-forward-proxy',
+        'original-dst',
+      ])
       .optional(),
     endpoints: z.array(endpoint()).optional(),
     localities: z.array(localityEndpoints()).optional(),
+    service: name().optional(),
     members: z.array(name()).min(1).optional(),
     forwardProxy: forwardProxy().optional(),
     originalDst: originalDst().optional(),
@@ -142,6 +155,7 @@ export function cluster(): z.ZodType<NativeCluster> {
       overprovisioningFactor: count(1).optional(),
       weightedPriorityHealth: z.literal(true).optional(),
       dropOverload: z.number().min(0).max(1).optional(),
+      dropCategory: z.string().optional(),
     }).optional(),
     outlier: outlierOrOff().optional(),
     healthCheck: healthCheck().optional(),
@@ -155,6 +169,7 @@ export function cluster(): z.ZodType<NativeCluster> {
       high: thresholds().optional(),
     }).optional(),
     retryPolicy: retry().optional(),
+    hashPolicies: z.array(hashPolicy()).optional(),
     maxConnectionsPerHost: count(1).optional(),
     maxRequestsPerConnection: count(1).optional(),
     idleTimeoutMs: ms().optional(),
@@ -181,5 +196,5 @@ export function cluster(): z.ZodType<NativeCluster> {
     }).optional(),
     metadata: metadata().optional(),
   })
-  return oneOf(schema, ['endpoints', 'localities', 'members', 'forwardProxy', 'originalDst'])
+  return oneOf(schema, ['endpoints', 'localities', 'service', 'members', 'forwardProxy', 'originalDst'])
 }

@@ -5,6 +5,7 @@ import { hboneServer } from './hbone.ts'
 import { listener } from './listeners.ts'
 import { overload } from './overload.ts'
 import { count, jsonObject, object } from './pieces.ts'
+import { watchdogs } from './watchdogs.ts'
 
 /** The schema of a whole configuration; made anew by each call, since modules hold no work. */
 export function configSchema(): z.ZodType<NativeConfig> {
@@ -21,6 +22,7 @@ export function configSchema(): z.ZodType<NativeConfig> {
     hbone: z.array(hboneServer(address())).optional(),
     maxConnections: count(1).optional(),
     overload: overload().optional(),
+    watchdogs: watchdogs().optional(),
     runtime: jsonObject().optional(),
   })
 }

@@ -22,6 +22,7 @@ export function outlier(): z.ZodType<NativeOutlier> {
     consecutiveGatewayFailure: count().optional(),
     consecutiveLocalOriginFailure: count().optional(),
     splitExternalLocalOriginErrors: z.boolean().optional(),
+    detectDegradedHosts: z.boolean().optional(),
     successRateMinimumHosts: count().optional(),
     successRateRequestVolume: count().optional(),
     successRateStdevFactor: count().optional(),
@@ -84,7 +85,9 @@ export function healthCheck(): z.ZodType<NativeHealthCheck> {
     tcp: object<NonNullable<NativeHealthCheck['tcp']>>({
       send: text().optional(),
       receive: z.array(name()).optional(),
+      proxyProtocol: z.union([z.literal(1), z.literal(2)], { error: 'must be 1 or 2' }).optional(),
     }).optional(),
+    redis: object<NonNullable<NativeHealthCheck['redis']>>({ key: name().optional() }).optional(),
     timeoutMs: time,
     intervalMs: time,
     intervalJitterMs: ms().optional(),
@@ -104,5 +107,5 @@ export function healthCheck(): z.ZodType<NativeHealthCheck> {
     alpn: z.array(name()).optional(),
     transport: name().optional(),
   })
-  return oneOf(schema, ['http', 'grpc', 'tcp'])
+  return oneOf(schema, ['http', 'grpc', 'tcp', 'redis'])
 }

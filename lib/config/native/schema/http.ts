@@ -4,6 +4,8 @@ import type { AnyFilterFactory } from '../../../chain/registry.ts'
 import { isObject } from '../../../proto/describe.ts'
 import { isFactory, isFactoryLike } from '../factories.ts'
 import type {
+  NativeClientCertificate,
+  NativeClientCertificateHeader,
   NativeFactoryFilter,
   NativeFilter,
   NativeFilterObject,
@@ -15,8 +17,8 @@ import type {
 } from '../http.ts'
 import { http2 } from './http2.ts'
 import { accessLog, format, logFilter } from './logs.ts'
-import { cidr, stringMatch } from './matches.ts'
-import { byKind, choose, count, jsonObject, ms, name, object, oneOf, text } from './pieces.ts'
+import { cidr, matcherTree, stringMatch } from './matches.ts'
+import { byKind, choose, count, jsonObject, ms, name, object, oneOf, type Shape, text } from './pieces.ts'
 import { headerValue, route, routeTable, upgrade, virtualHost } from './routes.ts'
 
 /** What makes an object a filter: one of these, `createState` aside. */
@@ -129,11 +131,17 @@ function http1(): z.ZodType<NonNullable<NativeHttp['http1']>> {
   })
 }
 
-function clientCertificateHeader(): z.ZodType<NonNullable<NativeHttp['clientCertificateHeader']>> {
-  return object<NonNullable<NativeHttp['clientCertificateHeader']>>({
-    mode: z.enum(['forward-only', 'append-forward', 'sanitize-set', 'always-forward-only']),
+function clientCertificateHeader(): z.ZodType<NativeClientCertificateHeader> {
+  const action = (): z.ZodType<NativeClientCertificate> => object<NativeClientCertificate>(clientCertificate())
+  return object<NativeClientCertificateHeader>({ ...clientCertificate(), byRequest: matcherTree(action).optional() })
+}
+
+function clientCertificate(): Shape<NativeClientCertificate> {
+  return {
+    mode: z.enum(['sanitize', 'forward-only', 'append-forward', 'sanitize-set', 'always-forward-only']),
     fields: z.array(z.enum(['cert', 'chain', 'subject', 'issuer', 'uri', 'dns'])).optional(),
-  })
+    format: z.enum(['text', 'json']).optional(),
+  }
 }
 
 export function http(): z.ZodType<NativeHttp> {

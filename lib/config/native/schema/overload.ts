@@ -37,6 +37,7 @@ function monitor(): z.ZodType<NativeMonitor> {
     'cgroup-memory': () =>
       object<Kind<'cgroup-memory'>>({ kind: z.literal('cgroup-memory'), limitBytes: count(1).optional() }),
     cpu: () => object<Kind<'cpu'>>({ kind: z.literal('cpu'), of: z.enum(['host', 'container']).optional() }),
+    connections: () => object<Kind<'connections'>>({ kind: z.literal('connections'), limit: count(1).optional() }),
     file: () => object<Kind<'file'>>({ kind: z.literal('file'), path: name() }),
     'loop-delay': () => object<Kind<'loop-delay'>>({ kind: z.literal('loop-delay'), limitMs: ms().min(1).optional() }),
     'loop-utilization': () => object<Kind<'loop-utilization'>>({ kind: z.literal('loop-utilization') }),
@@ -67,6 +68,7 @@ function actions(): z.ZodType<NativeOverloadActions> {
     shrinkHeap: triggers(),
     reduceTimeouts: triggers(),
     resetStreams: triggers(),
+    closeIdleConnections: triggers(),
   })
 }
 

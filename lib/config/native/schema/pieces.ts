@@ -84,6 +84,13 @@ export function count(from = 0): z.ZodNumber {
   return z.number().int().min(from)
 }
 
+/** Keys of objects, and places in lists. */
+export function metadataPath(): z.ZodType<readonly (string | number)[]> {
+  return z
+    .array(choose<string | number>('a key or a place', (step) => (typeof step === 'number' ? count() : name())))
+    .min(1)
+}
+
 /** A port number; 0 where any will do. */
 export function port(): z.ZodType<number> {
   return z.number().int().min(0).max(65_535)

@@ -35,6 +35,7 @@ export function retry(): z.ZodType<NativeRetry> {
     }).optional(),
     selectionAttempts: count().optional(),
     otherPriorities: otherPriorities().optional(),
+    otherClusters: z.boolean().optional(),
   })
 }
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isObject } from '../../../proto/describe.ts'
-import type { HashPolicyConfig, HeaderValueConfig, RegexRewriteConfig } from '../../../router/config.ts'
+import type { HeaderValueConfig } from '../../../router/config.ts'
 import type {
   NativeAction,
   NativeClusterChoice,
@@ -21,9 +21,11 @@ import type {
   NativeVirtualHost,
   NativeWeightedCluster,
 } from '../routes.ts'
+import { hashPolicy, regexRewrite } from './hash-policy.ts'
 import { format } from './logs.ts'
 import { fraction, matcherTree, metadata, routeMatch } from './matches.ts'
 import { byKind, choose, count, dictionary, jsonObject, ms, name, object, oneOf, port, text } from './pieces.ts'
+import { rateLimits } from './rate-limits.ts'
 import { retry } from './retries.ts'
 
 const STATUS_MIN = 200
@@ -61,10 +63,6 @@ function filterOverrides(): z.ZodType<NativeFilterOverrides> {
       typeof value === 'boolean' ? short : isObject(value) ? long : undefined,
     ),
   )
-}
-
-function regexRewrite(): z.ZodType<RegexRewriteConfig> {
-  return object<RegexRewriteConfig>({ regex: name(), substitution: text() })
 }
 
 function weightedCluster(): z.ZodType<NativeWeightedCluster> {
@@ -175,25 +173,6 @@ export function upgrade(): z.ZodType<NativeUpgrade> {
   )
 }
 
-function hashPolicy(): z.ZodType<HashPolicyConfig> {
-  const terminal = z.literal(true).optional()
-  return byKind<HashPolicyConfig>({
-    header: () => object({ kind: z.literal('header'), name: name(), rewrite: regexRewrite().optional(), terminal }),
-    cookie: () =>
-      object({
-        kind: z.literal('cookie'),
-        name: name(),
-        ttlS: count().optional(),
-        path: text().optional(),
-        attributes: z.array(object<{ name: string; value: string }>({ name: name(), value: text() })).optional(),
-        terminal,
-      }),
-    'source-ip': () => object({ kind: z.literal('source-ip'), terminal }),
-    'query-parameter': () => object({ kind: z.literal('query-parameter'), name: name(), terminal }),
-    'filter-state': () => object({ kind: z.literal('filter-state'), key: name(), terminal }),
-  })
-}
-
 function forward(): z.ZodType<NativeForward> {
   return object<NativeForward>({
     kind: z.literal('route'),
@@ -212,6 +191,7 @@ function forward(): z.ZodType<NativeForward> {
     upgrades: z.array(upgrade()).optional(),
     metadataMatch: jsonObject().optional(),
     hashPolicies: z.array(hashPolicy()).optional(),
+    rateLimits: rateLimits().optional(),
     bodyBufferLimitBytes: count().optional(),
     retry: retry().optional(),
     hedge: z.boolean().optional(),
@@ -231,6 +211,10 @@ function followRedirects(): z.ZodType<boolean | NativeFollowRedirects> {
     headersToCopy: z.array(name()).optional(),
     routes: z.array(text()).optional(),
     newRoutesOnly: z.boolean().optional(),
+    filterState: object<NonNullable<NativeFollowRedirects['filterState']>>({
+      key: name(),
+      ifAbsent: z.boolean().optional(),
+    }).optional(),
   })
   return choose('true, false or an object', (value) =>
     typeof value === 'boolean' ? short : isObject(value) ? long : undefined,
@@ -296,6 +280,7 @@ export function virtualHost(): z.ZodType<NativeVirtualHost> {
     responseHeaders: headerEdits().optional(),
     filterConfigs: filterOverrides().optional(),
     mirrors: z.array(mirror()).optional(),
+    rateLimits: rateLimits().optional(),
     retry: retry().optional(),
     hedge: z.boolean().optional(),
     includeTimeoutRetry: z.boolean().optional(),

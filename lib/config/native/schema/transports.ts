@@ -16,7 +16,11 @@ const MAX_TYPE = 255
 
 function tlv(): z.ZodType<NativeTlv> {
   const value = z.union([z.string().min(1), z.instanceof(Uint8Array)]) as unknown as z.ZodType<string | Uint8Array>
-  return object<NativeTlv>({ type: count().max(MAX_TYPE), value })
+  return object<NativeTlv>({
+    type: count().max(MAX_TYPE),
+    value: value.optional(),
+    format: z.string().min(1).optional(),
+  }).refine((tlv) => (tlv.value === undefined) !== (tlv.format === undefined), 'one of value and format is required')
 }
 
 function proxyHeader(): z.ZodType<NonNullable<NativeTransport['proxyProtocol']>> {

@@ -2,12 +2,13 @@ import { canonicalIp, isIp } from '../../../core/address.ts'
 import type { Clock } from '../../../core/clock.ts'
 import type { DnsAskingConfig, DnsConfig } from '../config.ts'
 import type { HostsFile } from './hosts-file.ts'
+import type { ServiceRecord } from './message.ts'
 import type { ResolvConf } from './resolv-conf.ts'
 import { DEFAULT_RESOLV_CONF, searchOrder } from './resolv-conf.ts'
 import type { ReadText } from './system-files.ts'
 import { SystemFiles } from './system-files.ts'
 import type { DnsReply, IpFamily, MakeTransport } from './transport.ts'
-import { nodeTransport, SharedQueries } from './transport.ts'
+import { SharedQueries, standardTransport } from './transport.ts'
 
 export type DnsFamily = DnsConfig['family']
 
@@ -26,6 +27,15 @@ export interface DnsMissed {
 
 export type DnsResult = DnsFound | DnsMissed
 
+/** Where a service is; `ttlMs` is the shortest of its records. */
+export interface ServicesFound {
+  readonly ok: true
+  readonly records: readonly ServiceRecord[]
+  readonly ttlMs: number
+}
+
+export type ServicesResult = ServicesFound | DnsMissed
+
 /** Of one name and family; of longer answers the first in the order of text, so that rotation takes the same ones. */
 export const MAX_ADDRESSES = 1024
 const DEADLINE_MS = 15_000
@@ -41,7 +51,7 @@ export interface DnsOptions {
   readonly clock: Clock
   /** Default: the machine's files. */
   readonly readText?: ReadText
-  /** Default: `node:dns`. */
+  /** Default: `standardTransport`. */
   readonly makeTransport?: MakeTransport
 }
 
@@ -96,7 +106,7 @@ export class DnsResolver {
     this.#asking = asking
     this.#files = files
     this.#clock = options.clock
-    this.#makeTransport = options.makeTransport ?? nodeTransport
+    this.#makeTransport = options.makeTransport ?? standardTransport
     // At once, so that a wrong address is an error where it was configured.
     if (servers.length > 0) this.#queriesTo(DEFAULT_RESOLV_CONF)
   }
@@ -111,7 +121,24 @@ export class DnsResolver {
     if (local.length > 0) return found(local, undefined)
     if (isLocalhost(bare)) return missed('ENODATA')
     const names = this.#asking.whole === true ? [bare] : searchOrder(lower, conf)
-    return this.#beforeDeadline(this.#search(names, family, conf), deadlineMs)
+    return this.#beforeDeadline(
+      this.#search(names, conf, (queries, one) => lookup(queries, one, family)),
+      deadlineMs,
+    )
+  }
+
+  /** The SRV records of a name (RFC 2782), which is completed like others. As `resolve`; /etc/hosts has none. */
+  async services(name: string, deadlineMs: number = DEADLINE_MS): Promise<ServicesResult> {
+    const lower = name.toLowerCase()
+    const { conf } = await this.#files.load()
+    const names = this.#asking.whole === true ? [lower.replace(/\.$/, '')] : searchOrder(lower, conf)
+    const ask = async (queries: SharedQueries, one: string): Promise<ServicesResult> => {
+      const { code, records } = await queries.services(one)
+      if (code !== '') return missed(code)
+      const ttlS = records.reduce((least, record) => Math.min(least, record.ttlS), Number.POSITIVE_INFINITY)
+      return { ok: true, records, ttlMs: ttlS * 1000 }
+    }
+    return this.#beforeDeadline(this.#search(names, conf, ask), deadlineMs)
   }
 
   close(): void {
@@ -119,11 +146,15 @@ export class DnsResolver {
     this.#queries?.close()
   }
 
-  async #search(names: readonly string[], family: DnsFamily, conf: ResolvConf): Promise<DnsResult> {
-    let last: DnsResult = missed('ENOTFOUND')
+  async #search<R extends DnsResult | ServicesResult>(
+    names: readonly string[],
+    conf: ResolvConf,
+    ask: (queries: SharedQueries, name: string) => Promise<R>,
+  ): Promise<R | DnsMissed> {
+    let last: R | DnsMissed = missed('ENOTFOUND')
     for (const name of names) {
       if (this.#closed) return missed('ECANCELLED')
-      const result = await lookup(this.#queriesTo(conf), name, family)
+      const result = await ask(this.#queriesTo(conf), name)
       if (result.ok || !isAbsence(result.reason)) return result
       last = result
     }
@@ -136,15 +167,17 @@ export class DnsResolver {
     const servers = own ? this.#servers : conf.servers
     const timeoutMs = this.#asking.timeoutMs ?? conf.timeoutMs
     const attempts = this.#asking.tries ?? conf.attempts
+    const { tcp, rotate, ednsBytes } = this.#asking
+    const ways = { ...(tcp && { tcp }), ...(rotate && { rotate }), ...(ednsBytes !== undefined && { ednsBytes }) }
     const key = `${servers.join(' ')} ${timeoutMs} ${attempts}`
     if (this.#queries === undefined || this.#queriesKey !== key) {
-      this.#queries = new SharedQueries(this.#makeTransport({ servers, timeoutMs, attempts }))
+      this.#queries = new SharedQueries(this.#makeTransport({ servers, timeoutMs, attempts, ...ways }, this.#clock))
       this.#queriesKey = key
     }
     return this.#queries
   }
 
-  #beforeDeadline(result: Promise<DnsResult>, deadlineMs: number): Promise<DnsResult> {
+  #beforeDeadline<R>(result: Promise<R>, deadlineMs: number): Promise<R | DnsMissed> {
     return new Promise((resolve) => {
       const cancel = this.#clock.schedule(deadlineMs, () => resolve(missed('ETIMEOUT')))
       void result.then((r) => {
