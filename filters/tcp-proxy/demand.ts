@@ -14,8 +14,7 @@ export async function demandCluster(name: string, { config, scope }: TcpProxyPla
   const endMs = wheel.clock.now() + timeoutMs
   await demand.cluster(name, source, timeoutMs)
   const cluster = scope.clusters.get(name)
-  const outcome =
-    cluster !== undefined ? 'success' : timeoutMs > 0 && wheel.clock.now() >= endMs ? 'timeout' : 'missing'
+  const outcome = cluster !== undefined ? 'success' : wheel.clock.now() >= endMs ? 'timeout' : 'missing'
   metrics.counter(prefix + outcome).v++
   return cluster
 }

@@ -30,16 +30,30 @@ export async function keepWorkloadCertificate(
 ): Promise<MaterialSource & AsyncDisposable> {
   try {
     const source = await openSource(directory, environment, log)
-    await writeCertificate(directory, source.material)
-    source.onRenewed((next) => {
-      writeCertificate(directory, next).catch((error: unknown) => {
-        log.error('a renewed workload certificate could not be written', { directory, error: String(error) })
-      })
-    })
+    try {
+      await writeEach(directory, source, log)
+    } catch (error) {
+      await source[Symbol.asyncDispose]()
+      throw error
+    }
     return source
   } catch (error) {
     throw new ConfigRefused([new ConfigError('--workload-certs', error instanceof Error ? error.message : `${error}`)])
   }
+}
+
+/** Resolves when the certificate is written; those that come meanwhile and later follow one after the other, the last one last. */
+export async function writeEach(directory: string, source: MaterialSource, log: Log): Promise<void> {
+  const first = writeCertificate(directory, source.material)
+  let written = first
+  source.onRenewed((next) => {
+    written = written
+      .then(() => writeCertificate(directory, next))
+      .catch((error: unknown) => {
+        log.error('a renewed workload certificate could not be written', { directory, error: String(error) })
+      })
+  })
+  await first
 }
 
 function openSource(directory: string, environment: Environment, log: Log): Promise<MaterialSource & AsyncDisposable> {

@@ -180,7 +180,7 @@ export class TimerWheel implements TurnWork {
   close(): void {
     this.#cancel?.()
     this.#cancel = undefined
-    for (const slot of this.#slots) while (slot.after !== slot) this.#remove(slot.after as Timer)
+    for (const slot of [...this.#slots, this.#due]) while (slot.after !== slot) this.#remove(slot.after as Timer)
   }
 
   #start(): void {

@@ -7,6 +7,7 @@ import type { TimerWheel } from '../core/timer-wheel.ts'
 import type { ForwardingStart } from './attempt.ts'
 import { type DeadlineOwner, Deadlines, requestTimeoutMs } from './deadlines.ts'
 import { arrivalOf, parseTarget } from './hbone-targets.ts'
+import { RequestPick } from './pick.ts'
 import type { ConnectAction } from './route.ts'
 
 /** Whether a request of this method ends here and goes on as bytes (Envoy's `connect_config`). */
@@ -24,7 +25,7 @@ export function endsConnect(connect: ConnectAction, method: string, protocol: st
  *     └── error, timeout ─▶ 503, 504     └── reset ─▶ broken off
  * ```
  */
-export class ConnectTunnel implements TerminalStream, DeadlineOwner, ByteEvents {
+export class ConnectTunnel extends RequestPick implements TerminalStream, DeadlineOwner, ByteEvents {
   readonly wheel: TimerWheel
   readonly #start: ForwardingStart
   readonly #connect: ConnectAction
@@ -39,6 +40,7 @@ export class ConnectTunnel implements TerminalStream, DeadlineOwner, ByteEvents 
   #done = false
 
   constructor(start: ForwardingStart, connect: ConnectAction) {
+    super(start)
     this.wheel = start.router.scope.wheel
     this.#start = start
     this.#connect = connect
@@ -53,7 +55,7 @@ export class ConnectTunnel implements TerminalStream, DeadlineOwner, ByteEvents 
     // It is the connection that the client waits for, not an answer to what it has yet to send.
     this.#deadlines.requestComplete()
     exchange.info.attempts++
-    const host = cluster.pick(NO_CONTEXT)
+    const host = cluster.pick(this)
     if ('code' in host) {
       this.#fail(host)
       return undefined
@@ -71,6 +73,10 @@ export class ConnectTunnel implements TerminalStream, DeadlineOwner, ByteEvents 
     // A tunnel's request has no body of its own; a POST without one has already said everything.
     if (this.#post && end) this.#clientEnds()
     return this
+  }
+
+  protected get retrying(): undefined {
+    return undefined
   }
 
   /** What an internal listener is told: the target, and of an HBONE server all that is known of the tunnel. */
@@ -131,6 +137,7 @@ export class ConnectTunnel implements TerminalStream, DeadlineOwner, ByteEvents 
     stream.connectedTo(info)
     stream.upstreamFirstSentMs = this.#startedMs
     const headers = new Headers()
+    this.addCookies(headers)
     exchange.upstreamAnswers(200, headers)
     route.responseHeaderEdits?.(headers, exchange)
     if (this.#post) exchange.upstreamHeaders(200, headers, false)
@@ -209,5 +216,4 @@ export class ConnectTunnel implements TerminalStream, DeadlineOwner, ByteEvents 
   }
 }
 
-const NO_CONTEXT = Object.freeze({})
 const NO_BYTES: Buffer = Buffer.alloc(0)

@@ -43,6 +43,7 @@ export class Heartbeat {
   heard(): void {
     this.#spoken = true
     this.#heardMs = this.#options.clock.now()
+    this.#options.watched?.heard()
   }
 
   stop(): void {
@@ -57,8 +58,9 @@ export class Heartbeat {
   readonly #check = (): void => {
     const { clock } = this.#options
     const nowMs = clock.now()
-    // What the child said meanwhile has not been read yet.
-    if (nowMs - this.#checkedMs > 2 * this.#dueInMs) this.#heardMs = nowMs
+    // What the child said meanwhile has not been read yet. What it did not say before counts all the same.
+    const passedMs = nowMs - this.#checkedMs
+    if (passedMs > 2 * this.#dueInMs) this.#heardMs = Math.min(nowMs, this.#heardMs + passedMs - this.#dueInMs)
     this.#checkedMs = nowMs
     if (this.#isLost(nowMs - this.#heardMs)) {
       this.#options.watched?.end()

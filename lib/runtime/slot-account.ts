@@ -8,6 +8,8 @@ interface Holder {
   limit: number | undefined
   /** What it counts, where the limit grows with that. */
   counted: number
+  /** When it said so. */
+  countedMs: number
   start: number
   given: number
   forced: number
@@ -38,6 +40,8 @@ interface Told {
 }
 
 const HUNGRY_MS = 1000
+/** What a worker counts is taken to be that for so long. */
+const COUNTED_MS = 100
 /** Workers that hold too much together are told again after that. */
 const EXCESS_MS = 250
 
@@ -81,6 +85,13 @@ export class SlotAccount {
     return Math.max(this.#limit, Math.floor((counted * this.#percent) / 100))
   }
 
+  get #countedLongAgo(): boolean {
+    if (this.#percent < 0) return false
+    const sinceMs = this.#bank.clock.now() - COUNTED_MS
+    for (const { counted, countedMs } of this.#holders.values()) if (counted > 0 && countedMs < sinceMs) return true
+    return false
+  }
+
   heldBy(worker: number): number {
     const holder = this.#holders.get(worker)
     return holder === undefined ? this.#shareOf(worker) : held(holder)
@@ -103,7 +114,7 @@ export class SlotAccount {
     if (named === undefined ? !this.#confirmed(worker) : named !== note.limit) this.#limit = note.limit
     if (holder === undefined) {
       const { limit, start, given, forced, returned } = note
-      holder = { limit, counted: 0, start, given, forced, returned, ask: 0, closed: note.closed }
+      holder = { limit, counted: 0, countedMs: 0, start, given, forced, returned, ask: 0, closed: note.closed }
       this.#holders.set(worker, holder)
     } else {
       holder.limit = note.limit
@@ -111,10 +122,9 @@ export class SlotAccount {
       holder.returned = Math.max(holder.returned, note.returned)
       holder.closed = note.closed && note.given >= holder.given
     }
-    if (note.budget !== undefined) {
-      this.#percent = note.budget.percent
-      holder.counted = note.budget.counted
-    }
+    if (note.budget !== undefined) this.#percent = note.budget.percent
+    holder.counted = note.budget?.counted ?? 0
+    holder.countedMs = this.#bank.clock.now()
     this.#round.answered(worker, note.round)
     const { ask, want, ahead, given } = note
     if (ask <= holder.ask) return
@@ -148,16 +158,7 @@ export class SlotAccount {
     if (this.#holders.has(worker)) return
     const share = this.#shareOf(worker)
     const given = Math.max(0, Math.min(share, this.free + share))
-    this.#holders.set(worker, {
-      limit: undefined,
-      counted: 0,
-      start: 0,
-      given,
-      forced: 0,
-      returned: 0,
-      ask: 0,
-      closed: true,
-    })
+    this.#holders.set(worker, newHolder(0, given, true))
     this.#tell(worker, 0)
   }
 
@@ -169,7 +170,8 @@ export class SlotAccount {
     if (free < 0) this.#reduce(-free)
     // What was looked for on somebody's behalf is theirs; those that have been told that there is nothing wait for nothing.
     free = this.#share(free, (hungry) => hungry.searched && !hungry.told)
-    free = this.#share(free, (hungry) => !hungry.searched)
+    // What the limit comes to has to be asked where it was told long ago.
+    if (!this.#countedLongAgo) free = this.#share(free, (hungry) => !hungry.searched)
     // Of these, those that have less than their share come first.
     free = this.#share(free, (hungry, worker) => hungry.told && this.heldBy(worker) < this.#shareOf(worker))
     free = this.#share(free, (hungry) => hungry.told)
@@ -276,8 +278,7 @@ export class SlotAccount {
   #holderOf(worker: number): Holder {
     let holder = this.#holders.get(worker)
     if (holder === undefined) {
-      const start = this.#shareOf(worker)
-      holder = { limit: undefined, counted: 0, start, given: 0, forced: 0, returned: 0, ask: 0, closed: false }
+      holder = newHolder(this.#shareOf(worker), 0, false)
       this.#holders.set(worker, holder)
     }
     return holder
@@ -324,6 +325,11 @@ export class SlotAccount {
     this.#round.close()
     return true
   }
+}
+
+/** Of a worker that has said nothing yet. */
+function newHolder(start: number, given: number, closed: boolean): Holder {
+  return { limit: undefined, counted: 0, countedMs: 0, start, given, forced: 0, returned: 0, ask: 0, closed }
 }
 
 function held({ start, given, forced, returned }: Holder): number {

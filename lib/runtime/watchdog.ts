@@ -126,6 +126,12 @@ export class Watched {
     return this.#watchdog.intervalMs
   }
 
+  /** It has said something. */
+  heard(): void {
+    this.silentMs = 0
+    this.condemned = false
+  }
+
   /** It has said nothing for so long. True: it is to be killed. */
   silent(forMs: number): boolean {
     return this.#watchdog.judge(this, forMs)

@@ -59,6 +59,8 @@ export class BreakerLimit implements RetryLimit, SlotObserver {
   /** What it has added to the gauge. */
   #open = 0
   #retired = false
+  /** Of the version of the cluster before this one, as long as both are there. */
+  #older: BreakerLimit | undefined = undefined
 
   constructor({ source, priority, resource, max, runtimeKey, open, overflow, remaining }: LimitParts) {
     this.#source = source
@@ -70,6 +72,8 @@ export class BreakerLimit implements RetryLimit, SlotObserver {
     this.#remaining = remaining
     this.#runtimeVersion = source.runtime.version
     this.#lease = source.leases.slots(this.#key, this.#wanted)
+    const { observer } = this.#lease
+    if (observer instanceof BreakerLimit) this.#older = observer
     this.#watch()
   }
 
@@ -83,14 +87,20 @@ export class BreakerLimit implements RetryLimit, SlotObserver {
 
   /** The runtime has changed since it was looked at. */
   #refresh(): void {
-    const { runtime, leases } = this.#source
+    const { runtime } = this.#source
     this.#runtimeVersion = runtime.version
-    if (this.#retired) return
+    const { observer } = this.#lease
+    // Of two versions of a cluster the younger one says how much there is.
+    if (this.#retired || (observer !== undefined && observer !== this)) return
+    this.#limit()
+  }
+
+  #limit(): void {
     const max = this.#wanted
     if (max === this.#lease.limit) return
     const before = this.#lease
     this.#unwatch()
-    this.#lease = leases.slots(this.#key, max)
+    this.#lease = this.#source.leases.slots(this.#key, max)
     before[Symbol.dispose]()
     this.#watch()
   }
@@ -155,11 +165,28 @@ export class BreakerLimit implements RetryLimit, SlotObserver {
   /** Takes this limit out of the gauges; what is still held may be released afterwards. */
   retire(): void {
     this.#retired = true
-    this.#unwatch()
+    this.#leaveOrder()
     this.#setOpen(0)
     this.#gauge = { v: 0 }
     this.#remaining = undefined
     this.#lease[Symbol.dispose]()
+  }
+
+  /** Where this version goes before the one that it was to replace, that one's limit is in force again. */
+  #leaveOrder(): void {
+    const older = this.#older
+    this.#older = undefined
+    const youngest = this.#lease.observer
+    this.#unwatch()
+    if (youngest === this) {
+      if (older === undefined) return
+      older.#watch()
+      older.#limit()
+      return
+    }
+    let younger = youngest instanceof BreakerLimit ? youngest : undefined
+    while (younger !== undefined && younger.#older !== this) younger = younger.#older
+    if (younger !== undefined) younger.#older = older
   }
 
   /** Of the same lease as another version of the cluster has, the younger one shows what is taken. */

@@ -35,12 +35,30 @@ export function withJsonElement(before: readonly string[], element: string): str
 }
 
 function arrayIn(line: string): readonly unknown[] | undefined {
-  if (!line.trimStart().startsWith('[')) return undefined
+  if (!line.trimStart().startsWith('[') || isDeep(line)) return undefined
   try {
     return JSON.parse(line) as readonly unknown[]
   } catch {
     return undefined
   }
+}
+
+/** Elements are objects of texts and lists: who nests deeper sends no such header, and writing it down again takes stack. */
+const MAX_DEPTH = 8
+
+function isDeep(json: string): boolean {
+  let depth = 0
+  let quoted = false
+  for (let i = 0; i < json.length; i++) {
+    const char = json[i]
+    if (char === '"') quoted = !quoted
+    else if (quoted) {
+      if (char === '\\') i++
+    } else if (char === '[' || char === '{') {
+      if (++depth > MAX_DEPTH) return true
+    } else if (char === ']' || char === '}') depth--
+  }
+  return false
 }
 
 /** One of each certificate, as they stand in a PEM text. */

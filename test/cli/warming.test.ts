@@ -170,6 +170,35 @@ t.test('what comes later goes before what waits', async (t) => {
   t.equal((await live.get()).text(), 'newer')
 })
 
+t.test('a cluster that comes back, and warms, is not taken away by what waits', async (t) => {
+  const clock = new TestClock()
+  const live = await LiveGateway.start(t, { clock })
+  const server = await silence(t)
+  await live.update({
+    clusters: setting(parts.cluster('other')),
+    routeTables: setting(parts.saying('r', 'old')),
+    listeners: setting(parts.listener('main', { routeTable: 'r' })),
+  })
+  const waits = followed(
+    live.update({
+      clusters: { set: [byName('cold', server)], remove: ['other'] },
+      routeTables: setting(parts.forwarding('r', 'cold')),
+    }),
+  )
+  await settle(SETTLED)
+  const back = followed(live.update({ clusters: setting(byName('other', server)) }))
+  await settle(SETTLED)
+  await live.update({ clusters: removing('cold') })
+  await live.gateway.until(() => waits.state !== 'open', 'the end of what is gone')
+  const names = (): string[] => live.gateway.engine.status().clusters.map(({ name }) => name)
+  t.same(names(), ['other'], 'as it was')
+  t.equal(back.state, 'open')
+  await clock.advanceAsync(5_100)
+  await live.gateway.until(() => back.state !== 'open', 'the other one')
+  t.equal(back.state, 'in force')
+  t.same(names(), ['other'])
+})
+
 t.test('the same cluster once more is waited for by both, another one takes its place', async (t) => {
   const live = await LiveGateway.start(t, { clock: new TestClock() })
   const [server, origin] = [await silence(t), await originSaying(t, 'here')]

@@ -1,11 +1,12 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect } from 'node:tls'
 import t, { type Test } from 'tap'
-import { workloadOf } from '../../lib/cli/workload.ts'
+import { workloadOf, writeEach } from '../../lib/cli/workload.ts'
 import type { JsonObject } from '../../lib/core/errors.ts'
+import type { MeshMaterial } from '../../lib/tls/mesh.ts'
 import { writeCertificate } from '../../lib/workload/certificate-directory.ts'
 import { GatewayProcess } from '../attacks/gateway-process.ts'
 import { Authority, type Issued } from '../support/certificates.ts'
@@ -109,6 +110,29 @@ t.test('it gets its certificate from an Istio CA, and takes over each that is wr
   await writeCertificate(certs, { certificateChain: next.chain, privateKey: next.key, trustedCa: mesh.pem })
   await until(async () => (await ask(port, client, mesh.pem)).serial !== first.serial)
   t.equal(ca.asked.length, 1)
+})
+
+t.test('of certificates that come close upon each other the last one is in force', async (t) => {
+  const certs = join(folder(t), 'certs')
+  const errors: unknown[] = []
+  const log = { debug() {}, info() {}, warn() {}, error: (...what: unknown[]) => void errors.push(what) }
+  const material = (text: string): MeshMaterial => ({ certificateChain: text, privateKey: text, trustedCa: text })
+  let tell: (next: MeshMaterial) => void = () => {}
+  const source = {
+    material: material('0'),
+    onRenewed: (listener: typeof tell): (() => void) => {
+      tell = listener
+      return () => {}
+    },
+  }
+  const first = writeEach(certs, source, log)
+  for (const text of ['1', '2', '3', '4']) tell(material(text))
+  await first
+  const kept = (): string[] =>
+    ['cert-chain.pem', 'key.pem', 'root-cert.pem'].map((name) => readFileSync(join(certs, name), 'utf8'))
+  await until(async () => kept()[0] === '4')
+  t.same(kept(), ['4', '4', '4'])
+  t.same(errors, [])
 })
 
 t.test('without a certificate it does not start, and says what is missing', async (t) => {

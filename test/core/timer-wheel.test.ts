@@ -79,6 +79,23 @@ t.test('a wheel that is closed after a stall fires nothing', async (t) => {
   t.equal(deadline.fired, 1)
 })
 
+t.test('a wheel that is closed by what is due fires nothing that was due with it', async (t) => {
+  const clock = new LateClock()
+  const wheel = new TimerWheel(clock)
+  class Closing extends Timed {
+    override onDue(): void {
+      wheel.close()
+    }
+  }
+  const deadline = new Deadline()
+  wheel.arm(new Closing(), 10)
+  wheel.arm(deadline, 10)
+  clock.fire(20)
+  t.strictSame([deadline.fired, wheel.armed], [0, 0])
+  t.notOk(deadline.armed)
+  t.notOk(clock.waiting)
+})
+
 t.test('what is armed is asked again when timeouts have changed', async (t) => {
   const clock = new LateClock()
   const wheel = new TimerWheel(clock)

@@ -100,6 +100,8 @@ t.test('as JSON the header is an array, one object for each proxy', async (t) =>
   const text = (before: string): string =>
     `${before},By=spiffe://me;Hash=${HASH};Subject="CN=a,O=\\"d\\"";URI="spiffe://a;b";URI=spiffe://ü;DNS=a.example;Issuer="CN=Example CA"`
   for (const before of ['By=x', '[{"by":["x"]}', '{"by":1}']) t.equal(json('append-forward', [before]), text(before))
+  const brackets = `[{"by":["\\"${'['.repeat(20)}"]}]`
+  t.equal(json('append-forward', [brackets]), `${brackets.slice(0, -1)},${own}]`, 'brackets in texts are no nesting')
   t.equal(apply({ mode: 'append-forward', fields: [], format: 'json' }, undefined, ['[{}]']), undefined)
   const bare = verified({ subject: '', uriSans: [], dnsSans: [] })
   t.equal(
@@ -110,6 +112,14 @@ t.test('as JSON the header is an array, one object for each proxy', async (t) =>
   const chain = verified({ pem: pem('a'), chainPem: pem('a') + pem('b') })
   const told = apply({ mode: 'sanitize-set', fields: ['cert', 'chain'], format: 'json' }, chain)
   t.match(JSON.parse(told ?? '')[0], { cert: pem('a'), chain: [pem('a'), pem('b')] })
+})
+
+t.test('an array of a client that nests without end is forwarded as text, and takes nobody down', async (t) => {
+  for (const count of [10, 8000]) {
+    const deep = `[${'{"0":'.repeat(count)}1${'}'.repeat(count)}]`
+    const told = apply({ mode: 'append-forward', fields: [], format: 'json' }, verified(), [deep])
+    t.equal(told, `${deep},Hash=${HASH}`)
+  }
 })
 
 t.test('a matcher decides by request what is told, and where it finds nothing the rest holds', async (t) => {

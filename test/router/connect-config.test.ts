@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, connect as netConnect, type Server, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { cluster, type Fields } from '../end-to-end/bootstrap.ts'
+import { cluster, endpoint, type Fields } from '../end-to-end/bootstrap.ts'
 import { type SetupSpec, setup } from '../end-to-end/setup.ts'
 import { setup2 } from '../listeners/http2-client.ts'
 import { settle, TestClock } from '../support/clock.ts'
@@ -79,6 +79,49 @@ t.test('over HTTP/1: 200 once the host is connected, bytes both ways, each end b
   t.match(line, { method: 'CONNECT', status: 200, flags: '-', received: 6, sent: 25, attempts: 1 })
   t.equal(line.host, `127.0.0.1:${peer.port}`)
 })
+
+t.test(
+  'the host is chosen as for other requests: by what the client asks for, and by labels of the route',
+  async (t) => {
+    const { peer } = await ready(t)
+    const other = await far(t)
+    const type = 'type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig'
+    const forward = {
+      name: 'dfp',
+      lb_policy: 'CLUSTER_PROVIDED',
+      cluster_type: {
+        name: 'envoy.clusters.dynamic_forward_proxy',
+        typed_config: { '@type': type, dns_cache_config: { name: 'names', dns_lookup_family: 'V4_ONLY' } },
+      },
+    }
+    const labelled = (port: number, zone: string): Fields =>
+      endpoint('127.0.0.1', port, { metadata: { filter_metadata: { 'envoy.lb': { zone } } } })
+    const subsets = {
+      name: 'subsets',
+      type: 'STATIC',
+      lb_subset_config: { fallback_policy: 'NO_FALLBACK', subset_selectors: [{ keys: ['zone'] }] },
+      load_assignment: {
+        cluster_name: 'subsets',
+        endpoints: [{ lb_endpoints: [labelled(other.port, 'a'), labelled(peer.port, 'b')] }],
+      },
+    }
+    const [ends] = routes({}, { cluster: 'dfp' })
+    const labels = { cluster: 'subsets', metadata_match: { filter_metadata: { 'envoy.lb': { zone: 'b' } } } }
+    const [bySubset] = routes({}, labels)
+    const match = { connect_matcher: {}, headers: [{ name: 'x-zone', string_match: { exact: 'b' } }] }
+    const list = [{ ...bySubset, match }, ends]
+    const { connect } = await setup(t, { hcm: HCM, routes: list, clusters: [forward, subsets] })
+    const target = `127.0.0.1:${peer.port}`
+    for (const zone of ['', 'x-zone: b\r\n']) {
+      const wire = await connect()
+      await wire.write(`CONNECT ${target} HTTP/1.1\r\nhost: ${target}\r\n${zone}\r\n`)
+      t.equal((await wire.readResponse({ method: 'CONNECT' })).status, 200, zone)
+      wire.reset()
+    }
+    t.equal(peer.sockets.length, 2)
+    t.equal(other.sockets.length, 0)
+  },
+)
 
 t.test('over HTTP/2: streams are tunnels side by side, resets go through both ways', async (t) => {
   const { peer, spec } = await ready(t)

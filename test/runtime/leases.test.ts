@@ -812,6 +812,32 @@ t.test('a budget grows with what all workers count, and each has its own part of
   t.equal(one.messages, before, 'a single worker has nobody to tell')
 })
 
+t.test('a budget does not go by what workers have counted long ago', async (t) => {
+  const gateway = new Gateway(2)
+  const counts = [1000, 0]
+  const [a, b] = [0, 1].map((i) => gateway.of(i).slots('retries', 2, { percent: 20, counted: () => counts[i] })) as [
+    SlotLease,
+    SlotLease,
+  ]
+  for (let i = 0; i < 201; i++) {
+    if (!a.tryAcquire()) a.want()
+    gateway.settle()
+  }
+  t.ok(a.active >= 200)
+  while (a.active > 0) a.release()
+  gateway.settle()
+  counts[0] = 0
+  gateway.clock.advance(60_000)
+  gateway.settle()
+  for (let i = 0; i < 50; i++) {
+    if (!b.tryAcquire()) b.want()
+    gateway.settle()
+    gateway.clock.advance(30)
+    gateway.settle()
+  }
+  t.equal(b.active, 2, 'nobody has any requests')
+})
+
 t.test('what is shown of a limit in all workers is all of it when it is taken, and less before', async (t) => {
   const sum = (leases: readonly SlotLease[]): number => leases.reduce((total, { used }) => total + used, 0)
   const quiet = new Gateway(3)

@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Clock } from '../../lib/core/clock.ts'
 import { Heartbeat } from '../../lib/runtime/heartbeat.ts'
 import { withMisses } from '../../lib/runtime/server-state.ts'
 import { Watchdog, type Watched } from '../../lib/runtime/watchdog.ts'
@@ -12,11 +13,26 @@ function watchdog(names: readonly string[], random = 0): { dog: Watchdog; told: 
   return { dog, told: () => told }
 }
 
+/** Timers come so much too late. */
+interface LateClock {
+  readonly clock: TestClock
+  readonly lateMs: number
+}
+
+interface Child {
+  hang: boolean
+  pings: number
+  lost: boolean
+  heard(): void
+}
+
 /** A child that answers pings as long as it does not hang. */
-function child(clock: TestClock, watched: Watched): { hang: boolean; pings: number; lost: boolean } {
-  const state = { hang: false, pings: 0, lost: false }
+function child(on: TestClock | LateClock, watched: Watched): Child {
+  const { clock, lateMs } = on instanceof TestClock ? { clock: on, lateMs: 0 } : on
+  const schedule: Clock['schedule'] = (delayMs, run) => clock.schedule(delayMs + lateMs, run)
+  const state = { hang: false, pings: 0, lost: false, heard: () => heart.heard() }
   const heart = new Heartbeat({
-    clock,
+    clock: { now: () => clock.now(), wall: () => clock.wall(), schedule },
     limitMs: 1,
     watched,
     ping: () => {
@@ -107,4 +123,35 @@ t.test('where several hang they are killed earlier, all of them; the jitter is a
   clock.advance(1_400)
   t.ok(next.lost && all[1].lost, 'two of three')
   t.notOk(all[2].lost)
+})
+
+t.test('one that has answered meanwhile is not killed along with another that hangs after it', async (t) => {
+  const clock = new TestClock()
+  const { dog } = watchdog(['worker_0', 'worker_1'])
+  dog.configure({ missMs: 200, megaMissMs: 1_000, killMs: 60_000, multikillMs: 1_000, multikillPercent: 50 })
+  const hangs = child(clock, dog.watch('worker_0'))
+  clock.advance(50)
+  const answers = child(clock, dog.watch('worker_1'))
+  clock.advance(450)
+  hangs.hang = answers.hang = true
+  // This one has been found to be silent for so long, the other not yet.
+  clock.advance(955)
+  answers.hang = false
+  answers.heard()
+  clock.advance(500)
+  t.notOk(answers.lost)
+  t.notOk(hangs.lost, 'it is the only one')
+})
+
+t.test('what hangs is killed also by a supervisor that comes late again and again', async (t) => {
+  const clock = new TestClock()
+  const { dog } = watchdog(['worker_0'])
+  dog.configure({ missMs: 20, megaMissMs: 1_000, killMs: 2_000 })
+  const one = child({ clock, lateMs: 25 }, dog.watch('worker_0'))
+  one.hang = true
+  clock.advance(10_000)
+  t.ok(one.lost)
+  const late = child({ clock, lateMs: 10_000 }, dog.watch('worker_0'))
+  clock.advance(60_000)
+  t.notOk(late.lost, "time in which nobody asked is nobody's silence")
 })

@@ -101,6 +101,63 @@ t.test('a cluster and its successor share gauges, and the old one leaves them', 
   t.equal(metrics.value('cluster.web.circuit_breakers.default.rq_retry_open'), 1)
 })
 
+t.test('a cluster that drains does not bring its limits back when runtime values change', async (t) => {
+  let version = 1
+  const values = new Map<string, string>()
+  const runtime = {
+    get version(): number {
+      return version
+    },
+    get: (key: string) => values.get(key),
+  }
+  const source = { name: 'web', leases: new LocalLeases(new TestClock()), runtime, now: () => 0 }
+  const make = (maxConnections: number): CircuitBreakers =>
+    new CircuitBreakers(cells(), 'web', { default: { ...WIDE, maxConnections }, high: WIDE }, source)
+  const old = make(2)
+  const next = make(5)
+  t.equal(next.default.connections.max, 5)
+  version++
+  t.equal(next.default.connections.tryAcquire(), true)
+  t.equal(old.default.connections.tryAcquire(), true)
+  t.equal(next.default.connections.max, 5)
+  values.set('circuit_breakers.web.default.max_connections', '7')
+  version++
+  t.equal(next.default.connections.tryAcquire(), true)
+  t.equal(old.default.connections.tryAcquire(), true)
+  t.equal(next.default.connections.max, 7, 'what runtime values say holds for both')
+  values.clear()
+  version++
+  t.equal(next.default.connections.tryAcquire(), true)
+  t.equal(old.default.connections.tryAcquire(), false)
+  t.equal(next.default.connections.max, 5)
+})
+
+t.test('a version of a cluster that never takes its place leaves the limits as they were', async (t) => {
+  const metrics = cells()
+  const open = 'cluster.web.circuit_breakers.default.cx_open'
+  const leases = new LocalLeases(new TestClock())
+  const source = { name: 'web', leases, runtime: noRuntime, now: () => 0 }
+  const make = (maxConnections: number): CircuitBreakers =>
+    new CircuitBreakers(metrics, 'web', { default: { ...WIDE, maxConnections }, high: WIDE }, source)
+  const live = make(2)
+  const refused = make(0)
+  refused[Symbol.dispose]()
+  t.equal(live.default.connections.max, 2)
+  t.equal(live.default.connections.tryAcquire(), true)
+  t.equal(metrics.value(open), 0)
+  const [first, second] = [make(5), make(6)]
+  first[Symbol.dispose]()
+  t.equal(live.default.connections.max, 6, 'not of the youngest')
+  second[Symbol.dispose]()
+  t.equal(live.default.connections.max, 2)
+  t.equal(live.default.connections.tryAcquire(), true)
+  t.equal(metrics.value(open), 1)
+  live.default.connections.release()
+  live.default.connections.release()
+  live[Symbol.dispose]()
+  t.equal(leases.size, 0)
+})
+
 t.test('cluster statistics stand under Envoy names, status codes when they are seen', async (t) => {
   const metrics = cells()
   const stats = new ClusterStats(metrics, 'web')

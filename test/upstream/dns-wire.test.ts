@@ -1,3 +1,4 @@
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import t from 'tap'
@@ -275,6 +276,30 @@ t.test('what was asked on a connection that breaks is asked again on another', a
   server.close()
 })
 
+t.test('a connection that nothing has come on in all that time is not asked again', async (t) => {
+  const clock = new TestClock()
+  const first = Promise.withResolvers<Socket>()
+  const sockets = new Set<Socket>()
+  const { server, address } = await byHand((socket, chunk) => {
+    sockets.add(socket)
+    first.resolve(socket)
+    if (sockets.size === 1) return
+    const message = Buffer.concat([chunk.subarray(2, 12), Buffer.alloc(2), chunk.subarray(14, -11)])
+    message.writeUInt16BE(0x8183, 2)
+    socket.write(Buffer.concat([Buffer.from([0, message.length]), message]))
+  })
+  const wire = new WireTransport({ servers: [address], timeoutMs: 5_000, attempts: 2, tcp: true }, clock)
+  const reply = wire.query('a.test', 4)
+  const closed = once(await first.promise, 'close')
+  clock.advance(5_000)
+  await closed
+  t.equal((await reply).code, 'ENOTFOUND')
+  t.equal(sockets.size, 2)
+  wire.close()
+  t.equal(clock.pending, 0)
+  server.close()
+})
+
 t.test('a server that knows nothing of EDNS is asked without', async (t) => {
   const sizes: number[] = []
   const { server, address } = await byHand((socket, chunk) => {
@@ -288,6 +313,56 @@ t.test('a server that knows nothing of EDNS is asked without', async (t) => {
   const wire = new WireTransport({ servers: [address], timeoutMs: 5_000, attempts: 1, tcp: true }, systemClock)
   t.same(await wire.query('a.test', 4), { code: 'ENODATA', records: [] })
   t.equal(sizes[0] - sizes[1], 11)
+  wire.close()
+  server.close()
+})
+
+t.test('a server that knows nothing of EDNS is asked without it over TCP too', async (t) => {
+  const asked: string[] = []
+  const answered = (question: Buffer, way: string): Buffer => {
+    const edns = question.readUInt16BE(10) === 1
+    asked.push(edns ? `${way} edns` : way)
+    const message = Buffer.from(edns ? question.subarray(0, -11) : question)
+    // A format error, cut, or no such name.
+    message.writeUInt16BE(edns ? 0x8181 : way === 'udp' ? 0x8380 : 0x8183, 2)
+    message.writeUInt16BE(0, 10)
+    return message
+  }
+  const { server, address } = await byHand((socket, chunk) => {
+    const message = answered(chunk.subarray(2), 'tcp')
+    socket.write(Buffer.concat([Buffer.from([0, message.length]), message]))
+  })
+  const udp = createSocket('udp4')
+  udp.on('message', (question, { port, address: from }) => udp.send(answered(question, 'udp'), port, from))
+  udp.bind(parseServer(address).port, '127.0.0.1')
+  await once(udp, 'listening')
+  const wire = new WireTransport({ servers: [address], timeoutMs: 5_000, attempts: 1, rotate: true }, systemClock)
+  t.same(await wire.query('a.test', 4), { code: 'ENOTFOUND', records: [] })
+  t.same(asked, ['udp edns', 'udp', 'tcp'])
+  wire.close()
+  udp.close()
+  server.close()
+})
+
+t.test('a name server that no datagram may be sent to is a failure like others', async (t) => {
+  // The system refuses to connect: a broadcast address needs a permission that nobody asked for.
+  const wire = new WireTransport(
+    { servers: ['255.255.255.255'], timeoutMs: 5_000, attempts: 1, rotate: true },
+    systemClock,
+  )
+  t.same(await wire.query('a.test', 4), { code: 'EACCES', records: [] })
+  wire.close()
+})
+
+t.test('an answer that is cut over TCP too is no absence', async (t) => {
+  const { server, address } = await byHand((socket, chunk) => {
+    const message = Buffer.from(chunk.subarray(2, -11))
+    message.writeUInt16BE(0x8380, 2)
+    message.writeUInt16BE(0, 10)
+    socket.write(Buffer.concat([Buffer.from([0, message.length]), message]))
+  })
+  const wire = new WireTransport({ servers: [address], timeoutMs: 5_000, attempts: 1, tcp: true }, systemClock)
+  t.same(await wire.query('a.test', 4), { code: 'EBADRESP', records: [] })
   wire.close()
   server.close()
 })

@@ -272,6 +272,11 @@ t.test('sources that cannot be had are refused, each at its field', async (t) =>
     [google({ target_uri: 'ipv4:host:1' }), /where an IP address belongs/],
     [google({ channel_credentials: { google_default: {} } }), /google_default: Google's application default/],
     [google({ call_credentials: [{ access_token: 't' }] }), /call_credentials: need ssl_credentials/],
+    [
+      google({ call_credentials: [{ access_token: 't\n' }] }),
+      /access_token: must not contain NUL, CR or LF/,
+      /call_credentials: need ssl_credentials/,
+    ],
     [google({ call_credentials: [{ google_compute_engine: {} }] }), /google_compute_engine: is not available/],
     [google({ call_credentials: [{ from_plugin: plugin }] }), /from_plugin\.typed_config: credentials/],
     [google({ credentials_factory_name: 'f' }), /credentials_factory_name: "f" is not available/],

@@ -508,6 +508,43 @@ t.test('clusters are asked for on demand', async (t) => {
   t.equal(await rig.gateway.demand({ kind: 'cluster', name: 'x', source: 'other' }, 5_000), false)
 })
 
+t.test("a name of a request that stands for all clusters is nobody's, and ends no subscription", async (t) => {
+  const rig = await ready()
+  const before = rig.ads.wanted('cluster')
+  const glob = 'xdstp://a/envoy.config.cluster.v3.Cluster/*'
+  const wild = ['*', glob].map((name) => rig.gateway.demand({ kind: 'cluster', name, source: '' }, 1_000))
+  await rig.turn()
+  t.same(rig.ads.wanted('cluster'), before)
+  rig.clock.advance(1_000)
+  t.same(await Promise.all(wild), [false, false])
+  const others = Array.from({ length: 2_000 }, (_, i) => `n${i}`)
+  for (let at = 0; at < others.length; at += 100) {
+    const answers = others
+      .slice(at, at + 100)
+      .map((name) => rig.gateway.demand({ kind: 'cluster', name, source: '' }, 1_000))
+    await rig.turn()
+    rig.clock.advance(1_000)
+    await Promise.all(answers)
+  }
+  await rig.turn()
+  t.ok(rig.ads.wanted('cluster').includes('*'))
+})
+
+t.test('who gives clusters no time to come waits for none, and leaves room for others', async (t) => {
+  const rig = await ready({ tolerated: new Set(['later']) })
+  const hasty = Array.from({ length: 1_000 }, (_, i) =>
+    rig.gateway.demand({ kind: 'cluster', name: `n${i}`, source: '' }, 0),
+  )
+  await rig.turn()
+  rig.clock.advance(1)
+  const found = rig.gateway.demand({ kind: 'cluster', name: 'later', source: '' }, 5_000)
+  await rig.turn()
+  rig.ads.delta('cluster', { later: staticCluster('later') })
+  await rig.turn()
+  t.equal(await found, true)
+  t.ok((await Promise.all(hasty)).every((answer) => !answer))
+})
+
 /** All of a small configuration, answered. */
 async function answered(rig: Rig): Promise<void> {
   await rig.turn()
@@ -693,4 +730,12 @@ t.test('an update that leaves too few clusters is refused as a whole, and what i
   t.same(rig.ads.whole('cluster', { b: staticCluster('b', 1), c: staticCluster('c') }), [])
   await rig.turn()
   t.same(rig.names.clusters, ['b', 'c'], 'a is gone since the update that was refused')
+  const route_config = routes('web', 'c') as JsonObject
+  rig.ads.whole('listener', { web: listener('web', { manager: { route_config } }) })
+  await rig.turn()
+  t.same(rig.ads.delta('cluster', { d: staticCluster('d') }, ['c']), [])
+  await rig.turn()
+  t.same(rig.names.clusters, ['b', 'c', 'd'], 'c serves on for as long as it is named')
+  const [counted] = rig.ads.delta('cluster', {}, ['d'])
+  t.match(counted?.errors.map(String), [/leaves 1 clusters/], 'but counts no more')
 })

@@ -41,6 +41,10 @@ interface Lab {
   readonly clusters: { name: string; serviceName: string }[]
   readonly reporter: LoadReporter
   figuresFail: boolean
+  /** Clients that were asked for. */
+  clients: number
+  /** So many more are not to be had. */
+  refusals: number
   /** The next stream that is opened. */
   stream(): Promise<Stream>
   /** The next message of any stream. */
@@ -123,6 +127,8 @@ async function lab(t: Test): Promise<Lab> {
       { name: 'b', serviceName: '' },
     ],
     figuresFail: false,
+    clients: 0,
+    refusals: 0,
     stream: () => streams.take('stream'),
     request: () => requests.take('request'),
     answer: (stream, json) => void stream.write(Buffer.from(toBinary(RESPONSE, message(RESPONSE, json)))),
@@ -135,7 +141,11 @@ async function lab(t: Test): Promise<Lab> {
   }
   const node = message(registry.expect('envoy.config.core.v3.Node'), { id: 'n1', client_features: ['x'] })
   const reporter = new LoadReporter({
-    client,
+    client: () => {
+      if (made.refusals > 0) throw new TypeError(`no credentials, ${made.refusals--}`)
+      made.clients++
+      return client
+    },
     registry,
     node,
     figures: async () => {
@@ -412,3 +422,20 @@ t.test(
     t.equal(at.counter('retries'), 2)
   },
 )
+
+t.test('credentials are read anew for each stream, and where there are none it tries again', async (t) => {
+  const at = await lab(t)
+  const stream = await at.stream()
+  await at.request()
+  t.equal(at.clients, 1)
+  at.refusals = 1
+  stream.emit('error', { code: 16, details: 'the token has expired' })
+  const until = Date.now() + PATIENCE_MS
+  while (at.counter('errors') < 1 && Date.now() < until) await new Promise((resolve) => setImmediate(resolve))
+  at.clock.advance(500)
+  t.equal(at.counter('errors'), 2)
+  at.clock.advance(1000)
+  await at.stream()
+  t.match(await at.request(), { node: { id: 'n1' } })
+  t.equal(at.clients, 2)
+})

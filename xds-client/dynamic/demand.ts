@@ -4,7 +4,7 @@ import { authoritySource } from '../envoy/authorities.ts'
 import { ADS_SOURCE } from '../envoy/config-source.ts'
 import type { LoadedBootstrap } from '../envoy/load.ts'
 import type { Reference } from '../envoy/references.ts'
-import { canonicalName } from '../protocol/resource-name.ts'
+import { canonicalName, isGlob } from '../protocol/resource-name.ts'
 import type { Feed } from './feed.ts'
 import type { Feeds } from './feeds.ts'
 import type { Graph } from './graph.ts'
@@ -65,6 +65,8 @@ export class Demands {
   async ask(wish: DemandWish, timeoutMs: number): Promise<boolean> {
     const found = wish.kind === 'cluster' ? this.#cluster(wish.name, wish.source) : this.#host(wish.table, wish.host)
     if (typeof found === 'boolean') return found
+    // Names come from requests: one that stands for many is nobody's, and its subscription is not theirs to give up.
+    if (found.name === '*' || isGlob(found.name)) return false
     return await this.#wait(found, timeoutMs)
   }
 
@@ -154,9 +156,8 @@ export class Demands {
   #waiter(wait: Wait, timeoutMs: number): Promise<boolean> {
     const { clock } = this.#options
     return new Promise((resolve) => {
-      let cancel: Cancel | undefined
       const done = (found: boolean): void => {
-        cancel?.()
+        cancel()
         wait.waiters.delete(done)
         resolve(found)
       }
@@ -164,7 +165,8 @@ export class Demands {
         done(false)
         if (wait.waiters.size === 0 && !wait.come) this.#giveUp(wait)
       }
-      if (timeoutMs > 0) cancel = clock.schedule(timeoutMs, inVain)
+      // 0 is no time, as in Envoy: who waited for ever would take the room of others.
+      const cancel: Cancel = clock.schedule(timeoutMs, inVain)
       wait.waiters.add(done)
     })
   }

@@ -19,6 +19,8 @@ export function tooFewClusters(
   const minimum = api?.kind === 'api' ? (api.minimumClusters ?? 0) : 0
   if (minimum === 0 || feed.facts.kind !== 'cluster') return undefined
   const after = new Set(graph.keysFrom('cluster', feed.source.key))
+  // Those that were taken away and serve on for as long as routes name them.
+  for (const name of after) if (graph.get('cluster', name)?.removed === true) after.delete(name)
   for (const name of update.removed) after.delete(name)
   for (const name of feed.owed) after.delete(name)
   for (const { name } of update.resources) after.add(name)

@@ -11,6 +11,9 @@ const FILE_METADATA_NAME = 'envoy.grpc_credentials.file_based_metadata'
 /** Factories of credentials; '' is that which reads channel_credentials and call_credentials alone. */
 const FACTORIES: ReadonlySet<string> = new Set(['', 'envoy.grpc_credentials.default', FILE_METADATA_NAME])
 
+/** RFC 9110 section 5.5 forbids these in field values. */
+const BAD_VALUE = /[\0\r\n]/
+
 /** What each call carries to say who calls. */
 export interface CallMetadata {
   /** Flat, as in `Headers.raw`. */
@@ -33,7 +36,9 @@ export function translateCallCredentials(reader: FieldReader, context: EnvoyCont
     entry.unread('refuse')
     const kind = entry.which('credential_specifier')
     if (kind === 'access_token') {
-      headers.push('authorization', `Bearer ${entry.string('access_token')}`)
+      const token = entry.string('access_token')
+      if (BAD_VALUE.test(token)) entry.error('access_token', 'must not contain NUL, CR or LF')
+      headers.push('authorization', `Bearer ${token}`)
     } else if (kind === 'google_iam') {
       translateIam(entry.message('google_iam'), headers)
     } else if (kind === 'service_account_jwt_access') {
@@ -55,7 +60,7 @@ function translateIam(reader: FieldReader | undefined, headers: string[]): void 
   reader.unread('refuse')
   const [token, selector] = [reader.string('authorization_token'), reader.string('authority_selector')]
   for (const value of [token, selector]) {
-    if (/[\0\r\n]/.test(value)) reader.error(undefined, 'must not contain NUL, CR or LF')
+    if (BAD_VALUE.test(value)) reader.error(undefined, 'must not contain NUL, CR or LF')
   }
   headers.push('x-goog-iam-authorization-token', token, 'x-goog-iam-authority-selector', selector)
 }
@@ -89,7 +94,8 @@ function translatePlugin(reader: FieldReader | undefined, context: EnvoyContext,
     if (context.readFile === undefined) data.error('filename', 'files are not available here')
     into.files.push({ header, prefix, path })
   } else {
-    const value = readDataSource(data, context)?.toString('utf8').trim() ?? ''
-    into.headers.push(header, `${prefix}${value}`)
+    const value = prefix + (readDataSource(data, context)?.toString('utf8').trim() ?? '')
+    if (BAD_VALUE.test(value)) fields.error('secret_data', 'holds more than one line')
+    into.headers.push(header, value)
   }
 }

@@ -5,7 +5,7 @@ import type { ClusterLoad } from '../../lib/core/status.ts'
 import type { GrpcCall } from '../../lib/grpc/call-contract.ts'
 import type { GrpcClient } from '../../lib/grpc/client.ts'
 import { type GrpcMethod, registryMethod } from '../../lib/grpc/method.ts'
-import { GrpcCode, type GrpcStatus } from '../../lib/grpc/status.ts'
+import { GrpcCode, type GrpcStatus, localStatus } from '../../lib/grpc/status.ts'
 import type { ProtoRegistry } from '../../lib/proto/registry.ts'
 import { ClusterFigures } from './figures.ts'
 import { type ReportedCluster, ReportWriter } from './request.ts'
@@ -20,7 +20,8 @@ const MIN_INTERVAL_MS = 100
 const MAX_INTERVAL_MS = 2 ** 31 - 1
 
 export interface LoadReporterOptions {
-  readonly client: GrpcClient
+  /** Called for each stream, so that credentials are read anew. May throw. */
+  readonly client: () => GrpcClient
   readonly registry: ProtoRegistry
   /** `envoy.config.core.v3.Node`, as other requests to control planes carry it; its client features are added to. */
   readonly node: Message
@@ -114,7 +115,14 @@ export class LoadReporter implements Disposable {
   }
 
   #open(): void {
-    const call = this.#options.client.stream(this.#method, {
+    let client: GrpcClient
+    try {
+      client = this.#options.client()
+    } catch (error) {
+      this.#ended(localStatus(GrpcCode.UNAUTHENTICATED, error instanceof Error ? error.message : String(error)))
+      return
+    }
+    const call = client.stream(this.#method, {
       onMessage: (message) => this.#asked(message as unknown as Response),
       onDrain: () => {
         this.#blocked = false

@@ -17,6 +17,8 @@ export class AssignmentFeed {
   /** When each of those that are there has come, in the order of arrival. */
   readonly #arrived = new Map<string, number>()
   #feeding: Promise<void> | undefined = undefined
+  /** From the first step to the last. */
+  #underWay = false
 
   constructor(table: AssignmentTable, state: ConfigState, clock: Clock) {
     this.#table = table
@@ -34,8 +36,10 @@ export class AssignmentFeed {
     }
     for (const assignment of newer) this.#waiting.set(assignment.name, assignment)
     if (this.#feeding !== undefined) return this.#feeding
+    this.#underWay = true
     const feeding = this.#feed()
-    if (this.#waiting.size === 0) return undefined
+    // Over within one slice, or broken off in it: then what is left waits for the next, and the caller hears of it.
+    if (!this.#underWay) return this.#waiting.size === 0 ? undefined : feeding
     this.#feeding = feeding
     return feeding
   }
@@ -62,6 +66,7 @@ export class AssignmentFeed {
         yield
       }
     } finally {
+      this.#underWay = false
       this.#feeding = undefined
     }
   }

@@ -206,7 +206,11 @@ export class WarmingLine {
     for (const [name, warming] of this.#warming) {
       if (fresh.has(name) || !this.#options.clusters.isWarming(warming.cold)) this.#end(name, warming)
     }
-    for (const one of cold) this.#begin(one)
+    for (const one of cold) {
+      // That it goes has waited, and it has come back since.
+      this.#forget(keyOf({ kind: 'clusters', name: one.cluster.name }))
+      this.#begin(one)
+    }
     for (const { name } of whole.clusters?.set ?? []) {
       const warming = this.#warming.get(name)
       if (warming === undefined) continue

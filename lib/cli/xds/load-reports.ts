@@ -94,7 +94,7 @@ export class LoadReports implements Disposable {
     if (loads === undefined || node === undefined) return undefined
     const reader = loads()
     const reporter = new LoadReporter({
-      client: channels.grpcClient(target),
+      client: () => channels.grpcClient(target),
       registry,
       node,
       figures: () => reader.take(),

@@ -25,6 +25,8 @@ export class TcpLine {
   #socket: Socket | undefined = undefined
   #received: Buffer = EMPTY
   #idle: Cancel | undefined = undefined
+  /** Chunks so far, of all connections. */
+  #heard = 0
 
   constructor(server: NameServer, clock: Clock) {
     this.#server = server
@@ -43,7 +45,11 @@ export class TcpLine {
     return new Promise((resolve) => {
       this.#idle?.()
       this.#idle = undefined
-      const cancelTimer = this.#clock.schedule(timeoutMs, () => finish('ETIMEOUT'))
+      const before = this.#heard
+      const cancelTimer = this.#clock.schedule(timeoutMs, () => {
+        finish('ETIMEOUT')
+        if (this.#heard === before) this.#giveUp(socket)
+      })
       const finish = (heard: Heard): void => {
         if (!this.#asked.delete(question.id)) return
         cancelTimer()
@@ -54,7 +60,8 @@ export class TcpLine {
       const frame = Buffer.alloc(2 + question.bytes.length)
       frame.writeUInt16BE(question.bytes.length, 0)
       question.bytes.copy(frame, 2)
-      this.#connected().ref().write(frame)
+      const socket = this.#connected().ref()
+      socket.write(frame)
     })
   }
 
@@ -78,6 +85,7 @@ export class TcpLine {
 
   #take(socket: Socket, chunk: Buffer): void {
     if (this.#socket !== socket) return
+    this.#heard++
     let buffer = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk])
     while (buffer.length >= 2 && buffer.length >= 2 + buffer.readUInt16BE(0)) {
       const end = 2 + buffer.readUInt16BE(0)
@@ -98,6 +106,13 @@ export class TcpLine {
     this.#socket = undefined
     this.#received = EMPTY
     for (const { finish } of [...this.#asked.values()]) finish(why)
+  }
+
+  /** Nothing has come all that time: it may be dead, and questions would go to it for as long as there are any. */
+  #giveUp(socket: Socket): void {
+    if (this.#socket !== socket) return
+    this.#drop()
+    this.#lost('ETIMEOUT')
   }
 
   /** What is only kept for later keeps no process alive. */

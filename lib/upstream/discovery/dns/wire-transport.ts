@@ -97,6 +97,8 @@ export class WireTransport implements DnsTransport {
         if (this.#closed) return { code: 'ECANCELLED', records: [] }
         const heard = await this.#hear(server, { name, type }, timeoutMs)
         if (typeof heard === 'string') code = heard
+        // Cut over TCP too: what is missing is not known to be absent.
+        else if (heard.truncated) code = 'EBADRESP'
         else if (heard.rcode === 0 || heard.rcode === NAME_ERROR) return settled(heard, read)
         else code = RCODES[heard.rcode] ?? 'ESERVFAIL'
         if (code === 'ECANCELLED' || code === 'EBADNAME') return { code, records: [] }
@@ -107,17 +109,21 @@ export class WireTransport implements DnsTransport {
 
   /** What one server says, over TCP where it does not fit into a datagram, and without EDNS where it knows nothing of it. */
   async #hear(server: NameServer, what: { name: string; type: number }, timeoutMs: number): Promise<Heard> {
-    const send = async (tcp: boolean, ednsBytes: number): Promise<Heard> => {
+    const send = async (tcp: boolean, size: number): Promise<Heard> => {
       const line = tcp ? this.#lineTo(server) : undefined
       const id = line === undefined ? randomInt(NUMBERS) : line.freeNumber()
-      const question = askFor(what.name, what.type, { id, ednsBytes })
+      const question = askFor(what.name, what.type, { id, ednsBytes: size })
       if (question === undefined) return 'EBADNAME'
       return line === undefined ? this.#overUdp(server, question, timeoutMs) : line.ask(question, timeoutMs)
     }
-    let heard = await send(this.#tcp, this.#ednsBytes)
-    if (typeof heard !== 'string' && heard.rcode === FORMAT_ERROR) heard = await send(this.#tcp, 0)
+    let ednsBytes = this.#ednsBytes
+    let heard = await send(this.#tcp, ednsBytes)
+    if (typeof heard !== 'string' && heard.rcode === FORMAT_ERROR) {
+      ednsBytes = 0
+      heard = await send(this.#tcp, ednsBytes)
+    }
     const cut = typeof heard !== 'string' && heard.truncated && !this.#tcp && !this.#closed
-    return cut ? send(true, this.#ednsBytes) : heard
+    return cut ? send(true, ednsBytes) : heard
   }
 
   #lineTo(server: NameServer): TcpLine {
@@ -150,12 +156,14 @@ export class WireTransport implements DnsTransport {
         if (heard !== undefined) finish(heard)
       })
       // Connected: what comes from anywhere else never arrives, and a port that nobody listens on is an error at once.
-      socket.connect(port, host, () => {
+      // Without a callback, which would be told of errors in place of the listener.
+      socket.once('connect', () => {
         if (!open) return
         socket.send(question.bytes, (error) => {
           if (error !== null && error !== undefined) failed(error as NodeJS.ErrnoException)
         })
       })
+      socket.connect(port, host)
     })
   }
 }
