@@ -282,19 +282,6 @@ export const KNOWN_DIFFERENCES: readonly KnownDifference[] = [
     rules: [{ group: /^failures$/, probe: /both-framings/, statuses: ['502', '200'] }],
   },
   {
-    what: '`grpc_timeout_header_max`',
-    envoy: 'limits the duration of the stream: grpc-status 4, details max_duration_timeout; grpc-timeout is rewritten',
-    headgate: 'is the route’s timeout: grpc-status 14, UT; grpc-timeout goes on as it came',
-    why: 'gap',
-    rules: [
-      {
-        group: /^route_timeouts$/,
-        probe: /^gRPC \| \/(grpc|capped)/,
-        where: /^(header grpc-|log (details|flags)|origin header (grpc-timeout|x-envoy-expected))/,
-      },
-    ],
-  },
-  {
     what: 'spelling of Host with preserve_case upstream',
     envoy: '`host` where the client’s spelling is not kept',
     headgate: '`Host`',
