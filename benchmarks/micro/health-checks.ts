@@ -13,35 +13,19 @@ import { fileURLToPath } from 'node:url'
 import { systemClock } from '../../lib/core/clock.ts'
 import type { HealthReport } from '../../lib/core/host-health.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
-import { ENVOY_HTTP2 } from '../../lib/http2/config.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
 import { DnsResolvers } from '../../lib/upstream/discovery/dns/resolver.ts'
 import { HostHealthService } from '../../lib/upstream/health/service.ts'
+import { CLUSTER } from '../../test/support/cluster-config.ts'
 import { CHECK } from '../../test/support/health-check.ts'
 
 const ENDPOINTS = 5_000
 const INTERVAL_MS = 10_000
 const WORKERS = 2
 
-const LIMITS = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
-
-const CLUSTER: ClusterConfig = {
-  name: 'web',
-  statName: 'web',
-  type: 'eds',
-  localities: [],
-  balancer: { kind: 'round-robin' },
-  connectTimeoutMs: 5_000,
-  bufferLimitBytes: 1024 * 1024,
-  thresholds: { default: LIMITS, high: LIMITS },
-  idleTimeoutMs: 3_600_000,
-  maxResponseHeaderBytes: 60 * 1024,
-  maxResponseHeaders: 100,
-  protocol: 'http1',
-  http1: { headerCase: 'lower', enableTrailers: false },
-  http2: ENVOY_HTTP2,
-  preconnectRatio: 1,
+const CHECKED: ClusterConfig = {
+  ...CLUSTER,
   healthCheck: {
     ...CHECK,
     timeoutMs: 5_000,
@@ -80,7 +64,7 @@ function reports(port: number, worker: number): HealthReport[] {
     return { host: `${key}@0`, priority: 0, endpoint: { key, address, weight: 1, health: 'healthy', check } }
   })
   return [
-    { kind: 'open', cluster, config: CLUSTER as never, traffic: true },
+    { kind: 'open', cluster, config: CHECKED as never, traffic: true },
     { kind: 'hosts', cluster, size: ENDPOINTS, set, remove: [] },
   ]
 }

@@ -1,3 +1,5 @@
+import { isShortWithin } from './short-text.ts'
+
 /**
  * Header fields as one flat, ordered list, the form both codecs read into and write from.
  *
@@ -137,14 +139,6 @@ export class Headers {
   }
 }
 
-function isPlain(value: string): boolean {
-  for (let i = 0; i < value.length; i++) {
-    const code = value.charCodeAt(i)
-    if (code < 0x20 || code > 0xff) return false
-  }
-  return true
-}
-
 /** What almost all names are made of: lower-case letters and hyphens. */
 function isWord(name: string): boolean {
   for (let i = 0; i < name.length; i++) {
@@ -154,14 +148,10 @@ function isWord(name: string): boolean {
   return name !== ''
 }
 
-/** A regular expression costs more to begin than a value up to this length costs to walk. */
-const SHORT = 64
-
 function checkField(name: string, value: string): void {
   if (!isWord(name) && !/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name))
     throw new TypeError(`"${name}" is not a lower-case header name`)
-  if (value.length <= SHORT && isPlain(value)) return
-  if (/[\0\r\n\u0100-\uffff]/.test(value)) {
+  if (!isShortWithin(value, 0x20, 0xff) && /[\0\r\n\u0100-\uffff]/.test(value)) {
     throw new TypeError(`the value of header "${name}" holds a character it may not`)
   }
 }

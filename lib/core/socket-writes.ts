@@ -32,7 +32,7 @@ type Writing = (chunk: unknown, encoding: string, done: (error?: Error | null) =
 export class SocketWrites {
   #known: boolean | undefined = undefined
 
-  /** Whether `write` below is of use for this stream. Asked once per connection, of one that is connected. */
+  /** Whether `writeDirectly` is of use for this stream. Asked once per connection, of one that is connected. */
   suits(stream: Duplex): stream is Socket {
     // Exactly this class: those derived from it have handles of their own (TLS) or none.
     if (stream.constructor !== Socket || (stream as Inner)._handle === null) return false
@@ -45,15 +45,18 @@ export class SocketWrites {
 export function writeDirectly(socket: Socket, chunk: string | Buffer): boolean {
   const inner = socket as Inner
   const handle = inner._handle
-  const text = typeof chunk === 'string'
   if (handle === null || inner.writableLength > 0 || inner.writableCorked > 0 || !inner.writable) {
-    return text ? inner.write(chunk, 'latin1') : inner.write(chunk)
+    return throughStream(inner, chunk)
   }
-  const outcome = text ? handle.writeLatin1String(null, chunk) : handle.writeBuffer(null, chunk)
+  const outcome = typeof chunk === 'string' ? handle.writeLatin1String(null, chunk) : handle.writeBuffer(null, chunk)
   if (outcome === 0) return true
   // An error will meet the stream's own attempt as well.
-  if (typeof outcome === 'number') return text ? inner.write(chunk, 'latin1') : inner.write(chunk)
+  if (typeof outcome === 'number') return throughStream(inner, chunk)
   return waitFor(inner, chunk, handle, outcome)
+}
+
+function throughStream(socket: Socket, chunk: string | Buffer): boolean {
+  return typeof chunk === 'string' ? socket.write(chunk, 'latin1') : socket.write(chunk)
 }
 
 /** The stream takes over: to it, this is a write that it has begun. */
@@ -62,7 +65,7 @@ function waitFor(socket: Inner, chunk: string | Buffer, handle: Handle, write: D
   socket._write = (_chunk, _encoding, callback) => {
     done = callback
   }
-  const more = typeof chunk === 'string' ? socket.write(chunk, 'latin1') : socket.write(chunk)
+  const more = throughStream(socket, chunk)
   // That of the prototype again.
   delete (socket as Partial<Inner>)._write
   write.handle = handle

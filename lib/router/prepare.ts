@@ -1,5 +1,6 @@
 import { isGrpc } from '../core/grpc.ts'
 import type { Headers } from '../core/headers.ts'
+import { isShortWithin } from '../core/short-text.ts'
 import type { ForwardingStart } from './attempt.ts'
 import { grpcTimeoutText } from './grpc-timeout.ts'
 
@@ -78,13 +79,5 @@ function appendForwardedHost(request: Headers, authority: string): void {
 
 /** Visible ASCII and nothing else: what a request line and a Host may hold. */
 function isVisible(text: string): boolean {
-  // A regular expression costs more to begin than most of these cost to walk.
-  if (text.length > SHORT) return /^[\x21-\x7e]*$/.test(text)
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code < 0x21 || code > 0x7e) return false
-  }
-  return true
+  return isShortWithin(text, 0x21, 0x7e) || /^[\x21-\x7e]*$/.test(text)
 }
-
-const SHORT = 64

@@ -53,6 +53,23 @@ function followed(update: Promise<void>): { state: string } {
   return followed
 }
 
+/** Routes go to a cluster that warms, and `other`, which is there, is to go: the update, which waits. */
+async function waiting(live: LiveGateway, server: string): Promise<{ state: string }> {
+  await live.update({
+    clusters: setting(parts.cluster('other')),
+    routeTables: setting(parts.saying('r', 'old')),
+    listeners: setting(parts.listener('main', { routeTable: 'r' })),
+  })
+  const update = followed(
+    live.update({
+      clusters: { set: [byName('cold', server)], remove: ['other'] },
+      routeTables: setting(parts.forwarding('r', 'cold')),
+    }),
+  )
+  await settle(SETTLED)
+  return update
+}
+
 async function originSaying(t: Test, word: string): Promise<Origin> {
   const origin = await Origin.start(async (_request, reply) => {
     await reply.send({ body: word })
@@ -147,18 +164,7 @@ t.test('what waits goes on as soon as its cluster is warm, and what is taken awa
 t.test('what comes later goes before what waits', async (t) => {
   const live = await LiveGateway.start(t, { clock: new TestClock() })
   const server = await silence(t)
-  await live.update({
-    clusters: setting(parts.cluster('other')),
-    routeTables: setting(parts.saying('r', 'old')),
-    listeners: setting(parts.listener('main', { routeTable: 'r' })),
-  })
-  const waits = followed(
-    live.update({
-      clusters: { set: [byName('cold', server)], remove: ['other'] },
-      routeTables: setting(parts.forwarding('r', 'cold')),
-    }),
-  )
-  await settle(SETTLED)
+  const waits = await waiting(live, server)
   await live.update({ routeTables: setting(parts.saying('r', 'newer')) })
   t.equal((await live.get()).text(), 'newer')
   t.equal(waits.state, 'open', 'its cluster')
@@ -174,18 +180,7 @@ t.test('a cluster that comes back, and warms, is not taken away by what waits', 
   const clock = new TestClock()
   const live = await LiveGateway.start(t, { clock })
   const server = await silence(t)
-  await live.update({
-    clusters: setting(parts.cluster('other')),
-    routeTables: setting(parts.saying('r', 'old')),
-    listeners: setting(parts.listener('main', { routeTable: 'r' })),
-  })
-  const waits = followed(
-    live.update({
-      clusters: { set: [byName('cold', server)], remove: ['other'] },
-      routeTables: setting(parts.forwarding('r', 'cold')),
-    }),
-  )
-  await settle(SETTLED)
+  const waits = await waiting(live, server)
   const back = followed(live.update({ clusters: setting(byName('other', server)) }))
   await settle(SETTLED)
   await live.update({ clusters: removing('cold') })

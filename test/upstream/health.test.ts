@@ -6,7 +6,6 @@ import { type AddressInfo, createServer as createTcpServer, type Socket } from '
 import t, { type Test } from 'tap'
 import { Headers } from '../../lib/core/headers.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
-import { ENVOY_HTTP2 } from '../../lib/http2/config.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { UpstreamCluster } from '../../lib/upstream/cluster.ts'
 import type { ClusterConfig, EndpointConfig } from '../../lib/upstream/config.ts'
@@ -17,9 +16,8 @@ import { makeChecker } from '../../lib/upstream/health/make.ts'
 import { ENVOY_OUTLIER } from '../../lib/upstream/outlier/config.ts'
 import type { Transports } from '../../lib/upstream/transports.ts'
 import { settle, TestClock } from '../support/clock.ts'
+import { CLUSTER } from '../support/cluster-config.ts'
 import { CHECK } from '../support/health-check.ts'
-
-const WIDE = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
 
 function http(probe: Partial<HttpProbeConfig>, more: Partial<HealthCheckConfig> = {}): HealthCheckConfig {
   return { ...CHECK, ...more, probe: { ...(CHECK.probe as HttpProbeConfig), ...probe } }
@@ -52,25 +50,7 @@ function rig(t: Test, endpoints: readonly EndpointConfig[], cluster: Partial<Clu
     open: () => ({ write: (line: string) => lines.push(JSON.parse(line)), [Symbol.dispose]: () => {} }),
   }
   let connectionId = 0
-  const config: ClusterConfig = {
-    name: 'web',
-    statName: 'web',
-    type: 'eds',
-    assignment: 'web',
-    localities: [],
-    balancer: { kind: 'round-robin' },
-    connectTimeoutMs: 5_000,
-    bufferLimitBytes: 1024 * 1024,
-    thresholds: { default: WIDE, high: WIDE },
-    idleTimeoutMs: 3_600_000,
-    maxResponseHeaderBytes: 60 * 1024,
-    maxResponseHeaders: 100,
-    protocol: 'http1',
-    http1: { headerCase: 'lower', enableTrailers: false },
-    http2: ENVOY_HTTP2,
-    preconnectRatio: 1,
-    ...cluster,
-  }
+  const config: ClusterConfig = { ...CLUSTER, ...cluster }
   assignments.set({ name: 'web', localities: [{ priority: 0, endpoints }] })
   const upstream = new UpstreamCluster(config, {
     metrics,

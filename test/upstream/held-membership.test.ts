@@ -1,6 +1,5 @@
 import t, { type Test } from 'tap'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
-import { ENVOY_HTTP2 } from '../../lib/http2/config.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { UpstreamCluster } from '../../lib/upstream/cluster.ts'
 import type { AssignmentConfig, ClusterConfig, EndpointConfig } from '../../lib/upstream/config.ts'
@@ -10,29 +9,9 @@ import type { Host } from '../../lib/upstream/host.ts'
 import { LoadMeter } from '../../lib/upstream/load-meter.ts'
 import { EDGE_OUTLIER } from '../../lib/upstream/outlier/config.ts'
 import { settle, TestClock } from '../support/clock.ts'
+import { CLUSTER } from '../support/cluster-config.ts'
 import { CHECK } from '../support/health-check.ts'
 import { type Random, seeded } from '../support/random.ts'
-
-const WIDE = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
-
-const CLUSTER: ClusterConfig = {
-  name: 'web',
-  statName: 'web',
-  type: 'eds',
-  assignment: 'web',
-  localities: [],
-  balancer: { kind: 'round-robin' },
-  connectTimeoutMs: 5_000,
-  bufferLimitBytes: 1024 * 1024,
-  thresholds: { default: WIDE, high: WIDE },
-  idleTimeoutMs: 3_600_000,
-  maxResponseHeaderBytes: 60 * 1024,
-  maxResponseHeaders: 100,
-  protocol: 'http1',
-  http1: { headerCase: 'lower', enableTrailers: false },
-  http2: ENVOY_HTTP2,
-  preconnectRatio: 1,
-}
 
 class Lab {
   readonly metrics = new MetricsStore()

@@ -7,7 +7,6 @@ import t, { type Test } from 'tap'
 import { Headers } from '../../lib/core/headers.ts'
 import type { HealthLink, HealthReport } from '../../lib/core/host-health.ts'
 import { TimerWheel } from '../../lib/core/timer-wheel.ts'
-import { ENVOY_HTTP2 } from '../../lib/http2/config.ts'
 import { RemoteHealth } from '../../lib/runtime/remote-health.ts'
 import { MetricsStore } from '../../lib/telemetry/metrics.ts'
 import { type ClusterDeps, UpstreamCluster } from '../../lib/upstream/cluster.ts'
@@ -21,30 +20,10 @@ import type { Host, ResolvedEndpoint } from '../../lib/upstream/host.ts'
 import { HostSet } from '../../lib/upstream/host-set.ts'
 import { EDGE_OUTLIER, ENVOY_OUTLIER, type OutlierConfig } from '../../lib/upstream/outlier/config.ts'
 import { settle, TestClock } from '../support/clock.ts'
+import { CLUSTER } from '../support/cluster-config.ts'
 import { CHECK } from '../support/health-check.ts'
 
-const WIDE = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 }
-
 const LOGGED: HealthCheckConfig = { ...CHECK, eventLogPaths: ['events'] }
-
-const CLUSTER: ClusterConfig = {
-  name: 'web',
-  statName: 'web',
-  type: 'eds',
-  assignment: 'web',
-  localities: [],
-  balancer: { kind: 'round-robin' },
-  connectTimeoutMs: 5_000,
-  bufferLimitBytes: 1024 * 1024,
-  thresholds: { default: WIDE, high: WIDE },
-  idleTimeoutMs: 3_600_000,
-  maxResponseHeaderBytes: 60 * 1024,
-  maxResponseHeaders: 100,
-  protocol: 'http1',
-  http1: { headerCase: 'lower', enableTrailers: false },
-  http2: ENVOY_HTTP2,
-  preconnectRatio: 1,
-}
 
 /** A control process, as far as hosts are concerned. */
 class Control {

@@ -2,11 +2,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { parseConfigText } from '../../lib/config/parse.ts'
 import { ConfigRefused, type Json } from '../../lib/core/errors.ts'
-import { createProtoRegistry } from '../../lib/proto/registry.ts'
-import { RuleChecker } from '../../lib/proto/rules.ts'
 import { type EnvoyLoadContext, loadBootstrap, readBootstrap } from '../../xds-client/envoy/load.ts'
-import { FAKE_FILTERS } from './fake-filters.ts'
-import { FAKE_LISTENER_FILTERS, FAKE_NETWORK_FILTERS } from './fake-lower-filters.ts'
+import { LOAD_CONTEXT } from './load-context.ts'
 
 /*
  * Bootstraps with parts that somebody delivers: `bootstraps/NAME.yaml` with what `readBootstrap` makes of it in `NAME.json`.
@@ -16,19 +13,8 @@ import { FAKE_LISTENER_FILTERS, FAKE_NETWORK_FILTERS } from './fake-lower-filter
 const FIXTURES = new URL('../fixtures/envoy/bootstraps/', import.meta.url)
 const UPDATE = process.env.UPDATE_GOLDENS === '1'
 
-const registry = createProtoRegistry()
 const context: EnvoyLoadContext = {
-  registry,
-  rules: new RuleChecker(registry),
-  filters: FAKE_FILTERS,
-  networkFilters: FAKE_NETWORK_FILTERS,
-  listenerFilters: FAKE_LISTENER_FILTERS,
-  checks: {
-    format: () => undefined,
-    pathTemplate: () => undefined,
-    pathTemplateRewrite: () => undefined,
-    tls: () => [],
-  },
+  ...LOAD_CONTEXT,
   readFile: (path) => Buffer.from(`content of ${path}`),
 }
 

@@ -3,8 +3,6 @@ import { toBinary } from '@bufbuild/protobuf'
 import t, { type Test } from 'tap'
 import { ConfigError, type Json, type JsonObject } from '../../lib/core/errors.ts'
 import { decodeJson } from '../../lib/proto/decode-json.ts'
-import { createProtoRegistry } from '../../lib/proto/registry.ts'
-import { RuleChecker } from '../../lib/proto/rules.ts'
 import { checkTls } from '../../lib/tls/check.ts'
 import type { ClusterConfig } from '../../lib/upstream/config.ts'
 import type { ApiSourceConfig } from '../../xds-client/config.ts'
@@ -24,7 +22,7 @@ import type {
 import { Authority } from '../support/certificates.ts'
 import { seeded } from '../support/random.ts'
 import { FAKE_FILTERS } from './fake-filters.ts'
-import { FAKE_LISTENER_FILTERS, FAKE_NETWORK_FILTERS } from './fake-lower-filters.ts'
+import { LOAD_CONTEXT } from './load-context.ts'
 
 const TYPE = 'type.googleapis.com/'
 const HTTP = 'envoy.extensions.filters.http.'
@@ -41,19 +39,10 @@ const authority = await Authority.create()
 const one = await authority.issue({ dns: ['one.example'] })
 const two = await authority.issue({ dns: ['two.example'] })
 
-const registry = createProtoRegistry()
+const { registry } = LOAD_CONTEXT
 const context: EnvoyLoadContext = {
-  registry,
-  rules: new RuleChecker(registry),
-  filters: FAKE_FILTERS,
-  networkFilters: FAKE_NETWORK_FILTERS,
-  listenerFilters: FAKE_LISTENER_FILTERS,
-  checks: {
-    format: () => undefined,
-    pathTemplate: () => undefined,
-    pathTemplateRewrite: () => undefined,
-    tls: checkTls,
-  },
+  ...LOAD_CONTEXT,
+  checks: { ...LOAD_CONTEXT.checks, tls: checkTls },
   hasAds: true,
   managementClusters: new Set(['xds', 'sds']),
   self: ADS_SOURCE,

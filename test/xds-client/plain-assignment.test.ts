@@ -2,31 +2,18 @@ import { toBinary } from '@bufbuild/protobuf'
 import t, { type Test } from 'tap'
 import type { Json, JsonObject } from '../../lib/core/errors.ts'
 import { decodeJson } from '../../lib/proto/decode-json.ts'
-import { createProtoRegistry } from '../../lib/proto/registry.ts'
-import { RuleChecker } from '../../lib/proto/rules.ts'
 import { ADS_SOURCE } from '../../xds-client/envoy/config-source.ts'
 import type { EnvoyLoadContext } from '../../xds-client/envoy/load.ts'
 import { readPlainAssignment } from '../../xds-client/envoy/plain-assignment.ts'
 import { translateBytes } from '../../xds-client/envoy/translate-bytes.ts'
 import { seeded } from '../support/random.ts'
-import { FAKE_FILTERS } from './fake-filters.ts'
-import { FAKE_LISTENER_FILTERS, FAKE_NETWORK_FILTERS } from './fake-lower-filters.ts'
+import { LOAD_CONTEXT } from './load-context.ts'
 
 const ASSIGNMENT = 'envoy.config.endpoint.v3.ClusterLoadAssignment'
 
-const registry = createProtoRegistry()
+const { registry } = LOAD_CONTEXT
 const context: EnvoyLoadContext = {
-  registry,
-  rules: new RuleChecker(registry),
-  filters: FAKE_FILTERS,
-  networkFilters: FAKE_NETWORK_FILTERS,
-  listenerFilters: FAKE_LISTENER_FILTERS,
-  checks: {
-    format: () => undefined,
-    pathTemplate: () => undefined,
-    pathTemplateRewrite: () => undefined,
-    tls: () => [],
-  },
+  ...LOAD_CONTEXT,
   hasAds: true,
   managementClusters: new Set(['xds']),
   self: ADS_SOURCE,
