@@ -1,5 +1,6 @@
 import type { Cancel, Clock } from './clock.ts'
 import { TurnQueue, type TurnWork } from './turn.ts'
+import { TURN_MS, TurnShare } from './turn-share.ts'
 
 /** What happens when a timer is due. */
 export interface Due {
@@ -58,6 +59,8 @@ const NOBODY: Due = Object.freeze({ onDue: () => {} })
 const SLOTS = 512
 /** A tick that comes so much late comes after a stall of the loop, ms. */
 const LATE_MS = 100
+/** Deadlines that are met between two looks at the clock; a power of two. */
+const LOOK_AT_CLOCK = 16
 
 /** The head of a ring. */
 function emptySlot(): Timer {
@@ -78,6 +81,8 @@ export class TimerWheel implements TurnWork {
   readonly clock: Clock
   /** The other scheduler of an engine: what happens when the events of this turn have been read. */
   readonly turn: TurnQueue = new TurnQueue()
+  /** And what may not all happen in one turn. */
+  readonly share: TurnShare = new TurnShare(this)
   readonly tickMs: number
   /** Monotonic time of the latest tick or `now`: at most one tick old while anything is armed. */
   nowMs: number
@@ -123,6 +128,7 @@ export class TimerWheel implements TurnWork {
   turnEnds(): void {
     this.#wallFresh = false
     this.#fresh = false
+    this.share.begin()
   }
 
   /** Number of entries armed; tests assert that it returns to 0. */
@@ -199,7 +205,11 @@ export class TimerWheel implements TurnWork {
       this.#tick()
       return
     }
-    const after = setImmediate(this.#tick)
+    this.#soon(this.#tick)
+  }
+
+  #soon(run: () => void): void {
+    const after = setImmediate(run)
     this.#cancel = () => clearImmediate(after)
   }
 
@@ -210,24 +220,34 @@ export class TimerWheel implements TurnWork {
     // After a long stall one turn of the wheel visits every slot.
     const first = Math.max(this.#lastTick + 1, tick - SLOTS + 1)
     this.#lastTick = tick
-    for (let t = first; t <= tick; t++) this.#run(this.#slots[t % SLOTS], now)
-    if (this.#armed > 0) this.#schedule()
-    else this.#cancel = undefined
+    // Two phases: onDue may disarm or arm others, so what is due moves to a list of its own first.
+    for (let t = first; t <= tick; t++) this.#collect(this.#slots[t % SLOTS], now)
+    this.#runDue()
   }
 
-  #run(slot: Timer, now: number): void {
-    // Two phases: onDue may disarm or arm others, so what is due moves to a list of its own first.
-    const due = this.#due
+  #collect(slot: Timer, now: number): void {
     for (let timer = slot.after as Timer; timer !== slot; ) {
       const next = timer.after as Timer
-      if (timer.dueMs <= now) this.#move(timer, due)
+      if (timer.dueMs <= now) this.#move(timer, this.#due)
       timer = next
     }
-    while (due.after !== due) {
+  }
+
+  /** Thousands that were armed in one moment are due in one: a part of them in each turn. */
+  readonly #runDue = (): void => {
+    const due = this.#due
+    let now = this.clock.now()
+    const endMs = now + TURN_MS
+    this.nowMs = now
+    for (let count = 1; due.after !== due && now <= endMs; count++) {
       const timer = due.after as Timer
       this.#remove(timer)
       timer.subject.onDue(now)
+      if ((count & (LOOK_AT_CLOCK - 1)) === 0) now = this.clock.now()
     }
+    if (due.after !== due) this.#soon(this.#runDue)
+    else if (this.#armed > 0) this.#schedule()
+    else this.#cancel = undefined
   }
 
   #move(timer: Timer, list: Timer): void {

@@ -16,19 +16,29 @@ export class TurnQueue {
   readonly writes: SocketWrites = new SocketWrites()
   #waiting: TurnWork[] = []
   #spare: TurnWork[] = []
+  #last: TurnWork | undefined = undefined
 
   /** `work` is not checked for being queued already: callers note that themselves. */
   defer(work: TurnWork): void {
-    if (this.#waiting.push(work) === 1) setImmediate(run, this)
+    if (this.#waiting.push(work) === 1 && this.#last === undefined) setImmediate(run, this)
+  }
+
+  /** Behind all others of this turn, those that come later included. There is one such work at a time. */
+  deferLast(work: TurnWork): void {
+    if (this.#waiting.length === 0 && this.#last === undefined) setImmediate(run, this)
+    this.#last = work
   }
 
   /** @internal */
   run(): void {
     const work = this.#waiting
+    const last = this.#last
     this.#waiting = this.#spare
+    this.#last = undefined
     for (let i = 0; i < work.length; i++) work[i].turnEnds()
     work.length = 0
     this.#spare = work
+    last?.turnEnds()
   }
 }
 

@@ -2,6 +2,7 @@ import type { RequestHead } from '../core/head.ts'
 import type { Headers } from '../core/headers.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
 import type { TurnQueue } from '../core/turn.ts'
+import type { TurnShare } from '../core/turn-share.ts'
 import type { Http2Config } from './config.ts'
 
 /** Where a session's bytes go: a socket, a TLS stream, a tunnel. Errors and the end arrive through the session's owner. */
@@ -165,6 +166,8 @@ export interface SessionOptions {
   readonly maxHeaders: number
   readonly transport: Http2Transport
   readonly turn: TurnQueue
+  /** Server: asked after each header block. Undefined: everything is read at once. */
+  readonly share?: Pick<TurnShare, 'spent'>
   /** Monotonic ms. */
   readonly now: () => number
   readonly stats: Http2Stats
@@ -175,8 +178,14 @@ export interface SessionOptions {
 export interface SessionFace {
   /** Sends the preface (client) and SETTINGS. */
   start(): void
-  /** Bytes of the peer, split anywhere. Never throws; after a failure they are ignored. Never keeps a view for later. */
-  receive(chunk: Buffer): void
+  /**
+   * Bytes of the peer, split anywhere. Never throws; after a failure they are ignored. Never keeps a view for later. Answers
+   * how many it has read: at least one frame, and fewer than there are where `share` says that the turn is over. The owner
+   * brings the rest again in another turn, before anything that comes behind it.
+   */
+  receive(chunk: Buffer): number
+  /** Of bytes that are to be received next, how many cost more than being passed on: all but the payload of DATA. */
+  workIn(bytes: Buffer): number
   transportDrained(): void
   /** The transport is gone: every open stream is reset with `connection`. */
   transportClosed(detail: string): void
@@ -215,8 +224,6 @@ export interface SessionFace {
    * For deadlines.
    */
   readonly receivingHead: number
-  /** Bytes received so far, without the payload of DATA: an owner that serves many stops reading after some of that. */
-  readonly workBytes: number
   /** Bytes that wait in the session: for windows, or for the transport. */
   readonly pendingBytes: number
 }

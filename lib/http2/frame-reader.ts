@@ -71,8 +71,8 @@ export class FrameReader {
   #skip = 0
   /** Stream whose CONTINUATION must be next; 0 where none is due. Set by whoever reads HEADERS. */
   continuationOf = 0
-  /** Bytes read so far, without the payload of DATA: what costs more than passing it on. */
-  workBytes = 0
+  /** Set by whoever reads HEADERS: what follows is for another turn. */
+  resting = false
 
   constructor(sink: FrameSink, server: boolean, limits: FrameLimits = LEAST) {
     this.#sink = sink
@@ -99,17 +99,33 @@ export class FrameReader {
     return this.#heldBytes >= FRAME_HEADER_BYTES && held.length > 0 && held[3] === HEADERS ? readUint31(held, 5) : 0
   }
 
-  /** Never keeps a view of `chunk`. */
-  read(chunk: Buffer): void {
+  /** Of bytes that have not been read, how many cost more than being passed on: all but the payload of DATA. */
+  workIn(bytes: Buffer): number {
+    const { length } = bytes
+    if (this.#wanted > 0) return length
+    let at = (this.#inData ? Math.max(0, this.#data) : 0) + this.#skip
+    let work = 0
+    while (at + FRAME_HEADER_BYTES <= length) {
+      const payload = (bytes[at] << 16) | (bytes[at + 1] << 8) | bytes[at + 2]
+      work += FRAME_HEADER_BYTES + (bytes[at + 3] === DATA ? 0 : payload)
+      at += FRAME_HEADER_BYTES + payload
+    }
+    return Math.min(work + Math.max(0, length - at), length)
+  }
+
+  /** Never keeps a view of `chunk`. Answers how much has been read of it: less than there is where it rests. */
+  read(chunk: Buffer): number {
     const end = chunk.length
+    this.resting = false
     let at = this.#preface > 0 ? this.#readPreface(chunk) : 0
-    while (at < end && !this.#stopped) {
+    while (at < end && !this.#stopped && !this.resting) {
       if (this.#inData) at = this.#readData(chunk, at)
       else if (this.#skip > 0) at = this.#passOver(at, end)
       else if (this.#wanted > 0) at = this.#gather(chunk, at)
       else if (end - at < FRAME_HEADER_BYTES) at = this.#hold(chunk, at, FRAME_HEADER_BYTES)
       else at = this.#readFrame(chunk, at)
     }
+    return this.#stopped ? end : at
   }
 
   #readPreface(chunk: Buffer): number {
@@ -136,13 +152,11 @@ export class FrameReader {
     const flags = chunk[at + 4]
     const id = readUint31(chunk, at + 5)
     const body = at + FRAME_HEADER_BYTES
-    this.workBytes += FRAME_HEADER_BYTES
     if (!this.#inOrder(type, flags, id, length)) return body
     if (type === DATA) {
       this.#startData(flags, id, length)
       return body
     }
-    this.workBytes += length
     if (type > CONTINUATION && type !== PRIORITY_UPDATE) {
       this.#skip = length
       this.#sink.onUnknownFrame()

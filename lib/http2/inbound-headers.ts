@@ -131,6 +131,7 @@ export class InboundHeaders {
       stream.receivedHeaderBytes += to - from
       this.#onStream(stream, raw, result)
     }
+    if (core.share?.spent === true) core.reader!.resting = true
   }
 
   get #end(): boolean {

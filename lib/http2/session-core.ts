@@ -23,6 +23,7 @@ export class SessionCore {
   readonly stats: Http2Stats
   readonly handler: SessionHandler
   readonly now: () => number
+  readonly share: SessionOptions['share']
   readonly guards: Guards
   readonly encoder: HpackEncoder
   readonly peer: PeerSettings
@@ -48,6 +49,7 @@ export class SessionCore {
     this.stats = options.stats
     this.handler = options.handler
     this.now = options.now
+    this.share = options.share
     this.guards = new Guards(options.config, options.stats, options.now)
     this.encoder = new HpackEncoder({ maxTableBytes: options.config.hpackTableBytes })
     this.peer = new PeerSettings(!this.server, this.encoder)

@@ -48,16 +48,22 @@ export class Http2Session implements SessionFace {
     core.receiver.start()
   }
 
-  receive(chunk: Buffer): void {
+  receive(chunk: Buffer): number {
     const core = this.#core
-    if (core.failed) return
+    let bytes = chunk.length
+    if (core.failed) return bytes
     try {
-      this.#reader.read(chunk)
+      bytes = this.#reader.read(chunk)
     } catch (error) {
       // A bug of a handler's or of ours: it must not take the other connections along.
       core.close(Http2Code.INTERNAL_ERROR, `http2.internal_error: ${error instanceof Error ? error.message : error}`)
     }
     core.checkOutbound()
+    return bytes
+  }
+
+  workIn(bytes: Buffer): number {
+    return this.#reader.workIn(bytes)
   }
 
   transportDrained(): void {
@@ -167,10 +173,6 @@ export class Http2Session implements SessionFace {
 
   get receivingHead(): number {
     return this.#reader.unfinishedBlock
-  }
-
-  get workBytes(): number {
-    return this.#reader.workBytes
   }
 
   get pendingBytes(): number {

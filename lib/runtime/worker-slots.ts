@@ -134,6 +134,8 @@ export class WorkerSlots implements SlotLease {
     // What has come for those that wait is theirs.
     const taken = this.active + this.#waiting + this.#promised
     if (taken < this.#room || taken < this.#loan || !this.#limited || owner.away) return undefined
+    // Nobody else has any of it.
+    if (this.granted >= this.limit && this.budget === undefined) return undefined
     if (this.#answer === undefined && owner.now() < this.#quietUntilMs) return undefined
     this.#waiting++
     this.#answer ??= Promise.withResolvers<void>()

@@ -11,6 +11,9 @@ import {
 } from './connect.ts'
 import type { Host } from './host.ts'
 
+/** What the runtime and the system take for one, after the packet at hand has been dealt with. */
+const CONNECT_MS = 0.1
+
 /** The way to a transport, and who waits for it. */
 export interface Approach {
   readonly connector: Connector
@@ -45,6 +48,7 @@ export abstract class ClientConnection extends Timed implements Opener {
   /** Waits for a transport, for as long as the timeout says; then `onDue` is called. */
   connect({ connector, wish, timeoutMs }: Approach): void {
     if (timeoutMs > 0) this.#wheel.arm(this, timeoutMs)
+    this.#wheel.share.charge(CONNECT_MS)
     this.#opening = connector.open(this.#host, wish, this)
   }
 

@@ -6,6 +6,7 @@ import type { Headers } from '../../lib/core/headers.ts'
 import type { OverloadLevers } from '../../lib/core/overload.ts'
 import { writeDirectly } from '../../lib/core/socket-writes.ts'
 import { systemDrained } from '../../lib/core/system-drained.ts'
+import type { Patient } from '../../lib/core/turn-share.ts'
 import {
   Http2Code,
   type Http2Transport,
@@ -25,22 +26,9 @@ import { resetSocket } from '../http1/reset.ts'
 import { type DeadlineSubject, Http2Deadlines, type Http2Expiry } from './deadlines.ts'
 import { Http2ServerStream } from './stream.ts'
 
-/** Requests of one packet that begin at once; the others begin in the next turns, so that other connections get theirs. */
-const REQUESTS_PER_TURN = 64
-/**
- * Bytes of frames that are read at once, the payload of DATA aside: the kernel would hand over 2 MiB before it looks at any
- * other connection, and that many small frames or header blocks take tens of milliseconds.
- */
-const WORK_BYTES_PER_TURN = 256 * 1024
-
-/** A request whose turn has not come. */
-interface Waiting {
-  readonly stream: Http2ServerStream
-  readonly face: StreamFace
-  readonly head: RequestHead
-  readonly headers: Headers
-  readonly end: boolean
-}
+/** What has come and waits for its turn; above, nothing more is read. */
+const WAITING_BYTES = 16 * 1024
+const NOTHING: Buffer = Buffer.alloc(0)
 
 /**
  * The server side of one HTTP/2 connection: socket, session, deadlines, drain. Each request is an `Http2ServerStream`.
@@ -51,7 +39,7 @@ interface Waiting {
  * ```
  */
 export class Http2ServerConnection
-  implements ServerConnection, SessionHandler, Http2Transport, DeadlineSubject, Borrower
+  implements ServerConnection, SessionHandler, Http2Transport, DeadlineSubject, Borrower, Patient
 {
   readonly info: ConnectionInfo
   readonly stats: HttpStats
@@ -67,11 +55,10 @@ export class Http2ServerConnection
   readonly expectsBody = true
   receivers: Receivers | undefined = undefined
   #requests = 0
-  /** Requests that have begun in this turn. */
-  #begun = 0
-  #waiting: Waiting[] | undefined = undefined
-  /** `workBytes` of the session when reading last paused. */
-  #workBytes = 0
+  /** What has come and not been looked at: the turns in which it came were over. */
+  #rest: Buffer = NOTHING
+  /** The client's FIN came behind `#rest`. */
+  #ended = false
   #draining = false
   /** A PING that went out behind the first GOAWAY: its answer shows that the client has seen that. */
   #drainPinged = false
@@ -95,6 +82,7 @@ export class Http2ServerConnection
       maxHeaders: config.maxRequestHeaders,
       transport: this,
       turn: wheel.turn,
+      share: wheel.share,
       now: () => wheel.now(),
       stats: host.http2Stats,
       handler: this,
@@ -128,14 +116,41 @@ export class Http2ServerConnection
   receive(chunk: Buffer): void {
     if (this.#linger !== undefined || this.#destroyed) return
     if (this.info.state.overload !== undefined && this.#sheds(this.info.state.overload)) return
-    if (this.#waiting === undefined) this.#begun = 0
-    this.#session.receive(this.lent ? chunk : Buffer.from(chunk))
+    const own = this.lent ? chunk : Buffer.from(chunk)
+    if (this.#rest.length > 0) this.#keep(Buffer.concat([this.#rest, own]))
+    else if (this.manager.wheel.share.spent) this.#wait(own)
+    else if (this.#read(own)) this.#wait(this.#rest)
+  }
+
+  /** True: there is more than fits into this turn. */
+  #read(bytes: Buffer): boolean {
+    this.#rest = bytes.subarray(this.#session.receive(bytes))
     this.#deadlines.received(this.manager.wheel.now(), this.#session.receivingHead)
-    const { workBytes } = this.#session
-    if (workBytes - this.#workBytes < WORK_BYTES_PER_TURN) return
-    this.#workBytes = workBytes
-    this.#socket.pause()
-    setImmediate(readOn, this)
+    return this.#rest.length > 0
+  }
+
+  #wait(rest: Buffer): void {
+    this.#keep(rest)
+    this.manager.wheel.share.wait(this)
+  }
+
+  #keep(rest: Buffer): void {
+    this.#rest = rest
+    if (rest.length > WAITING_BYTES) this.#socket.pause()
+  }
+
+  /** Of `Patient`. */
+  get waiting(): number {
+    return this.#session.workIn(this.#rest)
+  }
+
+  /** Of `Patient`. */
+  goOn(): boolean {
+    if (this.#destroyed || this.#linger !== undefined) this.#rest = NOTHING
+    else if (this.#read(this.#rest)) return true
+    if (this.#ended) this.#onEnd()
+    else if (!this.#destroyed) this.#socket.resume()
+    return false
   }
 
   /** GOAWAY before what has come is looked at: requests in it were never begun. True: the connection ends as well. */
@@ -156,12 +171,8 @@ export class Http2ServerConnection
 
   /** Of `Borrower`. */
   get spent(): boolean {
-    return this.receivers?.settle() === true
-  }
-
-  /** @internal The other connections have had their turn. */
-  readOn(): void {
-    if (this.#waiting === undefined && !this.#destroyed) this.#socket.resume()
+    const settled = this.receivers?.settle() === true
+    return settled && this.#rest.length === 0
   }
 
   // --- Http2Transport ---------------------------------------------------------------------------------------------
@@ -188,12 +199,7 @@ export class Http2ServerConnection
   onRequest(face: StreamFace, head: RequestHead, headers: Headers, end: boolean): void {
     const { manager } = this
     const stream = this.#open(face, manager)
-    if (this.#waiting !== undefined || this.#begun >= REQUESTS_PER_TURN)
-      this.#postpone({ stream, face, head, headers, end })
-    else {
-      this.#begun++
-      stream.begin(manager, head, headers, end)
-    }
+    stream.begin(manager, head, headers, end)
   }
 
   onRefused(face: StreamFace, refusal: RequestRefusal): void {
@@ -214,34 +220,6 @@ export class Http2ServerConnection
     if (ends) this.#leave()
     this.#deadlines.busy()
     return stream
-  }
-
-  #postpone(request: Waiting): void {
-    request.face.pause()
-    if (this.#waiting !== undefined) {
-      this.#waiting.push(request)
-      return
-    }
-    this.#waiting = [request]
-    this.#socket.pause()
-    setImmediate(beginWaiting, this)
-  }
-
-  /** @internal The requests that waited for this turn. */
-  beginWaiting(): void {
-    const waiting = this.#waiting
-    if (waiting === undefined || this.#destroyed) return
-    const now = waiting.splice(0, REQUESTS_PER_TURN)
-    for (const { stream, head, headers, end } of now) {
-      if (stream.cancelled) continue
-      stream.begin(this.manager, head, headers, end)
-      stream.release()
-    }
-    if (waiting.length > 0) setImmediate(beginWaiting, this)
-    else {
-      this.#waiting = undefined
-      this.#socket.resume()
-    }
   }
 
   onSettings(): void {}
@@ -325,6 +303,10 @@ export class Http2ServerConnection
   /** The client's FIN: it may not read any more either. What is open has failed (DESIGN §8). */
   #onEnd(): void {
     if (this.#linger !== undefined) return
+    if (this.#rest.length > 0) {
+      this.#ended = true
+      return
+    }
     if (this.idle) {
       this.#shutdown()
       return
@@ -336,7 +318,7 @@ export class Http2ServerConnection
   #onClose(): void {
     if (this.#destroyed) return
     this.#destroyed = true
-    this.#waiting = undefined
+    this.#rest = NOTHING
     this.#deadlines.close()
     this.#session.transportClosed('the connection was closed')
     this.#host.connectionClosed(this)
@@ -380,12 +362,4 @@ export class Http2ServerConnection
         this.#host.http2Stats.txFlushTimeout.v += this.#session.resetStalled()
     }
   }
-}
-
-function readOn(connection: Http2ServerConnection): void {
-  connection.readOn()
-}
-
-function beginWaiting(connection: Http2ServerConnection): void {
-  connection.beginWaiting()
 }

@@ -30,8 +30,6 @@ export class Http2ServerStream implements Codec, StreamHandler {
   readonly info: ConnectionInfo
   readonly #connection: Http2ServerConnection
   readonly #face: StreamFace
-  /** The client has given up on it; there may be nothing to begin any more. */
-  cancelled = false
   /** Undefined before the beginning and after the end. */
   #exchange: Exchange | undefined = undefined
   #method = ''
@@ -129,7 +127,6 @@ export class Http2ServerStream implements Codec, StreamHandler {
 
   onReset(reset: StreamReset): void {
     const exchange = this.#exchange
-    this.cancelled = true
     this.#exchange = undefined
     if (exchange === undefined) return
     if (reset.by === 'peer') this.#connection.stats.resets.v++
@@ -223,12 +220,7 @@ export class Http2ServerStream implements Codec, StreamHandler {
 
   resumeRequest(): void {
     this.#paused = false
-    this.release()
-  }
-
-  /** The stream was paused until it began. */
-  release(): void {
-    if (!this.#paused && this.#tunnel !== ASKED) this.#face.resume()
+    if (this.#tunnel !== ASKED) this.#face.resume()
   }
 
   /** Streams end alone. */

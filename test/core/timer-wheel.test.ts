@@ -96,6 +96,50 @@ t.test('a wheel that is closed by what is due fires nothing that was due with it
   t.notOk(clock.waiting)
 })
 
+t.test('deadlines of one moment are met over several turns, and the wheel goes on', async (t) => {
+  const clock = new LateClock()
+  const wheel = new TimerWheel(clock)
+  class Slow extends Deadline {
+    override onDue(): void {
+      super.onDue()
+      clock.nowMs += 0.1
+    }
+  }
+  const all = Array.from({ length: 100 }, () => new Slow())
+  for (const one of all) wheel.arm(one, 50)
+  const late = new Deadline()
+  wheel.arm(late, 200)
+  const fired = (): number => all.filter(({ fired }) => fired === 1).length
+  clock.fire(60)
+  t.ok(fired() >= 16 && fired() <= 48, `${fired()} in the first turn`)
+  t.notOk(clock.waiting, 'the next tick waits for all of them')
+  wheel.disarm(all[99])
+  for (let turns = 0; wheel.armed > 1 && turns < 10; turns++) await nextTurn()
+  t.strictSame([fired(), all[99].fired, late.fired], [99, 0, 0])
+  t.ok(clock.waiting)
+  for (let i = 0; i < 10; i++) clock.fire(20)
+  t.equal(late.fired, 1)
+})
+
+t.test('a wheel that is closed between two such turns fires no more', async (t) => {
+  const clock = new LateClock()
+  const wheel = new TimerWheel(clock)
+  class Slow extends Deadline {
+    override onDue(): void {
+      super.onDue()
+      clock.nowMs += 1
+    }
+  }
+  const all = Array.from({ length: 100 }, () => new Slow())
+  for (const one of all) wheel.arm(one, 50)
+  clock.fire(60)
+  const before = all.filter(({ fired }) => fired > 0).length
+  wheel.close()
+  await nextTurn()
+  t.equal(all.filter(({ fired }) => fired > 0).length, before)
+  t.equal(wheel.armed, 0)
+})
+
 t.test('what is armed is asked again when timeouts have changed', async (t) => {
   const clock = new LateClock()
   const wheel = new TimerWheel(clock)

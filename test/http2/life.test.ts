@@ -559,3 +559,53 @@ t.test('a transport that goes within a turn is left uncorked', (t) => {
   t.equal(rig.corked, 0)
   t.end()
 })
+
+t.test('a session rests behind a header block where its turn is over, and goes on where it stopped', async (t) => {
+  const bytes = Buffer.concat([
+    headers(1, request('GET'), true),
+    headers(3, request('POST')),
+    data(3, 'some', false),
+    data(3, 'body', true),
+    ...splitHeaders(5, request('GET', '/long', [['x-long', 'y'.repeat(200)]]), 60, true),
+    ping(),
+    headers(7, request('GET'), true),
+  ])
+  const said = (rig: SessionRig): string[] => [
+    ...rig.requests.map(({ head, text, ended }) => `${head?.path} ${text} ${ended}`),
+    ...rig.events,
+  ]
+  const plain = SessionRig.ready()
+  plain.feed(bytes)
+  for (let split = 1; split <= bytes.length; split++) {
+    const rig = SessionRig.ready({ share: { spent: true } })
+    let rests = 0
+    for (let chunk of [bytes.subarray(0, split), bytes.subarray(split)]) {
+      while (chunk.length > 0) {
+        const read = rig.session.receive(chunk)
+        if (read < chunk.length) rests++
+        chunk = chunk.subarray(read)
+      }
+    }
+    if (rests < 2 || rests > 3) t.fail(`${rests} rests with a split at ${split}`)
+    if (said(rig).join() !== said(plain).join()) t.strictSame(said(rig), said(plain), `split at ${split}`)
+  }
+  t.equal(plain.requests.length, 4)
+  const failed = SessionRig.ready({ share: { spent: true } })
+  const wrong = Buffer.concat([headers(2, request('GET'), true), bytes])
+  t.equal(failed.session.receive(wrong), wrong.length, 'nothing is left of what follows an error')
+})
+
+t.test('what waits is weighed without the payload of DATA', async (t) => {
+  const rig = SessionRig.ready()
+  const head = headers(1, request('POST'))
+  const body = data(1, Buffer.alloc(10_000))
+  t.equal(rig.session.workIn(head), head.length)
+  t.equal(rig.session.workIn(Buffer.concat([head, body, body])), head.length + 18)
+  t.equal(rig.session.workIn(Buffer.concat([body, ping()])), 9 + 17)
+  rig.feed(head, body.subarray(0, 1_000))
+  t.equal(rig.session.workIn(body.subarray(1_000, 5_000)), 0, 'in the middle of DATA')
+  t.equal(rig.session.workIn(Buffer.concat([body.subarray(1_000), ping()])), 17)
+  rig.feed(body.subarray(1_000), ping().subarray(0, 12))
+  t.equal(rig.session.workIn(ping().subarray(12)), 5, 'in the middle of another frame')
+  t.equal(rig.session.workIn(Buffer.alloc(4)), 4)
+})

@@ -1,10 +1,12 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { constants } from 'node:http2'
 import t from 'tap'
 import { upstreamOptions } from '../end-to-end/bootstrap.ts'
 import { withFilters } from '../end-to-end/filter-instances.ts'
+import type { SetupSpec } from '../end-to-end/setup.ts'
 import { settle, TestClock } from '../support/clock.ts'
-import { data, describe, type Fields, headers, request, rstStream, splitHeaders, T } from '../support/http2-wire.ts'
+import { data, describe, type Fields, headers, request, splitHeaders, T } from '../support/http2-wire.ts'
 import { answerOf, setup2 } from './http2-client.ts'
 
 t.test('a request and its response pass, and are logged and counted as HTTP/2', async (t) => {
@@ -143,16 +145,67 @@ t.test('many requests in one packet begin over several turns, in order, and all 
   t.equal(gateway.stat('http.test.downstream_rq_http2_total'), 300)
 })
 
-t.test('requests that are reset before their turn never begin', async (t) => {
-  const { gateway, frames } = await setup2(t, {
-    routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }],
+/** Half a millisecond passes with every look at it: a turn is over after a few requests. */
+class HastyClock extends TestClock {
+  override now(): number {
+    this.advance(0.5)
+    return super.now()
+  }
+}
+
+const HASTY: SetupSpec = {
+  routes: [
+    { match: { path: '/upload' }, route: { cluster: 'origin' } },
+    { match: { prefix: '/' }, direct_response: { status: 200 } },
+  ],
+  hcm: { stream_idle_timeout: '0s', request_headers_timeout: '0s' },
+}
+
+t.test('a packet full of requests does not keep the other connections waiting', async (t) => {
+  const { gateway, frames } = await setup2(t, { ...HASTY, gateway: { clock: new HastyClock() } })
+  const [greedy, modest] = [await frames(), await frames()]
+  const ids = Array.from({ length: 300 }, (_, i) => i * 2 + 1)
+  const total = (): number => gateway.stat('http.test.downstream_rq_http2_total')
+  await greedy.write(...ids.map((id) => headers(id, request('GET', `/${id}`), true)))
+  await gateway.until(() => total() > 0, 'the first of them')
+  await modest.write(headers(1, request('GET', '/modest'), true))
+  await modest.until((f) => f.type === T.HEADERS)
+  t.ok(total() < 200, `${total()} of 301 requests begun`)
+  await greedy.until((f) => f.type === T.HEADERS && f.streamId === 599)
+  t.equal(total(), 301)
+})
+
+t.test('what a client says at last is heard behind requests that wait', async (t) => {
+  const { gateway, frames } = await setup2(t, { ...HASTY, gateway: { clock: new HastyClock() } })
+  const wire = await frames()
+  const ids = Array.from({ length: 50 }, (_, i) => i * 2 + 1)
+  await wire.write(...ids.map((id) => headers(id, request('GET', `/${id}`), true)))
+  wire.socket.end()
+  const answered = (await wire.rest()).filter((f) => f.type === T.HEADERS).length
+  t.equal(answered, 50)
+  t.equal(wire.ending, 'fin')
+  t.equal(gateway.stat('http.test.downstream_rq_2xx'), 50)
+})
+
+t.test('a body that comes behind requests that wait arrives whole and in order', async (t) => {
+  const body = randomBytes(300_000)
+  const { frames, origin } = await setup2(t, {
+    ...HASTY,
+    gateway: { clock: new HastyClock() },
+    hcm: { ...HASTY.hcm, http2_protocol_options: { initial_stream_window_size: 1 << 20 } },
   })
   const wire = await frames()
-  const ids = Array.from({ length: 130 }, (_, i) => i * 2 + 1)
-  await wire.write(...ids.map((id) => headers(id, request('GET'), true)), ...ids.slice(64).map((id) => rstStream(id)))
-  await wire.write(headers(301, request('GET'), true))
-  await wire.until((f) => f.type === T.HEADERS && f.streamId === 301)
-  t.equal(gateway.stat('http.test.downstream_rq_total'), 65)
+  const ids = Array.from({ length: 40 }, (_, i) => i * 2 + 1)
+  const pieces = ids.map((id) => headers(id, request('GET', `/${id}`), true))
+  pieces.push(headers(81, request('POST', '/upload')))
+  for (let at = 0; at < body.length; at += 16_000) {
+    pieces.push(data(81, body.subarray(at, at + 16_000), at + 16_000 >= body.length))
+    pieces.push(headers(83 + (at / 16_000) * 2, request('GET', '/between'), true))
+  }
+  await wire.write(...pieces)
+  await wire.until((f) => f.type === T.HEADERS && f.streamId === 81)
+  const upload = await origin.requests.find(({ target }) => target === '/upload')?.body
+  t.ok(upload?.bytes.equals(body))
 })
 
 t.test('a reader that stalls does not hold up the other streams of its connection', async (t) => {

@@ -210,6 +210,20 @@ t.test('a limit of one is had by one at a time, wherever', async (t) => {
   }
 })
 
+t.test('a process that holds all of a limit asks nobody for more', async (t) => {
+  const gateway = new Gateway(2)
+  const [a, b] = gateway.slots('web', 4)
+  for (let i = 0; i < 4; i++) t.equal(await taken(gateway, a.acquire()), true)
+  gateway.settle()
+  gateway.clock.advance(1_000)
+  const { messages } = gateway
+  t.equal(a.ask(), undefined)
+  t.equal(a.acquire(), false, 'at once')
+  gateway.settle()
+  t.equal(gateway.messages, messages)
+  t.type(b.ask(), Promise, 'others do ask: some may be released')
+})
+
 t.test('what was forced counts for all, and nothing is granted until it is made up for', async (t) => {
   const gateway = new Gateway(2)
   const [a, b] = gateway.slots('web', 2)

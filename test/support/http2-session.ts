@@ -94,6 +94,7 @@ export interface RigOptions {
   readonly onRequest?: (log: StreamLog) => void
   readonly now?: () => number
   readonly turn?: TurnQueue
+  readonly share?: { readonly spent: boolean }
 }
 
 /**
@@ -136,6 +137,7 @@ export class SessionRig implements SessionHandler, Http2Transport {
       maxHeaders: options.maxHeaders ?? 100,
       transport: this,
       turn: options.turn ?? this.#turn,
+      ...(options.share && { share: options.share }),
       now: options.now ?? (() => this.nowMs),
       stats: this.stats,
       handler: this,
