@@ -18,16 +18,16 @@ import { Watchdog } from './watchdog.ts'
 import { type Member, WorkerPool } from './worker-pool.ts'
 
 /**
- * `gc` for `BufferGarbage`. A young generation that stays in a core's cache: requests leave little that survives, and with
- * semi-spaces of 8 MiB instead of 16 to 32 each costs 6 % (HTTP/1) to 10 % (HTTP/2) less. And memory of dead buffers that is
- * given back within the collection that finds them: freed by another thread it counts for so long that V8 begins major
- * collections for its sake, which cost bodies up to a third of their throughput. And room for the old generation of a worker
- * with little in it: from 20 MiB on V8 would begin a major collection with every few MiB that come, several a second under
- * an attack, each of which stops everybody for up to 20 ms. `NODE_OPTIONS` cannot override these.
+ * `gc` for `BufferGarbage`. A young generation of which what is under way is a small part: with semi-spaces of 16 MiB a
+ * request over HTTP/2 costs 3 to 7 % less than with 8, and as much as with 32. Memory of dead buffers that is given back
+ * within the collection that finds them: freed by another thread it counts for so long that V8 begins major collections for
+ * its sake, which cost bodies up to a third of their throughput. And room for the old generation of a worker with little in
+ * it: from 20 MiB on V8 would begin a major collection with every few MiB that come, several a second under an attack, each of
+ * which stops everybody for up to 20 ms. `NODE_OPTIONS` cannot override these.
  */
 const WORKER_FLAGS: readonly string[] = [
   '--expose-gc',
-  '--max-semi-space-size=8',
+  '--max-semi-space-size=16',
   '--initial-old-space-size=64',
   '--no-concurrent-array-buffer-sweeping',
 ]

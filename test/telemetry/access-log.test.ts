@@ -191,7 +191,7 @@ t.test('a filtered log writes only what the filter takes', async (t) => {
   t.equal(readFileSync(path, 'utf8'), '500\n503\n')
 })
 
-t.test('files are flushed after 100 ms or 64 KiB, and everything on close', async (t) => {
+t.test('files are flushed after 100 ms or 16 KiB, and everything on close', async (t) => {
   const { sinks, clock, metrics } = fixture()
   const path = join(t.testdir(), 'a.log')
   const lease = sinks.open({ kind: 'file', path })
@@ -220,12 +220,12 @@ t.test('files are flushed after 100 ms or 64 KiB, and everything on close', asyn
   const before = readFileSync(path, 'utf8').length
 
   const long = `${'x'.repeat(1_023)}\n`
-  for (let i = 0; i < 65; i++) lease.write(long)
+  for (let i = 0; i < 17; i++) lease.write(long)
   await until(() => metrics.counter('filesystem.write_completed').v === 4)
-  t.equal(readFileSync(path, 'utf8').length, before + 64 * 1_024, 'a full buffer goes at once, the rest waits')
+  t.equal(readFileSync(path, 'utf8').length, before + 16 * 1_024, 'a full buffer goes at once, the rest waits')
   await sinks.close()
   await sinks.close()
-  t.equal(readFileSync(path, 'utf8').length, before + 65 * 1_024)
+  t.equal(readFileSync(path, 'utf8').length, before + 17 * 1_024)
   t.equal(metrics.gauge('filesystem.write_total_buffered').v, 0)
   t.equal(clock.pending, 0)
   lease.write('late\n')

@@ -6,7 +6,9 @@ import type { Counter, Gauge, Log, Metrics } from '../../core/metrics.ts'
 export type FlushPolicy = 'turn' | 'timer'
 
 /** A buffer of this size is written at once. */
-const BATCH_CHARS = 64 * 1024
+const BATCH_CHARS = 16 * 1024
+/** Of one UTF-16 code unit, at most. */
+const UTF8_BYTES = 3
 /** Lines beyond this wait in vain: the disk or the pipe has stalled. */
 const LIMIT_CHARS = 1024 * 1024
 /**
@@ -66,7 +68,7 @@ interface Batch {
  * Writes lines to a descriptor in batches, one write at a time, without ever making a caller wait.
  *
  * ```
- *  write() ─▶ pending (≤ 1 MiB, else dropped) ── 64 KiB, end of turn, or 100 ms ──▶ batch ─▶ fs.write ─▶ next batch
+ *  write() ─▶ pending (≤ 1 MiB, else dropped) ── 16 KiB, end of turn, or 100 ms ──▶ batch ─▶ fs.write ─▶ next batch
  *                                                                                      ▲        │ EAGAIN: again after 5 ms
  *                                                                                      └────────┘ other errors: batch dropped
  * ```
@@ -79,6 +81,7 @@ export class LineSink {
   /** When the first of them came; for files that the timer flushes. */
   #pendingSinceMs = 0
   #batch: Batch | undefined
+  #memory: Buffer | undefined = undefined
   #cancelTimer: Cancel | undefined
   #cancelRetry: Cancel | undefined
   #turnQueued = false
@@ -177,13 +180,20 @@ export class LineSink {
     if (this.#batch !== undefined || this.#pendingLines === 0) return
     this.#cancelTimer?.()
     this.#cancelTimer = undefined
-    const buffer = Buffer.from(this.#torn ? `\n${this.#pending}` : this.#pending, 'utf8')
+    const buffer = this.#encode(this.#torn ? `\n${this.#pending}` : this.#pending)
     this.#torn = false
     this.#batch = { fd: this.#fd, buffer, lines: this.#pendingLines, offset: 0 }
     this.#options.stats.buffered.v -= this.#pending.length
     this.#pending = ''
     this.#pendingLines = 0
     this.#send(this.#batch)
+  }
+
+  /** One batch is on its way at a time, and so nearly all of them find their bytes' place here. */
+  #encode(text: string): Buffer {
+    if (text.length > BATCH_CHARS * 2) return Buffer.from(text, 'utf8')
+    this.#memory ??= Buffer.allocUnsafeSlow(BATCH_CHARS * 2 * UTF8_BYTES)
+    return this.#memory.subarray(0, this.#memory.write(text, 'utf8'))
   }
 
   #send(batch: Batch): void {

@@ -46,7 +46,7 @@ const OPEN_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT |
 
 /**
  * The sinks of one gateway. Access logs that name the same file share one descriptor and one buffer, across configuration
- * updates too. Files are flushed every 100 ms or 64 KiB, standard output and error at the end of each turn.
+ * updates too. Files are flushed every 100 ms or 16 KiB, standard output and error at the end of each turn.
  */
 export class AccessLogSinks {
   readonly #entries = new Map<string, Entry>()
