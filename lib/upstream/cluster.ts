@@ -327,7 +327,7 @@ export class UpstreamCluster implements Cluster, MembersOwner {
     this.#chooser?.others?.close()
     for (const inner of this.#inner) inner.retire()
     this.#traffic?.[Symbol.dispose]()
-    if (this.#filters !== undefined) void this.drained().then(() => this.#filters?.release())
+    if (this.#filters !== undefined) void this.drained().then(() => this.#filters?.retire())
     if (this.#cells !== undefined) void this.drained().then(() => this.#keepsFigures || this.#cells?.release())
   }
 

@@ -93,6 +93,59 @@ t.test(
   },
 )
 
+t.test('filters of a cluster live until no attempt is within them, with a connection or without', async (t) => {
+  const made: Resource[] = []
+  const [within, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const factory = owner(made)
+  const slow: AnyFilterFactory = {
+    ...factory,
+    upstream: true,
+    compile: (config, scope) => {
+      const index = made.length
+      factory.compile(config, scope)
+      return {
+        async onRequestHeaders(stream): Promise<void> {
+          within.resolve()
+          await gate.promise
+          stream.request.set('x-alive', String(made[index].alive))
+        },
+      }
+    },
+  }
+  const options = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
+  const { gateway, origin, connect } = await setup(t, {
+    gateway: { filters: [slow] },
+    cluster: {
+      typed_extension_protocol_options: {
+        [options]: {
+          '@type': `type.googleapis.com/${options}`,
+          explicit_http_config: { http_protocol_options: {} },
+          http_filters: [
+            OWNER,
+            {
+              name: 'codec',
+              typed_config: {
+                '@type': 'type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec',
+              },
+            },
+          ],
+        },
+      },
+    },
+  })
+  const client = await connect()
+  await client.write(get())
+  await within.promise
+  const listeners = [{ hcm: { drain_timeout: '5s' } }]
+  await gateway.apply(bootstrap({ listeners, clusters: [cluster('origin', origin.port, { connect_timeout: '2s' })] }))
+  await settle(10)
+  t.equal(made[0].alive, true)
+  gate.resolve()
+  await client.readResponse()
+  t.equal(origin.requests[0].get('x-alive'), 'true')
+  await gateway.until(() => !made[0].alive, 'end of the resource')
+})
+
 t.test('a gateway that closes disposes of what retired listeners still used', async (t) => {
   const made: Resource[] = []
   const { gateway, connect, apply } = await replaceable(

@@ -26,6 +26,8 @@ export function tooFewClusters(
   for (const { name } of update.resources) after.add(name)
   if (after.size >= minimum) return undefined
   for (const name of update.removed) feed.owed.add(name)
+  // The server's last word: it is there, if not as we have it.
+  for (const { name } of update.resources) feed.owed.delete(name)
   const errors = [new ConfigError('', `leaves ${after.size} clusters, and at least ${minimum} are demanded`)]
   const names = update.resources.map(({ name }) => name)
   return (names.length === 0 ? [''] : names).map((name) => ({ name, errors }))

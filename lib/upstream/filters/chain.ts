@@ -39,6 +39,10 @@ export class UpstreamFilters implements ExchangeOwner, Terminal {
   readonly wheel: TimerWheel
   readonly #options: UpstreamFiltersOptions
   readonly #plan: ChainPlan
+  /** Attempts within the filters: one may wait there without a connection. */
+  #open = 0
+  #retired = false
+  #released = false
   /** For requests of the gateway's own. */
   readonly #nobody: ConnectionInfo = plainConnection({
     id: 0,
@@ -82,11 +86,20 @@ export class UpstreamFilters implements ExchangeOwner, Terminal {
       bufferLimit: bufferLimitBytes,
       random,
     })
+    this.#open++
     filtered.run(exchange, this.#plan)
     return filtered
   }
 
-  release(): void {
+  /** The filters are released when no attempt is within them. To be called once, when no more attempts come. */
+  retire(): void {
+    this.#retired = true
+    this.#releaseUnused()
+  }
+
+  #releaseUnused(): void {
+    if (!this.#retired || this.#released || this.#open > 0) return
+    this.#released = true
     this.#options.made.release()
   }
 
@@ -108,7 +121,10 @@ export class UpstreamFilters implements ExchangeOwner, Terminal {
     return reply
   }
 
-  onEnd(): void {}
+  onEnd(): void {
+    this.#open--
+    this.#releaseUnused()
+  }
 
   onFilterError(_: Exchange, filter: string, error: unknown): void {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
