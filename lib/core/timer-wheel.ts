@@ -59,6 +59,8 @@ const NOBODY: Due = Object.freeze({ onDue: () => {} })
 const SLOTS = 512
 /** A tick that comes so much late comes after a stall of the loop, ms. */
 const LATE_MS = 100
+/** How long deadlines wait after a stall for those who stand in line with what arrived meanwhile, ms. */
+const PATIENCE_MS = 1_000
 /** Deadlines that are met between two looks at the clock; a power of two. */
 const LOOK_AT_CLOCK = 16
 
@@ -96,6 +98,7 @@ export class TimerWheel implements TurnWork {
   #cancel: Cancel | undefined = undefined
   /** When the next tick should come. */
   #expectedMs = 0
+  #patientMs = 0
 
   constructor(clock: Clock, tickMs = 20) {
     this.clock = clock
@@ -205,7 +208,14 @@ export class TimerWheel implements TurnWork {
       this.#tick()
       return
     }
-    this.#soon(this.#tick)
+    this.#patientMs = this.clock.now() + PATIENCE_MS
+    this.#soon(this.#afterStall)
+  }
+
+  /** What arrived in the time of the stall has been read, unless it stands in line for long. */
+  readonly #afterStall = (): void => {
+    if (this.share.crowded && this.clock.now() < this.#patientMs) this.#soon(this.#afterStall)
+    else this.#tick()
   }
 
   #soon(run: () => void): void {

@@ -8,10 +8,17 @@ const LOOKS = 2
 /** Pieces of work that one who stands in line does at a time. */
 const PIECES = 8
 
+/** What counts of the work of one who waits, in bytes: whoever wants more waits with all the others who do. */
+const MOST_WAITING = 512
+/** What being served costs, however little there is to do: without it those who want nothing would keep all others out. */
+const VISIT = 64
+/** Of what a turn took for all that does not stand in line, the line has so much, if that is more. */
+const PART_OF_TURN = 0.5
+
 /** Somebody who may have more to do than fits into a turn. */
 export interface Patient {
-  /** What waits, in bytes of input that cost more than being passed on. */
-  readonly waiting: number
+  /** What waits, in bytes of input that cost more than being passed on; counted no further than `enough`. */
+  waiting(enough: number): number
   /** Goes on, at least one piece and until `TurnShare.spent`. True: there is more. Must not throw. */
   goOn(): boolean
 }
@@ -23,9 +30,6 @@ interface Place {
   /** Of what it wants, what counts this time. */
   cost: number
 }
-
-/** What counts of the work of one who waits: whoever wants more waits with all the others who do. */
-const MOST_WAITING = 512
 
 /**
  * Shares the turns of the event loop out between connections. One packet may hold hundreds of requests; a hundred such
@@ -41,8 +45,11 @@ export class TurnShare implements TurnWork {
   #looks = 0
   /** Since when this turn's work is done; -1: nobody has looked. */
   #begunMs = -1
+  #budgetMs = TURN_MS
   #spent = false
   #laterMs = 0
+  /** What the line took of this turn. */
+  #servedMs = 0
   #line: Place[] = []
   #serving = false
   /** Pieces that are left to whoever is being served. */
@@ -64,20 +71,28 @@ export class TurnShare implements TurnWork {
 
   #look(): boolean {
     if (this.#begunMs < 0) this.#begunMs = this.#wheel.now()
-    this.#spent = this.#wheel.clock.now() + this.#laterMs - this.#begunMs > TURN_MS
+    this.#spent = this.#wheel.clock.now() + this.#laterMs - this.#begunMs > this.#budgetMs
     return this.#spent
   }
 
   /** Work that the runtime puts off has been begun: it counts as done. */
   charge(ms: number): void {
+    // So that the turn has an end.
+    this.#wheel.now()
     this.#laterMs += ms
   }
 
   /** @internal The events of a turn have been read. */
   begin(): void {
     this.#begunMs = -1
+    this.#budgetMs = TURN_MS
     this.#spent = false
     this.#laterMs = 0
+  }
+
+  /** Somebody waits. */
+  get crowded(): boolean {
+    return this.#line.length > 0
   }
 
   /** Not to be called for one that stands in line already. */
@@ -95,12 +110,18 @@ export class TurnShare implements TurnWork {
 
   /** Of `TurnWork`. */
   turnEnds(): void {
+    const tookMs = this.#wheel.clock.now() - this.#wheel.nowMs - this.#servedMs
     this.#begunMs = this.#wheel.now()
+    this.#budgetMs = Math.max(TURN_MS, tookMs * PART_OF_TURN)
     this.#serving = true
     do this.#serveEach()
     while (this.#line.length > 0 && !this.#look())
     this.#serving = false
-    if (this.#line.length > 0) this.#later()
+    this.#servedMs = 0
+    if (this.#line.length === 0) return
+    // Of the turn that ends next, which has begun with this.
+    this.#servedMs = this.#wheel.clock.now() - this.#begunMs
+    this.#later()
   }
 
   /** One round; those for whom there is no time keep their places. */
@@ -122,8 +143,8 @@ export class TurnShare implements TurnWork {
   }
 }
 
-function costOf({ waiting }: Patient): number {
-  return Math.min(waiting, MOST_WAITING)
+function costOf(patient: Patient): number {
+  return VISIT + Math.min(patient.waiting(MOST_WAITING), MOST_WAITING)
 }
 
 function before(one: Place, other: Place): number {

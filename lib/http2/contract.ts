@@ -184,8 +184,11 @@ export interface SessionFace {
    * brings the rest again in another turn, before anything that comes behind it.
    */
   receive(chunk: Buffer): number
-  /** Of bytes that are to be received next, how many cost more than being passed on: all but the payload of DATA. */
-  workIn(bytes: Buffer): number
+  /**
+   * Of bytes that are to be received next, how many cost more than being passed on: all but the payload of DATA. Counts no
+   * further than `enough`.
+   */
+  workIn(bytes: Buffer, enough: number): number
   transportDrained(): void
   /** The transport is gone: every open stream is reset with `connection`. */
   transportClosed(detail: string): void

@@ -99,17 +99,21 @@ export class FrameReader {
     return this.#heldBytes >= FRAME_HEADER_BYTES && held.length > 0 && held[3] === HEADERS ? readUint31(held, 5) : 0
   }
 
-  /** Of bytes that have not been read, how many cost more than being passed on: all but the payload of DATA. */
-  workIn(bytes: Buffer): number {
+  /**
+   * Of bytes that have not been read, how many cost more than being passed on: all but the payload of DATA. Counts no further
+   * than `enough`.
+   */
+  workIn(bytes: Buffer, enough: number): number {
     const { length } = bytes
     if (this.#wanted > 0) return length
     let at = (this.#inData ? Math.max(0, this.#data) : 0) + this.#skip
     let work = 0
-    while (at + FRAME_HEADER_BYTES <= length) {
+    while (at + FRAME_HEADER_BYTES <= length && work < enough) {
       const payload = (bytes[at] << 16) | (bytes[at + 1] << 8) | bytes[at + 2]
       work += FRAME_HEADER_BYTES + (bytes[at + 3] === DATA ? 0 : payload)
       at += FRAME_HEADER_BYTES + payload
     }
+    if (work >= enough) return work
     return Math.min(work + Math.max(0, length - at), length)
   }
 

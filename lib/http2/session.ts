@@ -62,8 +62,8 @@ export class Http2Session implements SessionFace {
     return bytes
   }
 
-  workIn(bytes: Buffer): number {
-    return this.#reader.workIn(bytes)
+  workIn(bytes: Buffer, enough: number): number {
+    return this.#reader.workIn(bytes, enough)
   }
 
   transportDrained(): void {

@@ -26,8 +26,6 @@ import { resetSocket } from '../http1/reset.ts'
 import { type DeadlineSubject, Http2Deadlines, type Http2Expiry } from './deadlines.ts'
 import { Http2ServerStream } from './stream.ts'
 
-/** What has come and waits for its turn; above, nothing more is read. */
-const WAITING_BYTES = 16 * 1024
 const NOTHING: Buffer = Buffer.alloc(0)
 
 /**
@@ -117,7 +115,8 @@ export class Http2ServerConnection
     if (this.#linger !== undefined || this.#destroyed) return
     if (this.info.state.overload !== undefined && this.#sheds(this.info.state.overload)) return
     const own = this.lent ? chunk : Buffer.from(chunk)
-    if (this.#rest.length > 0) this.#keep(Buffer.concat([this.#rest, own]))
+    // What was on its way here when reading stopped.
+    if (this.unread) this.#rest = Buffer.concat([this.#rest, own])
     else if (this.manager.wheel.share.spent) this.#wait(own)
     else if (this.#read(own)) this.#wait(this.#rest)
   }
@@ -126,28 +125,32 @@ export class Http2ServerConnection
   #read(bytes: Buffer): boolean {
     this.#rest = bytes.subarray(this.#session.receive(bytes))
     this.#deadlines.received(this.manager.wheel.now(), this.#session.receivingHead)
-    return this.#rest.length > 0
+    return this.unread
   }
 
   #wait(rest: Buffer): void {
-    this.#keep(rest)
+    this.#rest = rest
+    this.#socket.pause()
     this.manager.wheel.share.wait(this)
   }
 
-  #keep(rest: Buffer): void {
-    this.#rest = rest
-    if (rest.length > WAITING_BYTES) this.#socket.pause()
+  /** Of `DeadlineSubject`. */
+  get unread(): boolean {
+    return this.#rest.length > 0
   }
 
   /** Of `Patient`. */
-  get waiting(): number {
-    return this.#session.workIn(this.#rest)
+  waiting(enough: number): number {
+    return this.#session.workIn(this.#rest, enough)
   }
 
   /** Of `Patient`. */
   goOn(): boolean {
-    if (this.#destroyed || this.#linger !== undefined) this.#rest = NOTHING
+    const { overload } = this.info.state
+    const ends = this.#destroyed || this.#linger !== undefined || (overload !== undefined && this.#sheds(overload))
+    if (ends) this.#rest = NOTHING
     else if (this.#read(this.#rest)) return true
+    this.receivers?.clear()
     if (this.#ended) this.#onEnd()
     else if (!this.#destroyed) this.#socket.resume()
     return false
@@ -172,7 +175,7 @@ export class Http2ServerConnection
   /** Of `Borrower`. */
   get spent(): boolean {
     const settled = this.receivers?.settle() === true
-    return settled && this.#rest.length === 0
+    return settled && !this.unread
   }
 
   // --- Http2Transport ---------------------------------------------------------------------------------------------
@@ -303,7 +306,7 @@ export class Http2ServerConnection
   /** The client's FIN: it may not read any more either. What is open has failed (DESIGN §8). */
   #onEnd(): void {
     if (this.#linger !== undefined) return
-    if (this.#rest.length > 0) {
+    if (this.unread) {
       this.#ended = true
       return
     }

@@ -36,6 +36,8 @@ export interface DeadlineSubject {
   readonly settingsAcked: boolean
   /** No streams. */
   readonly idle: boolean
+  /** Something has come from the client that nobody has looked at. */
+  readonly unread: boolean
   expired(expiry: Http2Expiry): void
 }
 
@@ -142,10 +144,8 @@ export class Http2Deadlines extends Timed {
   #expired(nowMs: number): Http2Expiry | undefined {
     const subject = this.#subject
     const { config } = subject.manager
-    if (!subject.ready && nowMs >= this.#startedMs + PREFACE_MS) return 'preface'
-    if (!subject.settingsAcked && nowMs >= this.#startedMs + SETTINGS_ACK_MS) return 'settings'
-    if (nowMs >= this.#headDue(config)) return 'head'
-    if (nowMs >= this.#answerDue(config)) return 'keepalive'
+    const overdue = subject.unread ? undefined : this.#overdue(nowMs)
+    if (overdue !== undefined) return overdue
     if (this.#drainAtMs > 0 && nowMs >= this.#drainAtMs) {
       this.#drainAtMs = 0
       return 'drain'
@@ -158,7 +158,7 @@ export class Http2Deadlines extends Timed {
       this.#schedulePing(nowMs, config)
       return 'ping'
     }
-    if (nowMs >= this.#idleDue(config)) {
+    if (!subject.unread && nowMs >= this.#idleDue(config)) {
       // What it starts may take its time.
       this.idleSinceMs = nowMs
       return 'idle'
@@ -168,6 +168,15 @@ export class Http2Deadlines extends Timed {
       return 'stalled'
     }
     return undefined
+  }
+
+  /** What the client has not sent in time. */
+  #overdue(nowMs: number): Http2Expiry | undefined {
+    const { ready, settingsAcked, manager } = this.#subject
+    if (!ready && nowMs >= this.#startedMs + PREFACE_MS) return 'preface'
+    if (!settingsAcked && nowMs >= this.#startedMs + SETTINGS_ACK_MS) return 'settings'
+    if (nowMs >= this.#headDue(manager.config)) return 'head'
+    return nowMs >= this.#answerDue(manager.config) ? 'keepalive' : undefined
   }
 
   #arm(nowMs: number): void {

@@ -64,6 +64,40 @@ t.test('deadlines of a stall wait until what has arrived meanwhile has been read
   t.notOk(clock.waiting)
 })
 
+t.test(
+  'deadlines of a stall wait for those who stand in line with what arrived meanwhile, a second at most',
+  async (t) => {
+    const clock = new LateClock()
+    const wheel = new TimerWheel(clock)
+    const stall = (pieces: number, pieceMs: number): Deadline => {
+      const deadline = new Deadline()
+      wheel.arm(deadline, 50)
+      clock.fire(500)
+      // An event of a socket, with more than fits into a turn.
+      const goOn = (): boolean => {
+        clock.nowMs += pieceMs
+        return --pieces > 0
+      }
+      wheel.share.wait({ waiting: () => 100, goOn })
+      return deadline
+    }
+    const met = stall(5, 10)
+    for (let turn = 0; turn < 5; turn++) {
+      t.equal(met.fired, 0)
+      await nextTurn()
+    }
+    wheel.disarm(met)
+    await nextTurn()
+    t.equal(met.fired, 0, 'what stood in line has met it')
+    clock.fire(20)
+    const missed = stall(1_000, 100)
+    let turns = 0
+    for (; missed.fired === 0 && turns < 100; turns++) await nextTurn()
+    t.ok(turns >= 5 && turns <= 12, `${turns} turns of 100 ms`)
+    wheel.close()
+  },
+)
+
 t.test('a wheel that is closed after a stall fires nothing', async (t) => {
   const clock = new LateClock()
   const wheel = new TimerWheel(clock)
