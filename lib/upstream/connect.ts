@@ -174,6 +174,7 @@ export class Connectors {
       layers: this.#layers,
       tls: undefined,
       readBuffer: ownReads ? undefined : readBuffer,
+      bufferLimitBytes: this.#cluster.bufferLimitBytes,
       internal,
       tunnels: this.#openTunnels(),
       describeArrival: describeArrivals(this.#transport.layers, this.#cluster.metadata),

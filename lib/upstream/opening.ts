@@ -57,6 +57,8 @@ export interface OpeningPlan {
   readonly layers: readonly Layer[]
   readonly tls: UpstreamTls | undefined
   readonly readBuffer: ReadBuffer | undefined
+  /** Of what a connection brings, how much is held. */
+  readonly bufferLimitBytes: number
   readonly internal: InternalListeners | undefined
   /** Connections are tunnels. */
   readonly tunnels: HboneTunnels | undefined
@@ -122,8 +124,8 @@ export class Opening implements RaceEvents {
   }
 
   #connect(address: Address): Socket {
-    const { sockets, readBuffer } = this.#plan
-    const reader = readBuffer && new SocketReader(readBuffer)
+    const { sockets, readBuffer, bufferLimitBytes } = this.#plan
+    const reader = readBuffer && new SocketReader(readBuffer, bufferLimitBytes)
     const socket = connectSocket(address, sockets, reader)
     if (reader !== undefined) this.#readers.set(socket, reader)
     return socket

@@ -33,8 +33,8 @@ export class ReadBuffer {
   }
 
   /** What makes one socket read here. `records`: it is a TLS socket, and what it brings comes in records. */
-  reader(records = false): SocketReader {
-    return new SocketReader(this, records)
+  reader(limitBytes: number, records = false): SocketReader {
+    return new SocketReader(this, limitBytes, records)
   }
 
   /** Memory for the caller alone. */
@@ -62,6 +62,8 @@ export class SocketReader {
   target: ReadTarget | undefined = undefined
   readonly #shared: ReadBuffer
   readonly #records: boolean
+  /** A read may bring `BULK_BYTES`. */
+  readonly #mayBeLarge: boolean
   /** Where the runtime reads to: the shared memory, or what this reader has taken. */
   #current: Buffer | undefined = undefined
   /** `#current` belongs to whoever it was lent to: not to be read into any more. */
@@ -71,9 +73,11 @@ export class SocketReader {
   #bulk = false
   readonly onread: OnReadOpts
 
-  constructor(shared: ReadBuffer, records = false) {
+  /** `limitBytes`: what may be held of what the socket brings; who holds it stops reading, but the last read is whole. */
+  constructor(shared: ReadBuffer, limitBytes: number, records = false) {
     this.#shared = shared
     this.#records = records
+    this.#mayBeLarge = !records && limitBytes >= BULK_BYTES
     this.onread = { buffer: () => this.#next(), callback: (bytes, buffer) => this.#read(bytes, buffer as Buffer) }
   }
 
@@ -104,7 +108,7 @@ export class SocketReader {
     target?.received(buffer.subarray(0, bytes), lent)
     const spent = lent && target?.spent === true
     this.#lent = lent && !spent
-    this.#bulk = spent && !this.#records && (this.#bulk || bytes === buffer.length)
+    this.#bulk = spent && this.#mayBeLarge && (this.#bulk || bytes === buffer.length)
     return true
   }
 }

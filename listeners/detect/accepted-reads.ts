@@ -116,16 +116,16 @@ export class AcceptedReads {
 
   /**
    * Of a socket that nothing has been read from: what the stream once had a part in, it goes on reading while it is paused.
-   * Undefined where it cannot be done.
+   * Undefined where it cannot be done. `limitBytes`: what of it is held at most.
    */
-  adopt(socket: Socket, borrower: Borrower): Loan | undefined {
+  adopt(socket: Socket, borrower: Borrower, limitBytes: number): Loan | undefined {
     const places = this.#places
     const inner = socket as Inner
     const handle = inner._handle
     if (places === undefined || typeof handle?.useUserBuffer !== 'function') return undefined
     if (inner[places.buffer] !== null || socket.bytesRead > 0 || socket.readableLength > 0) return undefined
     const secured = socket instanceof TLSSocket
-    const reader = this.#shared.reader(secured)
+    const reader = this.#shared.reader(limitBytes, secured)
     const loan = secured ? new SecuredLoan(borrower, socket) : new Loan(borrower)
     reader.target = loan
     const { buffer, callback } = reader.onread

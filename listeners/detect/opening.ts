@@ -19,6 +19,8 @@ export interface OpeningHost extends ConnectionHost {
   /** A handshake took longer than the listener permits. */
   handshakeExpired(): void
   readonly log: Log
+  /** Of the listener, per connection. */
+  readonly bufferLimitBytes: number
 }
 
 /** The first byte of a ClientHello, with which no HTTP begins. */
@@ -100,7 +102,7 @@ export class OpeningConnection extends Timed implements Borrower, ServerConnecti
     this.securing = false
     if (tls !== undefined) this.info = secured(this.info, tls)
     this.#phase = SNIFF
-    this.#loan = this.#host.reads?.adopt(socket, this)
+    this.#loan = this.#host.reads?.adopt(socket, this, this.#host.bufferLimitBytes)
     const known = knownProtocol(this.#host.manager.config.codec, tls)
     if (known === undefined) this.#listen()
     else this.#hand(known, undefined)

@@ -187,7 +187,7 @@ export class NetworkChainConnection
     socket.pause()
     // A stream of plaintext that ends in a filter: what it reads need not be its own.
     const borrows = this.#stream === undefined && this.info.tls === undefined
-    const loan = borrows ? this.#host.reads?.adopt(socket, this) : undefined
+    const loan = borrows ? this.#host.reads?.adopt(socket, this, this.#host.bufferLimitBytes) : undefined
     if (loan === undefined) socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
     this.#gate.start(socket, loan !== undefined)

@@ -31,8 +31,8 @@ t.test('this runtime lets accepted sockets read into memory of ours', async (t) 
   const got: string[] = []
   const server = createServer((socket) => {
     const borrower = { lent: true, expectsBody: false, receive: (chunk: Buffer) => void got.push(chunk.latin1Slice()) }
-    t.not(reads.adopt(socket, borrower), undefined)
-    t.equal(reads.adopt(socket, borrower), undefined, 'once')
+    t.not(reads.adopt(socket, borrower, 65_536), undefined)
+    t.equal(reads.adopt(socket, borrower, 65_536), undefined, 'once')
     socket.on('data', () => t.fail('the bytes came by another way as well'))
     socket.on('end', () => socket.end())
   }).listen(0, '127.0.0.1')

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import t from 'tap'
 import { FAILURES } from '../../lib/core/failure.ts'
-import { ReadBuffer } from '../../lib/upstream/socket-reader.ts'
+import { ReadBuffer, type ReadTarget } from '../../lib/upstream/socket-reader.ts'
 import { settle } from '../support/clock.ts'
 import { type Random, seeded } from '../support/random.ts'
 import { socketPath } from '../support/socket-path.ts'
@@ -364,4 +364,29 @@ t.test('memory that was lent with the end of a response is not read into by the 
     'reads were large',
   )
   t.equal(stat('upstream_cx_total'), 1)
+})
+
+t.test('no read brings more than may be held of what its socket brings', async (t) => {
+  const target: ReadTarget = { received: () => {}, expectsBody: true, spent: true }
+  /** What reads of a body bring that fill their memory, each of which comes back at once. */
+  const largest = (limitBytes: number, records = false): number => {
+    const reader = new ReadBuffer().reader(limitBytes, records)
+    reader.target = target
+    const { buffer, callback } = reader.onread as {
+      buffer(): Buffer | undefined
+      callback(n: number, b: Buffer): boolean
+    }
+    let memory = buffer() as Buffer
+    let most = 0
+    for (let i = 0; i < 10; i++) {
+      callback(memory.length, memory)
+      most = Math.max(most, memory.length)
+      memory = buffer() ?? memory
+    }
+    return most
+  }
+  t.equal(largest(64 * KIB), 64 * KIB)
+  t.equal(largest(256 * KIB - 1), 64 * KIB)
+  t.equal(largest(256 * KIB), 256 * KIB)
+  t.equal(largest(Number.POSITIVE_INFINITY, true), 64 * KIB, 'TLS: a record, and at first what comes')
 })
