@@ -26,6 +26,8 @@ import { resetSocket } from '../http1/reset.ts'
 import { type DeadlineSubject, Http2Deadlines, type Http2Expiry } from './deadlines.ts'
 import { Http2ServerStream } from './stream.ts'
 
+/** Work, as `workIn` counts, that no turn is too short for: a packet of a body, which would only pin its memory in a line. */
+const LIGHT = 64
 const NOTHING: Buffer = Buffer.alloc(0)
 
 /**
@@ -117,7 +119,7 @@ export class Http2ServerConnection
     const own = this.lent ? chunk : Buffer.from(chunk)
     // What was on its way here when reading stopped.
     if (this.unread) this.#rest = Buffer.concat([this.#rest, own])
-    else if (this.manager.wheel.share.spent) this.#wait(own)
+    else if (this.manager.wheel.share.spent && this.#session.workIn(own, LIGHT) >= LIGHT) this.#wait(own)
     else if (this.#read(own)) this.#wait(this.#rest)
   }
 
