@@ -43,6 +43,23 @@ class Deadline extends Timed {
   }
 }
 
+/** Takes its time over what it does. */
+class Slow extends Deadline {
+  readonly #clock: LateClock
+  readonly #tookMs: number
+
+  constructor(clock: LateClock, tookMs: number) {
+    super()
+    this.#clock = clock
+    this.#tookMs = tookMs
+  }
+
+  override onDue(): void {
+    super.onDue()
+    this.#clock.nowMs += this.#tookMs
+  }
+}
+
 t.test('deadlines of a stall wait until what has arrived meanwhile has been read', async (t) => {
   const clock = new LateClock()
   const wheel = new TimerWheel(clock)
@@ -133,13 +150,7 @@ t.test('a wheel that is closed by what is due fires nothing that was due with it
 t.test('deadlines of one moment are met over several turns, and the wheel goes on', async (t) => {
   const clock = new LateClock()
   const wheel = new TimerWheel(clock)
-  class Slow extends Deadline {
-    override onDue(): void {
-      super.onDue()
-      clock.nowMs += 0.1
-    }
-  }
-  const all = Array.from({ length: 100 }, () => new Slow())
+  const all = Array.from({ length: 100 }, () => new Slow(clock, 0.1))
   for (const one of all) wheel.arm(one, 50)
   const late = new Deadline()
   wheel.arm(late, 200)
@@ -158,13 +169,7 @@ t.test('deadlines of one moment are met over several turns, and the wheel goes o
 t.test('a wheel that is closed between two such turns fires no more', async (t) => {
   const clock = new LateClock()
   const wheel = new TimerWheel(clock)
-  class Slow extends Deadline {
-    override onDue(): void {
-      super.onDue()
-      clock.nowMs += 1
-    }
-  }
-  const all = Array.from({ length: 100 }, () => new Slow())
+  const all = Array.from({ length: 100 }, () => new Slow(clock, 1))
   for (const one of all) wheel.arm(one, 50)
   clock.fire(60)
   const before = all.filter(({ fired }) => fired > 0).length
