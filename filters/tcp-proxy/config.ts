@@ -192,12 +192,9 @@ function parseDemand(fields: FieldReader, sources: ConfigSources | undefined): P
   if (demand === undefined) return {}
   demand.unread('refuse')
   const timeoutMs = duration(demand, 'timeout') ?? DEMAND_TIMEOUT_MS
-  const source = demand.message('odcds_config')
-  if (source === undefined) {
-    demand.ignore('resources_locator')
-    return {}
-  }
   const locator = demand.string('resources_locator')
+  const source = demand.message('odcds_config')
+  if (source === undefined) return {}
   if (sources !== undefined) return { demand: { source: sources.demandedClusters(source, locator) ?? '', timeoutMs } }
   source.toJson()
   demand.error('odcds_config', 'clusters on demand come from a control plane alone')
