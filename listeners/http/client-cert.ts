@@ -47,17 +47,12 @@ function jsonAdder(
   append: boolean,
   addText: ClientCertHeader,
 ): ClientCertHeader {
-  const elements = new WeakMap<TlsInfo, string>()
+  const elementFor = elementsOf(jsonElementOf, fields)
   return (headers, connection, data) => {
-    const { tls } = connection
-    if (tls?.peer === undefined) {
+    const element = elementFor(connection.tls)
+    if (element === undefined) {
       headers.delete(CLIENT_CERT)
       return
-    }
-    let element = elements.get(tls)
-    if (element === undefined) {
-      element = jsonElementOf(tls, tls.peer, fields)
-      elements.set(tls, element)
     }
     const value = withJsonElement(append ? headers.getAll(CLIENT_CERT) : [], element)
     if (value === undefined) addText(headers, connection, data)
@@ -66,20 +61,32 @@ function jsonAdder(
 }
 
 function textAdder(fields: readonly ClientCertificateField[], append: boolean): ClientCertHeader {
-  // Certificates are long, and a connection's stays the same.
-  const elements = new WeakMap<TlsInfo, string>()
+  const elementFor = elementsOf(elementOf, fields)
   return (headers, { tls }) => {
-    if (tls?.peer === undefined) {
+    const element = elementFor(tls)
+    if (element === undefined) {
       headers.delete(CLIENT_CERT)
       return
     }
-    let element = elements.get(tls)
-    if (element === undefined) {
-      element = elementOf(tls, tls.peer, fields)
-      elements.set(tls, element)
-    }
     const before = append ? headers.join(CLIENT_CERT) : undefined
     headers.put(CLIENT_CERT, before === undefined || before === '' ? element : `${before},${element}`)
+  }
+}
+
+/** Makes each connection's element once: certificates are long, and stay the same. Undefined without one that is verified. */
+function elementsOf(
+  make: typeof elementOf,
+  fields: readonly ClientCertificateField[],
+): (tls: TlsInfo | undefined) => string | undefined {
+  const elements = new WeakMap<TlsInfo, string>()
+  return (tls) => {
+    if (tls?.peer === undefined) return undefined
+    let element = elements.get(tls)
+    if (element === undefined) {
+      element = make(tls, tls.peer, fields)
+      elements.set(tls, element)
+    }
+    return element
   }
 }
 

@@ -91,16 +91,7 @@ export class ForwardProxyDiscovery implements Discovery {
     }
     const refused = this.#refusal(name)
     if (refused !== undefined) return refused
-    const entry: Entry = {
-      key,
-      name,
-      port,
-      endpoint: undefined,
-      refresh: undefined,
-      first: undefined,
-      waiting: 0,
-      usedMs: now,
-    }
+    const entry = newEntry(key, { name, port, usedMs: now })
     this.#add(entry)
     if (isIp(name)) {
       entry.endpoint = endpointOf(entry, [name])
@@ -124,17 +115,7 @@ export class ForwardProxyDiscovery implements Discovery {
     const usable = this.#admits === undefined ? addresses : addresses.filter(this.#admits)
     if (this.#closed || this.#entries.has(key) || this.#entries.size >= this.#limits.maxHosts) return
     if (!isHostName(name) || !(port > 0 && port < 65_536) || usable.length === 0) return
-    const usedMs = this.#options.clock.now()
-    const entry: Entry = {
-      key,
-      name,
-      port,
-      endpoint: undefined,
-      refresh: undefined,
-      first: undefined,
-      waiting: 0,
-      usedMs,
-    }
+    const entry = newEntry(key, { name, port, usedMs: this.#options.clock.now() })
     entry.endpoint = endpointOf(entry, usable)
     this.#add(entry)
     this.#cache.cacheLoad.v++
@@ -300,6 +281,10 @@ const HOST_NAME = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z
  */
 export function isHostName(name: string): boolean {
   return name.length <= 253 && HOST_NAME.test(name) && !/(?:^|\.)\d+$/.test(name)
+}
+
+function newEntry(key: string, known: Pick<Entry, 'name' | 'port' | 'usedMs'>): Entry {
+  return { key, ...known, endpoint: undefined, refresh: undefined, first: undefined, waiting: 0 }
 }
 
 /** All of its addresses are one host's: a connection goes to the one that answers first. */
